@@ -1,0 +1,12 @@
+"""Pose-guided synthetic images for person re-identification.
+
+The stages, in the order in which data flows through them::
+
+    images -> poses -> pairs -> generator -> synthetic images -> re-ID with and without them -> report
+    data      pose     pairs    gan          synthesis           reid                           report
+
+A module imports only from modules to its left and from the ground floor: ``errors``, ``files``, ``progress``,
+``config``, ``manifest`` and ``stage``.
+"""
+
+__version__ = "0.1.0"

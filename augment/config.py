@@ -1,0 +1,288 @@
+"""Typed configuration: one section a stage, YAML files that override only what differs, dotted ``--set`` on top.
+
+A field made with :func:`Runtime` says how or where to work (device, workers, folders). It is no part of a stage's
+identity and must not change its result; every other field is and may.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from augment.errors import UsageError
+
+
+def Runtime(default: Any, **constraints: Any) -> Any:
+    """A field that says how to work, not what to make."""
+    return Field(default, json_schema_extra={"runtime": True}, **constraints)
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def identity(self) -> dict[str, Any]:
+        """What of this section can change a result, as plain JSON types."""
+        plain = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime"):
+                del plain[name]
+            elif isinstance(value, Section):
+                plain[name] = value.identity()
+        return plain
+
+
+class RenderedConfig(Section):
+    """The demo set that is drawn on the spot."""
+
+    train_identities: int = Field(40, ge=1)
+    test_identities: int = Field(40, ge=1)
+    images_per_identity: int = Field(12, ge=2)
+    cameras: int = Field(6, ge=2)
+    seed: int = 0
+
+
+class DataConfig(Section):
+    """Where images and identities come from."""
+
+    layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
+    root: Path | None = Runtime(None)  # None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>
+    train_identities: int | None = Field(None, ge=1)  # only the first so many, in order of pid; None: all
+    test_identities: int | None = Field(None, ge=1)  # likewise, of query and gallery together
+    rendered: RenderedConfig = RenderedConfig()
+
+
+class PoseConfig(Section):
+    """How 18 joints are found, and which images are good enough to work with."""
+
+    estimator: Literal["openpifpaf", "annotations"] = "openpifpaf"
+    checkpoint: str = "crops"  # "crops": the one shipped with the package; else a file or openpifpaf's own name for one
+    checkpoint_sha256: str | None = None  # required for a file: openpifpaf's checkpoints are pickles and can run code
+    annotations: dict[str, str] = {}  # split -> .csv (the paper's format) or .json (COCO key points)
+    splits: tuple[str, ...] = ("train", "gallery")  # queries are never redrawn, so they need no pose
+    filter: Literal["torso", "detected"] = "torso"  # released code: both hips and shoulders; paper: any body
+    minimum_detection_rate: float = Field(0.2, ge=0, le=1)  # below it the run stops: nothing to train on
+    device: str = Runtime("auto")
+    batch_size: int = Runtime(64, ge=1)
+
+
+class PairsConfig(Section):
+    """Which two images of one person are a training or a test pair."""
+
+    test_pairs: int = Field(12_000, ge=1)  # Sec. 6
+    test_pairs_file: str | None = None  # a published list (columns from,to) instead of a random draw
+    seed: int = 0
+
+
+class GanConfig(Section):
+    """The paper's generator and how it is trained (Sec. 3 to 5)."""
+
+    system: Literal["baseline", "dsc", "percloss", "full"] = "full"  # Sec. 6.3
+    fidelity: Literal["paper", "released"] = "released"  # docs/fidelity.md; the published tables are of the released code
+    width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
+    neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
+    features: Literal["vgg19", "patches"] = "vgg19"  # g of Eq. 7; "patches": raw 5x5 patches, needs no weights
+    vgg_weights: str | None = None  # a file; None: torchvision's ImageNet weights, downloaded once
+    iterations: int = Field(90_000, ge=1)
+    batch_size: int = Field(4, ge=1)  # over all processes
+    learning_rate: float = Field(2e-4, gt=0)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the generator's weights, kept beside the raw ones
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every: int = Field(1000, ge=1)
+    keep_checkpoints: int = Field(3, ge=1)  # beside last and best
+    sample_every: int = Runtime(500, ge=1)
+    compile: bool = Runtime(False)
+    device: str = Runtime("auto")
+
+
+class SynthesisConfig(Section):
+    """Ten target poses for every training image (App. C)."""
+
+    poses_per_image: int = Field(10, ge=1, le=10)  # rank 0..9 is one digit of the file name
+    weights: Literal["average", "raw"] = "average"
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    seed: int = 0
+    batch_size: int = Runtime(32, ge=1)
+    device: str = Runtime("auto")
+
+
+class QualityConfig(Section):
+    """How good the generated images are (Sec. 6, Metrics)."""
+
+    pairs: int = Field(12_000, ge=1)  # so many of the test pairs, in order
+    detection_score: bool = False  # DS needs SSD300 weights
+    inception_score: bool = False  # IS needs Inception weights
+    batch_size: int = Runtime(32, ge=1)
+    device: str = Runtime("auto")
+
+
+class ReidConfig(Section):
+    """What the images are worth: the same training with and without them (App. C, Tab. 4)."""
+
+    model: str = "resnet50"  # any of torchreid's
+    loss: Literal["softmax", "triplet"] = "softmax"
+    pretrained: bool = False  # ImageNet weights, downloaded by torchreid
+    height: int = Field(256, ge=32)
+    width: int = Field(128, ge=16)
+    iterations: int = Field(24_000, ge=1)  # of every arm: more images must not mean more training
+    batch_size: int = Field(32, ge=2)
+    learning_rate: float = Field(3e-4, gt=0)
+    synthetic_ratio: float | None = Field(None, gt=0)  # synthetic images a real one in a batch; None: as in the data set
+    arms: tuple[Literal["real", "augmented"], ...] = ("real", "augmented")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    device: str = Runtime("auto")
+
+
+class ReportConfig(Section):
+    """The HTML page."""
+
+    examples: int = Field(12, ge=1)  # rows in each grid of pictures
+
+
+class FlowConfig(Section):
+    """How Prefect runs the stages. Nothing here changes a result."""
+
+    runner: Literal["threads", "dask", "ray"] = Runtime("threads")
+    workers: int = Runtime(1, ge=1)
+    shard_size: int = Runtime(1000, ge=1)
+
+
+class Config(Section):
+    """One run: a section for each stage, and where the output goes."""
+
+    name: str = "run"
+    output: Path | None = Runtime(None)  # None: outputs/<name>
+    data: DataConfig = DataConfig()
+    pose: PoseConfig = PoseConfig()
+    pairs: PairsConfig = PairsConfig()
+    gan: GanConfig = GanConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    quality: QualityConfig = QualityConfig()
+    reid: ReidConfig = ReidConfig()
+    report: ReportConfig = ReportConfig()
+    flow: FlowConfig = FlowConfig()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this run."""
+        return self.output or Path("outputs") / self.name
+
+
+def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Defaults, then the YAML file, then ``a.b=value`` overrides (values are YAML).
+
+    Raises :class:`UsageError` naming the wrong key and the one that was probably meant.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read_yaml(Path(path))
+        values.setdefault("name", Path(path).stem)
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        source = f"{path}: " if path else ""
+        raise UsageError(source + "; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def differences(config: Config) -> dict[str, Any]:
+    """Dotted keys whose value is not the default, with their values."""
+    return dict(_flat_differences(config.model_dump(mode="json"), Config().model_dump(mode="json"), ""))
+
+
+def _flat_differences(values: dict, defaults: dict, prefix: str):
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            yield from _flat_differences(value, default, f"{prefix}{key}.")
+        elif value != default:
+            yield prefix + key, value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: ``2e-4`` is one. YAML 1.1 reads it as a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in Path("configs").glob("*.yaml")], 1)
+        hint = f" Did you mean configs/{near[0]}?" if near else ""
+        raise UsageError(f"{path}: no such configuration file.{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a configuration: {error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: must hold sections like 'gan:' with keys below them, not a {type(values).__name__}.")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override}: write it as section.key=value, for example gan.iterations=1000.")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
+    try:
+        values[last] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not valid YAML: {error}") from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    location = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *parents, wrong = problem["loc"]
+        section: Any = Config
+        for parent in parents:
+            section = section.model_fields[parent].annotation
+        near = difflib.get_close_matches(str(wrong), section.model_fields, 1)
+        meant = near or [known for known in all_keys() if known.endswith("." + str(wrong))]
+        prefix = ".".join([*map(str, parents), ""]) if near else ""
+        hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
+        return f"unknown key {location}.{hint}"
+    return f"{location}: {problem['msg']} (got {problem['input']!r})"
+
+
+def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:
+    """Every dotted key there is."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += all_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def dump_yaml(config: Config) -> str:
+    """The whole configuration as YAML that :func:`load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def environment_path(variable: str) -> Path | None:
+    """The folder an environment variable names, or None where it is not set."""
+    value = os.environ.get(variable)
+    return Path(value) if value else None

@@ -1,0 +1,95 @@
+"""Files: written whole or not at all, hashed, and images opened with suspicion."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from augment.errors import AugmentError
+
+# A person crop has thousands of pixels. The limit stops a decompression bomb before a byte of it is decoded.
+MAX_PIXELS = 4096 * 4096
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hexadecimal SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path`` that takes its place, synced to disk, when the block ends well.
+
+    Whoever reads ``path`` sees the old content or the new one, never a part. A full disk or a missing permission
+    is an :class:`AugmentError` that names the path.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AugmentError(f"{path}: the disk is full. Free some space and run the same command again.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise AugmentError(f"{path}: no permission to write there. Choose another output folder.") from error
+        raise
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Bytes of an image file -> uint8 RGB array (H, W, 3).
+
+    Raises ValueError that says in a few words what is wrong: empty, not an image, truncated, too large.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels is too large (limit {MAX_PIXELS} in all)")
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError("too large: more pixels than any person crop has") from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"damaged image: {error}") from error
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file -> uint8 RGB array (H, W, 3). Raises :class:`AugmentError` naming the file."""
+    try:
+        return decode_image(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise AugmentError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """uint8 RGB array (H, W, 3) -> JPEG bytes without chroma subsampling (crops are too small to halve their colour)."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()

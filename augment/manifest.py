@@ -1,0 +1,211 @@
+"""Manifests: one parquet table per kind of artifact, with an explicit schema and its provenance inside.
+
+Paths in a table are relative to the table's folder, POSIX. Rows are sorted, so the same work gives the same bytes.
+Rows that failed stay, with ``status`` "failed" and a ``reason``. docs/manifests.md lists every column.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.errors import AugmentError
+from augment.files import atomic_write, sha256_bytes, sha256_file
+
+SCHEMA_VERSION = (1, 0)  # major: a reader of an older one must refuse; minor: a column was added
+
+_FILE = [("id", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("width", pa.int32()),
+         ("height", pa.int32()), ("status", pa.string()), ("reason", pa.string())]
+_JOINTS = pa.list_(pa.float32(), 18)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "images": pa.schema([
+        *_FILE, ("split", pa.string()), ("pid", pa.int32()), ("camid", pa.int16()), ("sequence", pa.int16()),
+        ("frame", pa.int32()),
+    ]),
+    "poses": pa.schema([
+        *_FILE, ("x", _JOINTS), ("y", _JOINTS), ("confidence", _JOINTS), ("people", pa.int16()),
+        ("estimator", pa.string()), ("checkpoint", pa.string()), ("accepted", pa.bool_()), ("verdict", pa.string()),
+    ]),
+    "pairs": pa.schema([("from", pa.string()), ("to", pa.string()), ("split", pa.string())]),
+    "checkpoints": pa.schema([
+        ("id", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("status", pa.string()),
+        ("reason", pa.string()), ("role", pa.string()), ("iteration", pa.int64()), ("system", pa.string()),
+        ("config_digest", pa.string()), ("losses", pa.string()), ("parent", pa.string()),
+    ]),
+    "synthetic": pa.schema([
+        *_FILE, ("pid", pa.int32()), ("camid", pa.int16()), ("source", pa.string()), ("pose_source", pa.string()),
+        ("pose_pid", pa.int32()), ("rank", pa.int8()), ("seed", pa.int64()), ("checkpoint", pa.string()),
+        ("kept", pa.bool_()), ("verdict", pa.string()),
+    ]),
+    "metrics": pa.schema([
+        ("run", pa.string()), ("arm", pa.string()), ("seed", pa.int64()), ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]),
+}  # fmt: skip
+
+SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
+
+_PACKAGES = ("reid-augment", "torch", "torchvision", "prefect", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table on disk. Cheap to pass around: it holds the path, and reads when asked."""
+
+    path: Path
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows with their schema."""
+        return _read(self.path)
+
+    @property
+    def kind(self) -> str:
+        """Which of :data:`SCHEMAS` it is."""
+        return self._metadata["kind"]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over kind, schema and rows: what a stage that reads this table depends on.
+
+        Where the files lie and how the table came about (``path``, provenance) is left out: artifacts count by content.
+        """
+        return content_digest(self.kind, self.table)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Stage, its configuration and digest, digests of inputs, versions, command."""
+        return self._metadata["provenance"]
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return json.loads(self.table.schema.metadata[b"augment"])
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as pandas."""
+        return self.table.to_pandas()
+
+    def file_of(self, path: str) -> Path:
+        """The file that a row's ``path`` names."""
+        return self.path.parent / path
+
+
+def content_digest(kind: str, table: pa.Table) -> str:
+    """SHA-256 over the kind, column names and types, and rows in their order; ``path`` is left out."""
+    names = [name for name in table.column_names if name != "path"]
+    plain = table.select(names).replace_schema_metadata(None).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return sha256_bytes(kind.encode() + b"\0" + sink.getvalue().to_pybytes())
+
+
+def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows -> a sorted table of the kind's schema. Raises ValueError on a missing, unknown or ill-typed column."""
+    schema = SCHEMAS[kind]
+    if not isinstance(rows, pd.DataFrame):
+        rows = list(rows)
+        rows = pd.DataFrame(rows) if rows else pd.DataFrame(columns=schema.names)
+    missing, unknown = set(schema.names) - set(rows.columns), set(rows.columns) - set(schema.names)
+    if missing or unknown:
+        raise ValueError(f"{kind} rows: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
+    try:
+        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{kind} rows: {error}") from error
+    return sort_rows(kind, table)
+
+
+def sort_rows(kind: str, table: pa.Table) -> pa.Table:
+    """The rows in the kind's order. Raises ValueError where one stands there twice."""
+    keys = SORT_KEYS.get(kind, ["id"])
+    frame = table.select(keys).to_pandas()
+    duplicates = frame[frame.duplicated()]
+    if len(duplicates):
+        raise ValueError(f"{kind} rows: {dict(duplicates.iloc[0])} stands there twice")
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]] | pa.Table,
+                   provenance: Mapping[str, Any]) -> Manifest:  # fmt: skip
+    """Write a table whole or not at all."""
+    table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
+    header = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
+    table = table.replace_schema_metadata({"augment": json.dumps(header, sort_keys=True)})
+    with atomic_write(path) as file:
+        pq.write_table(table, file, compression="zstd")
+    return Manifest(Path(path))
+
+
+def read_manifest(path: Path, kind: str | None = None) -> Manifest:
+    """Open a table; raises :class:`AugmentError` where it is none, damaged, too new or of another kind."""
+    manifest = Manifest(Path(path))
+    if kind is not None and manifest.kind != kind:
+        raise AugmentError(f"{path}: is a manifest of {manifest.kind}, not of {kind}.")
+    return manifest
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise AugmentError(f"{path}: not a readable parquet file ({error}). Delete it and run the stage again.") from None
+    header = (table.schema.metadata or {}).get(b"augment")
+    if header is None:
+        raise AugmentError(f"{path}: a parquet file, but not a manifest of this program.")
+    major = json.loads(header)["schema_version"][0]
+    if major > SCHEMA_VERSION[0]:
+        raise AugmentError(
+            f"{path}: schema version {major} is newer than this program reads ({SCHEMA_VERSION[0]}). Update reid-augment."
+        )
+    return table
+
+
+def verify(manifest: Manifest) -> pd.DataFrame:
+    """Check every file of a manifest against its hash; returns one row (id, problem) for each that fails."""
+    if "sha256" not in manifest.table.column_names:
+        return pd.DataFrame(columns=["id", "problem"])
+    rows = manifest.table.select(["id", "path", "sha256", "status"]).to_pylist()
+    problems = [
+        {"id": row["id"], "problem": problem}
+        for row in rows
+        if row["status"] == "ok" and (problem := file_problem(manifest.path.parent, row["path"], row["sha256"]))
+    ]
+    return pd.DataFrame(problems, columns=["id", "problem"])
+
+
+def file_problem(folder: Path, path: str, sha256: str) -> str | None:
+    """What is wrong with the file of a row, or None."""
+    try:
+        return None if sha256_file(folder / path) == sha256 else f"{path}: its content has changed"
+    except FileNotFoundError:
+        return f"{path}: is gone"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def relative_path(file: Path, folder: Path) -> str:
+    """``file`` as a POSIX path relative to ``folder``."""
+    return Path(os.path.relpath(file, folder)).as_posix()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of this program and of the packages that can change a result."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,1 @@
+"""From an image to the 18 joints of the person in it."""

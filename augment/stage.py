@@ -1,0 +1,136 @@
+"""What all stages share: an identity by content, reuse of what is done, and work in shards that can be interrupted.
+
+A stage's digest covers its name, version, configuration section and the digests of its inputs. Devices, workers,
+shard sizes and folders are no part of it. Rows that an earlier run finished under the same digest are kept if their
+files still have their hashes; only the rest is worked on.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from augment.config import Section
+from augment.errors import AugmentError
+from augment.files import atomic_write, sha256_bytes
+from augment.manifest import Manifest, file_problem, package_versions, read_manifest, sort_rows, to_table, write_manifest
+from augment.progress import progress
+
+# Apply the function to each shard, in any order, anywhere; yield the written parts as they come.
+Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], Iterable[Path]]
+# (ids of a shard) -> its rows; called with keyword ``folder`` = where the stage's table will lie.
+Work = Callable[..., pd.DataFrame | list[dict[str, Any]]]
+
+
+def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:
+    """The :data:`Spread` of a single process."""
+    return map(function, shards)
+
+
+def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, Manifest | str]) -> dict[str, Any]:
+    """How a table comes about. ``inputs``: manifests, or content hashes of other files (a checkpoint, say)."""
+    identity = {
+        "stage": stage,
+        "version": version,
+        "section": section.identity(),
+        "inputs": {name: one if isinstance(one, str) else one.digest for name, one in sorted(inputs.items())},
+    }
+    digest = sha256_bytes(json.dumps(identity, sort_keys=True).encode())
+    return {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
+    """The table at ``path`` if it was made under the same digest and all its files are as they were."""
+    table = _made_under(path, origin)
+    if table is None or len(_undamaged(table, path.parent, "id")) != len(table):
+        return None
+    return read_manifest(path)
+
+
+def run_shards(
+    kind: str,
+    path: Path,
+    origin: Mapping[str, Any],
+    ids: Sequence[str],
+    work: Work,
+    *,
+    id_column: str = "id",
+    spread: Spread = one_by_one,
+    shard_size: int = 1000,
+    unit: str = "images",
+) -> Manifest:
+    """Make the table ``path`` with one or more rows for each of ``ids``, doing only what is missing.
+
+    ``work(ids, folder=...)`` returns the rows of some ids, which stand in ``id_column``. It must be picklable, must
+    not depend on how ids are grouped, and writes its files before it returns. Every finished shard is kept in
+    ``<folder>/.parts`` until the table stands.
+    """
+    folder = path.parent
+    parts = folder / ".parts" / origin["digest"][:16]
+    made = _made_under(path, origin)
+    tables = [] if made is None else [made]
+    tables += [pq.read_table(part) for part in sorted(parts.glob("*.parquet"))]
+    known = pa.concat_tables(tables) if tables else to_table(kind, [])
+    known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
+    known = _undamaged(known, folder, id_column)
+    done = set(known[id_column].to_pylist())
+    missing = [one for one in ids if one not in done]
+    if made is not None and not missing and len(known) == len(made):
+        return read_manifest(path)
+
+    shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
+    shard_work = partial(_work_shard, kind=kind, parts=parts, work=work, folder=folder, id_column=id_column)
+    tables = [known]
+    with progress(origin["stage"], total=len(ids), done=len(done), unit=unit) as advance:
+        for part in spread(shard_work, shards):
+            tables.append(pq.read_table(part))
+            advance(len(set(tables[-1][id_column].to_pylist())))
+    manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin)
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    return manifest
+
+
+def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, work: Work, folder: Path, id_column: str) -> Path:
+    """Work on one shard and write its rows; the part's name is that of its ids, the same on any worker."""
+    table = to_table(kind, work(list(ids), folder=folder))
+    lost = set(ids) - set(table[id_column].to_pylist())
+    if lost:
+        raise AugmentError(f"{kind}: no row came back for {min(lost)} and {len(lost) - 1} more.")
+    path = parts / f"{sha256_bytes(json.dumps(list(ids)).encode())[:16]}.parquet"
+    with atomic_write(path) as file:
+        pq.write_table(table, file)
+    return path
+
+
+def _made_under(path: Path, origin: Mapping[str, Any]) -> pa.Table | None:
+    """The table at ``path`` if it stands and carries this digest; a damaged one counts as absent and is made anew."""
+    if not path.exists():
+        return None
+    try:
+        manifest = read_manifest(path)
+    except AugmentError:
+        return None
+    if manifest.provenance["digest"] != origin["digest"]:
+        return None
+    return manifest.table.replace_schema_metadata(None)
+
+
+def _undamaged(table: pa.Table, folder: Path, id_column: str) -> pa.Table:
+    """The rows of those ids of which every file is there and unchanged."""
+    if "sha256" not in table.column_names:
+        return table
+    rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()
+    damaged = {row[id_column] for row in rows if file_problem(folder, row["path"], row["sha256"])}
+    return table.filter(pc.invert(pc.is_in(table[id_column], pa.array(damaged, pa.string()))))
