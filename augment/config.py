@@ -84,7 +84,7 @@ class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
     system: Literal["baseline", "dsc", "percloss", "full"] = "full"  # Sec. 6.3
-    fidelity: Literal["paper", "released"] = "released"  # docs/fidelity.md; the published tables are of the released code
+    fidelity: Literal["paper", "released"] = "released"  # docs/fidelity.md
     width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
     features: Literal["vgg19", "patches"] = "vgg19"  # g of Eq. 7; "patches": raw 5x5 patches, needs no weights
@@ -94,7 +94,7 @@ class GanConfig(Section):
     learning_rate: float = Field(2e-4, gt=0)
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
-    ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the generator's weights, kept beside the raw ones
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the weights, beside the raw ones
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every: int = Field(1000, ge=1)
@@ -136,7 +136,7 @@ class ReidConfig(Section):
     iterations: int = Field(24_000, ge=1)  # of every arm: more images must not mean more training
     batch_size: int = Field(32, ge=2)
     learning_rate: float = Field(3e-4, gt=0)
-    synthetic_ratio: float | None = Field(None, gt=0)  # synthetic images a real one in a batch; None: as in the data set
+    synthetic_ratio: float | None = Field(None, gt=0)  # synthetic to real in a batch; None: as in the data
     arms: tuple[Literal["real", "augmented"], ...] = ("real", "augmented")
     seeds: tuple[int, ...] = (0, 1, 2)
     device: str = Runtime("auto")

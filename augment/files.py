@@ -89,7 +89,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """uint8 RGB array (H, W, 3) -> JPEG bytes without chroma subsampling (crops are too small to halve their colour)."""
+    """uint8 RGB array (H, W, 3) -> JPEG bytes, chroma not subsampled: crops are too small to halve their colour."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()

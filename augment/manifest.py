@@ -119,7 +119,7 @@ def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.
     if missing or unknown:
         raise ValueError(f"{kind} rows: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
     try:
-        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False).replace_schema_metadata(None)
+        table = pa.Table.from_pandas(rows[schema.names], schema, preserve_index=False).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"{kind} rows: {error}") from error
     return sort_rows(kind, table)
@@ -160,14 +160,14 @@ def _read(path: Path) -> pa.Table:
     except FileNotFoundError:
         raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise AugmentError(f"{path}: not a readable parquet file ({error}). Delete it and run the stage again.") from None
+        raise AugmentError(f"{path}: not readable as parquet ({error}). Delete it and run the stage again.") from None
     header = (table.schema.metadata or {}).get(b"augment")
     if header is None:
         raise AugmentError(f"{path}: a parquet file, but not a manifest of this program.")
     major = json.loads(header)["schema_version"][0]
     if major > SCHEMA_VERSION[0]:
         raise AugmentError(
-            f"{path}: schema version {major} is newer than this program reads ({SCHEMA_VERSION[0]}). Update reid-augment."
+            f"{path}: schema version {major} is newer than the {SCHEMA_VERSION[0]} read here. Update reid-augment."
         )
     return table
 

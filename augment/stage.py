@@ -21,7 +21,15 @@ import pyarrow.parquet as pq
 from augment.config import Section
 from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_bytes
-from augment.manifest import Manifest, file_problem, package_versions, read_manifest, sort_rows, to_table, write_manifest
+from augment.manifest import (
+    Manifest,
+    file_problem,
+    package_versions,
+    read_manifest,
+    sort_rows,
+    to_table,
+    write_manifest,
+)
 from augment.progress import progress
 
 # Apply the function to each shard, in any order, anywhere; yield the written parts as they come.

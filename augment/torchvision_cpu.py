@@ -34,7 +34,7 @@ def ensure_torchvision() -> None:
     if "torchvision" in sys.modules:
         return
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -44,7 +44,9 @@ def ensure_torchvision() -> None:
         _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _library.impl("nms", _nms, "CPU")
-        import torchvision  # noqa: F401
+        import torchvision
+
+        torchvision.extension._has_ops = lambda: True  # else torchvision.ops.nms refuses before it asks torch
 
 
 ensure_torchvision()
