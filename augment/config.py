@@ -152,7 +152,8 @@ class FlowConfig(Section):
     """How Prefect runs the stages. Nothing here changes a result."""
 
     runner: Literal["threads", "dask", "ray"] = Runtime("threads")
-    workers: int = Runtime(1, ge=1)
+    address: str | None = Runtime(None)  # of a running Dask or Ray cluster; None: one is started on this machine
+    workers: int = Runtime(1, ge=1)  # shards at work at once
     shard_size: int = Runtime(1000, ge=1)
 
 

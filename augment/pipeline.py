@@ -1,0 +1,186 @@
+"""The stages in their order, and how one is called: the same for the local engine, the Prefect flows and the dry run."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from augment.config import Config, Section, dump_yaml
+from augment.errors import AugmentError, UsageError
+from augment.files import atomic_write
+from augment.manifest import Manifest, read_manifest
+from augment.progress import say
+from augment.stage import Spread, one_by_one
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of :data:`STAGES`. The stage's folder in a run has the stage's name."""
+
+    name: str
+    table: str  # kind of its manifest, and the manifest's file name
+    needs: tuple[str, ...]  # stages whose manifests it reads, in the order of the function's arguments
+    section: str  # its section of the configuration
+    target: str  # "module:function"; imported when called, so that `augment --help` need not wait for torch
+    seams: tuple[str, ...] = ()  # which of spread and shard_size the function takes
+
+    @property
+    def function(self) -> Callable[..., Manifest]:
+        """The stage function: (section, *manifests, folder, **seams) -> manifest."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)
+
+    def settings(self, config: Config) -> Section:
+        """This stage's part of the configuration."""
+        return getattr(config, self.section)
+
+    def path(self, run: Path) -> Path:
+        """Where its manifest lies in the folder of a run."""
+        return run / self.name / f"{self.table}.parquet"
+
+
+_SHARDED = ("spread", "shard_size")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("images", "images", (), "data", "augment.data:scan_images", _SHARDED),
+    Stage("poses", "poses", ("images",), "pose", "augment.pose.stage:estimate_poses", _SHARDED),
+    Stage("pairs", "pairs", ("images", "poses"), "pairs", "augment.pairs:make_pairs"),
+    Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "augment.gan.training:train_gan"),
+    Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "augment.synthesis:synthesize", _SHARDED),
+    Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality",
+          "augment.quality.stage:measure_quality"),
+    Stage("reid", "metrics", ("images", "synthetic"), "reid", "augment.reid.comparison:compare_arms", ("spread",)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage."""
+
+    stage: Stage
+    manifest: Manifest
+    reused: bool  # it stood already, and was not written again
+    seconds: float
+
+    def __str__(self) -> str:
+        rows = f"{len(self.manifest.table):,} rows"
+        if "status" in self.manifest.table.column_names:
+            failed = self.manifest.table["status"].to_pylist().count("failed")
+            rows += f", {failed:,} of them failed" if failed else ""
+        if self.reused:
+            return f"{self.stage.name}: up to date, reused ({rows})"
+        return f"{self.stage.name}: done in {timedelta(seconds=round(self.seconds))} ({rows})"
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name. Raises :class:`UsageError` that lists the names."""
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise UsageError(f"no stage is called '{name}'. The stages are {', '.join(stage.name for stage in STAGES)}.")
+
+
+def stages_until(name: str | None) -> list[Stage]:
+    """That stage after all that it needs, in order; every stage for None."""
+    if name is None:
+        return list(STAGES)
+    wanted = {stage_named(name).name}
+    for stage in reversed(STAGES):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
+    """Call one stage on the manifests that lie in the run's folder. Raises :class:`AugmentError` where one is lacking."""
+    run = config.folder.absolute()  # a worker on another machine has another working directory
+    inputs = [read_manifest(one.path(run), one.table) for one in map(stage_named, stage.needs)]
+    offered = {"spread": spread, "shard_size": config.flow.shard_size}
+    path = stage.path(run)
+    before = _file_identity(path)
+    start = time.monotonic()
+    manifest = stage.function(stage.settings(config), *inputs, path.parent, **{name: offered[name] for name in stage.seams})
+    outcome = Outcome(stage, manifest, before is not None and before == _file_identity(path), time.monotonic() - start)
+    if before is None:
+        _record_time(run, outcome)
+    return outcome
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the manifest is written, since writing puts a new file in the old one's place."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def run_local(config: Config, until: str | None = None) -> list[Outcome]:
+    """Run the stages one after the other in this process, then write the report."""
+    outcomes = []
+    for stage in stages_until(until):
+        outcomes.append(run_stage(stage, config))
+        say(str(outcomes[-1]))
+    if until is None:
+        make_report(config)
+    return outcomes
+
+
+def make_report(config: Config) -> Path:
+    """Write the page of a run from the manifests that are there."""
+    from augment.report.page import write_report
+
+    return write_report(config.report, config, config.folder.absolute())
+
+
+@contextmanager
+def locked_run(config: Config) -> Iterator[Path]:
+    """Hold the run's folder for this process, tidy up after a killed one, and leave the configuration in it.
+
+    Raises :class:`AugmentError` where another process holds it or it cannot be written to.
+    """
+    run = config.folder.absolute()
+    lock = FileLock(run / ".lock")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AugmentError(
+            f"{config.folder}: another run is at work in this folder. Wait for it, or choose another folder with --set output=FOLDER."
+        ) from None
+    except FileExistsError:
+        raise AugmentError(f"{config.folder}: is a file, not a folder. Choose another with --set output=FOLDER.") from None
+    except PermissionError:
+        raise AugmentError(
+            f"{config.folder}: no permission to write there. Choose another folder with --set output=FOLDER."
+        ) from None
+    try:
+        for leftover in run.rglob(".*.partial"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        with atomic_write(run / "config.yaml") as file:
+            file.write(dump_yaml(config).encode())
+        yield run
+    finally:
+        lock.release()
+
+
+def read_times(run: Path) -> dict[str, dict[str, float]]:
+    """Stage -> seconds and rows of the last time it was made from nothing in this run; empty where unknown."""
+    try:
+        return json.loads((run / "timings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _record_time(run: Path, outcome: Outcome) -> None:
+    """Times stand beside the manifests, never in them: the same work must give the same bytes."""
+    times = read_times(run)
+    times[outcome.stage.name] = {"seconds": round(outcome.seconds, 2), "rows": len(outcome.manifest.table)}
+    with atomic_write(run / "timings.json") as file:
+        file.write(json.dumps(times, indent=1).encode())
