@@ -135,11 +135,17 @@ class ReidConfig(Section):
     width: int = Field(128, ge=16)
     iterations: int = Field(24_000, ge=1)  # of every arm: more images must not mean more training
     batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(3e-4, gt=0)
+    instances: int = Field(4, ge=2)  # triplet loss: images of a person in a batch
+    learning_rate: float = Field(3e-4, gt=0)  # falls to zero along a cosine
+    transforms: tuple[Literal["random_flip", "random_crop", "color_jitter", "random_erase"], ...] = (
+        "random_flip", "random_crop",
+    )  # fmt: skip
     synthetic_ratio: float | None = Field(None, gt=0)  # synthetic to real in a batch; None: as in the data
-    arms: tuple[Literal["real", "augmented"], ...] = ("real", "augmented")
-    seeds: tuple[int, ...] = (0, 1, 2)
+    distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme"], ...] = Field(("cosine",), min_length=1)
+    arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     device: str = Runtime("auto")
+    workers: int = Runtime(0, ge=0)  # processes that prepare batches; 0: none beside the main one
 
 
 class ReportConfig(Section):

@@ -1,0 +1,113 @@
+"""Retrieval accuracy by the protocol of Market-1501 (Zheng et al., ICCV 2015)."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from augment.errors import AugmentError
+
+RANKS = (1, 5, 10, 20)
+JUNK = -1  # the pid of boxes that show no whole person: neither right nor wrong
+_CHUNK = 256  # queries at a time: 16 MB of distances to Market-1501's gallery
+
+
+class Ranking(NamedTuple):
+    """Accuracy over all queries that have a right answer; every figure lies in 0..1."""
+
+    cmc: dict[int, float]  # rank k -> share of queries with a right answer among the first k
+    mAP: float  # mean over queries of the mean of the precisions at the hits, as torchreid has it
+    mAP_trapezoid: float  # the data set's own: area under the precision-recall curve by trapezoids
+    mINP: float  # right answers over the position of the last of them (Ye et al., TPAMI 2021)
+    queries: int  # that have a right answer; the others are left out
+
+    def as_metrics(self) -> dict[str, float]:
+        """Name of each figure -> its value: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP."""
+        ranks = {f"rank{k}": share for k, share in self.cmc.items()}
+        return {**ranks, "mAP": self.mAP, "mAP_trapezoid": self.mAP_trapezoid, "mINP": self.mINP}
+
+
+def rank(
+    distances: np.ndarray,
+    query_pids: np.ndarray,
+    gallery_pids: np.ndarray,
+    query_camids: np.ndarray,
+    gallery_camids: np.ndarray,
+) -> Ranking:
+    """Rank the gallery for each query by distance (Q, G), smallest first; pids and camids are (Q,) and (G,).
+
+    Gallery images of the query's person from the query's camera, and those with pid -1, are taken out of its
+    list; distractors (pid 0) stay. Equal distances keep the gallery's order. Lists shorter than 20 are fine: rank
+    20 then means the whole list. Raises ValueError where shapes do not fit or a distance is not finite,
+    AugmentError where no query has a right answer.
+    """
+    distances = np.asarray(distances)
+    query_pids, gallery_pids = np.asarray(query_pids), np.asarray(gallery_pids)
+    query_camids, gallery_camids = np.asarray(query_camids), np.asarray(gallery_camids)
+    expected = (len(query_pids), len(gallery_pids))
+    if distances.shape != expected or query_camids.shape != expected[:1] or gallery_camids.shape != expected[1:]:
+        raise ValueError(f"distances {distances.shape} do not fit {expected[0]} queries, {expected[1]} gallery images")
+    real = gallery_pids != JUNK
+    if not real.all():
+        distances, gallery_pids, gallery_camids = distances[:, real], gallery_pids[real], gallery_camids[real]
+
+    positions, owners = [], []
+    for start in range(0, len(query_pids), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        same_person = query_pids[part, None] == gallery_pids
+        same_camera = query_camids[part, None] == gallery_camids
+        owner, position = _hit_positions(distances[part], same_person & ~same_camera, same_person & same_camera)
+        owners.append(owner + start)
+        positions.append(position)
+    if not sum(map(len, owners)):
+        raise AugmentError(
+            "No query has a right answer: no gallery image shows a query's person from another camera. "
+            "Check that query and gallery hold the same people, and that camera numbers differ."
+        )
+    return _summary(np.concatenate(owners), np.concatenate(positions))
+
+
+def _hit_positions(distances: np.ndarray, hits: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of queries and the 1-based position of each hit in its query's list, ascending within a query.
+
+    A query has tens of hits among thousands of images. Sorting the bare values, which numpy does with vector
+    instructions, and looking the hits up in them beats any sorting of indices.
+    """
+    if not np.isfinite(distances).all():
+        raise ValueError("a distance is NaN or infinite")
+    valid = np.where(left_out, np.inf, distances)
+    ordered = np.sort(valid, axis=1)
+    owner, column = np.nonzero(hits)
+    position = np.empty(len(owner), np.int64)
+    bounds = np.searchsorted(owner, np.arange(len(distances) + 1))
+    for row, (first, last) in enumerate(pairwise(bounds)):
+        if first == last:
+            continue
+        values = np.sort(valid[row, column[first:last]])
+        before = np.searchsorted(ordered[row], values, "left")
+        if (np.searchsorted(ordered[row], values, "right") - before > 1).any():  # ties: the gallery's order decides
+            order = np.argsort(valid[row], kind="stable")
+            before = np.flatnonzero(hits[row][order])
+        position[first:last] = before + 1
+    return owner, position
+
+
+def _summary(owner: np.ndarray, position: np.ndarray) -> Ranking:
+    """Figures from all hits, sorted by query and position."""
+    _, first, count = np.unique(owner, return_index=True, return_counts=True)
+    nth = np.arange(len(owner)) - np.repeat(first, count) + 1
+    precision = nth / position
+    # One place before a hit the list holds one hit less; before the first place precision counts as 1.
+    precision_before = np.where(position > 1, (nth - 1) / np.maximum(position - 1, 1), 1.0)
+    best, last = position[first], position[first + count - 1]
+
+    def mean_over_queries(per_hit: np.ndarray) -> float:
+        return float(np.mean(np.add.reduceat(per_hit, first) / count))
+
+    return Ranking(
+        cmc={k: float(np.mean(best <= k)) for k in RANKS},
+        mAP=mean_over_queries(precision),
+        mAP_trapezoid=mean_over_queries((precision + precision_before) / 2),
+        mINP=float(np.mean(count / last)),
+        queries=len(first),
+    )
