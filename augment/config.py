@@ -118,10 +118,12 @@ class SynthesisConfig(Section):
 class QualityConfig(Section):
     """How good the generated images are (Sec. 6, Metrics)."""
 
-    pairs: int = Field(12_000, ge=1)  # so many of the test pairs, in order
+    pairs: int = Field(12_000, ge=1)  # so many of the test pairs, at equal distances in their list
     detection_score: bool = False  # DS needs SSD300 weights
     inception_score: bool = False  # IS needs Inception weights
-    batch_size: int = Runtime(32, ge=1)
+    detector_weights: Path | None = Runtime(None)  # a file, counted by its content; None: torchvision's download
+    inception_weights: Path | None = Runtime(None)  # likewise
+    batch_size: int = Field(32, ge=1)  # kernels round differently for other sizes
     device: str = Runtime("auto")
 
 
