@@ -1,4 +1,4 @@
-"""The stages in their order, and how one is called: the same for the local engine, the Prefect flows and the dry run."""
+"""The stages in their order, and how one is called, by the local engine, the Prefect flows and the dry run alike."""
 
 import json
 import time
@@ -45,6 +45,7 @@ class Stage:
         return run / self.name / f"{self.table}.parquet"
 
 
+_ELSEWHERE = "or choose another folder with --set output=FOLDER."
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
@@ -98,14 +99,15 @@ def stages_until(name: str | None) -> list[Stage]:
 
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
-    """Call one stage on the manifests that lie in the run's folder. Raises :class:`AugmentError` where one is lacking."""
+    """Call one stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is lacking."""
     run = config.folder.absolute()  # a worker on another machine has another working directory
     inputs = [read_manifest(one.path(run), one.table) for one in map(stage_named, stage.needs)]
     offered = {"spread": spread, "shard_size": config.flow.shard_size}
     path = stage.path(run)
     before = _file_identity(path)
     start = time.monotonic()
-    manifest = stage.function(stage.settings(config), *inputs, path.parent, **{name: offered[name] for name in stage.seams})
+    seams = {name: offered[name] for name in stage.seams}
+    manifest = stage.function(stage.settings(config), *inputs, path.parent, **seams)
     outcome = Outcome(stage, manifest, before is not None and before == _file_identity(path), time.monotonic() - start)
     if before is None:
         _record_time(run, outcome)
@@ -152,14 +154,12 @@ def locked_run(config: Config) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout:
         raise AugmentError(
-            f"{config.folder}: another run is at work in this folder. Wait for it, or choose another folder with --set output=FOLDER."
+            f"{config.folder}: another run is at work in this folder. Wait for it to end, {_ELSEWHERE}"
         ) from None
     except FileExistsError:
-        raise AugmentError(f"{config.folder}: is a file, not a folder. Choose another with --set output=FOLDER.") from None
+        raise AugmentError(f"{config.folder}: is a file, not a folder. Move it away, {_ELSEWHERE}") from None
     except PermissionError:
-        raise AugmentError(
-            f"{config.folder}: no permission to write there. Choose another folder with --set output=FOLDER."
-        ) from None
+        raise AugmentError(f"{config.folder}: no permission to write there. Change that, {_ELSEWHERE}") from None
     try:
         for leftover in run.rglob(".*.partial"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)

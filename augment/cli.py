@@ -1,0 +1,33 @@
+"""The command ``augment``. Every command lies in ``augment/commands``; here they are put together."""
+
+import click
+
+from augment import __version__
+from augment.commands.common import Guarded
+from augment.commands.manifests import manifest
+from augment.commands.run import run, stage_command
+from augment.commands.tools import config, doctor, report
+
+
+@click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="augment")
+def main() -> None:
+    """Pose-guided synthetic images for person re-identification: make them, and measure what they are worth."""
+
+
+@click.group()
+def gan() -> None:
+    """Train the generator, draw samples from it."""
+
+
+main.add_command(run)
+main.add_command(stage_command("images", "images", "Open and hash every input image."))
+main.add_command(stage_command("poses", "poses", "Find the 18 joints of every person."))
+main.add_command(stage_command("pairs", "pairs", "List training and test pairs."))
+gan.add_command(stage_command("train", "gan", "Train the generator."))
+main.add_command(gan)
+main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
+main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
+main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
+for command in (config, manifest, report, doctor):
+    main.add_command(command)

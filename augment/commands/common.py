@@ -1,0 +1,86 @@
+"""What the commands share: reading a configuration, and telling the user what went wrong."""
+
+import errno
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from augment.config import Config, load_config
+from augment.errors import AugmentError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+
+def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument CONFIG and the option --set; it receives ``config``."""
+
+    def run(config_path: Path, overrides: tuple[str, ...], **others: Any) -> Any:
+        config = load_config(config_path, overrides)
+        remember_folder(config)
+        return command(config=config, **others)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__click_params__ = getattr(command, "__click_params__", [])
+    run = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+                       help="Override one value of the configuration; may be given often.")(run)  # fmt: skip
+    return click.argument("config_path", metavar="CONFIG", type=click.Path(path_type=Path))(run)
+
+
+def remember_folder(config: Config) -> None:
+    """Where a traceback goes if something unexpected happens from here on."""
+    click.get_current_context().find_root().obj = config.folder
+
+
+class Guarded(click.Group):
+    """A group that turns every exception into one sentence and the right exit code; tracebacks go to a file."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Exit codes: 2 and 3 from :class:`AugmentError`, 130 interrupted, 1 our own mistake."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _tell("interrupted; the same command goes on from here.")
+            ctx.exit(INTERRUPTED)
+        except AugmentError as error:
+            _tell(str(error))
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            ctx.exit(_report(error, ctx.find_root().obj))
+
+
+def _tell(message: str) -> None:
+    click.echo(f"augment: {message}", err=True)
+
+
+def _report(error: Exception, folder: Path | None) -> int:
+    """Say what happened; returns the exit code."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        _tell(f"the disk is full{where}. Free some space and run the same command again.")
+        return AugmentError.exit_code
+    if isinstance(error, PermissionError):
+        _tell(f"no permission: {error}. Choose another folder with --set output=FOLDER.")
+        return AugmentError.exit_code
+    log = _write_traceback(error, folder)
+    _tell(f"unexpected {type(error).__name__}: {str(error) or 'no message'}\nThe traceback is in {log}. "
+          "What is finished is kept; please report this with that file.")  # fmt: skip
+    return 1
+
+
+def _write_traceback(error: Exception, folder: Path | None) -> Path:
+    text = "".join(traceback.format_exception(error))
+    if folder is not None and folder.is_dir() and os.access(folder, os.W_OK):
+        log = folder / "error.log"
+        log.write_text(text, encoding="utf-8")
+        return log
+    handle, name = tempfile.mkstemp(prefix="augment-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return Path(name)

@@ -1,0 +1,68 @@
+"""``augment manifest``: look into the tables, check their files, walk back from an image to what it came from."""
+
+from pathlib import Path
+
+import click
+
+from augment.errors import AugmentError, UsageError
+
+
+@click.group()
+def manifest() -> None:
+    """Look into manifests."""
+
+
+@manifest.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--rows", default=10, show_default=True, help="How many rows to print.")
+@click.option("--where", "conditions", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
+def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
+    """Print what the manifest PATH is, how it came about, and its first rows."""
+    from augment.lineage import describe
+    from augment.manifest import read_manifest
+
+    one = read_manifest(path)
+    frame = one.frame()
+    for condition in conditions:
+        column, equals, value = condition.partition("=")
+        if not equals or column not in frame:
+            raise UsageError(f"--where {condition}: write COLUMN=VALUE with one of {', '.join(frame.columns)}.")
+        frame = frame[frame[column].astype(str) == value]
+    click.echo(describe(one))
+    click.echo(f"\n{len(frame):,} rows")
+    click.echo(frame.head(rows).to_string(index=False, max_colwidth=48))
+
+
+@manifest.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def verify(path: Path) -> None:
+    """Check the files of the manifest PATH, or of every manifest in the run folder PATH, against their hashes."""
+    from augment.lineage import manifests_of
+    from augment.manifest import read_manifest, verify
+
+    found = list(manifests_of(path)) if path.is_dir() else [read_manifest(path)]
+    if not found:
+        raise AugmentError(f"{path}: holds no manifest. Give a run's folder, like outputs/demo, or a .parquet file.")
+    damaged = 0
+    for one in found:
+        problems = verify(one)
+        damaged += len(problems)
+        click.echo(f"{one.path}: {len(one.table):,} rows, {len(problems)} problems")
+        for problem in problems.head(20).itertuples():
+            click.echo(f"  {problem.id}: {problem.problem}")
+    if damaged:
+        raise AugmentError(
+            f"{damaged} files are not as their manifests say. The run's command, given again, remakes them."
+        )
+
+
+@manifest.command()
+@click.argument("row_id", metavar="ID")
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; else looked for in outputs/.")
+def trace(row_id: str, folder: Path | None) -> None:
+    """Walk back from ID, a row of any manifest, to its source image, pose source, checkpoint, configuration, files."""
+    from rich.console import Console
+
+    from augment.lineage import find_run, trace
+
+    Console(soft_wrap=True, highlight=False).print(trace(folder or find_run(row_id), row_id))

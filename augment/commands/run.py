@@ -1,0 +1,96 @@
+"""``augment run`` and one command a stage: the pipeline, or the part of it that a stage needs."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from augment.commands.common import INTERRUPTED, with_config
+from augment.config import Config
+
+_engine = click.option(
+    "--engine", type=click.Choice(["prefect", "local"]), default="prefect", show_default=True,
+    help="prefect: as a flow, on its server. local: the same functions one after the other, without Prefect.",
+)  # fmt: skip
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be made or reused, disk and time.")
+
+
+@click.command()
+@_engine
+@_dry_run
+@with_config
+def run(config: Config, engine: str, dry_run: bool) -> None:
+    """Run the whole pipeline of CONFIG, reusing what is up to date."""
+    execute(config, engine, dry_run, until=None)
+
+
+def stage_command(name: str, stage: str, text: str) -> click.Command:
+    """A command that makes one stage's manifest, after the stages it needs."""
+
+    def command(config: Config, engine: str, dry_run: bool) -> None:
+        execute(config, engine, dry_run, until=stage)
+
+    command.__doc__ = f"{text}\n\nRuns what this stage of CONFIG needs first; what is up to date is reused."
+    return click.command(name)(_engine(_dry_run(with_config(command))))
+
+
+def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> None:
+    """Plan or run the stages, and show what came out."""
+    if dry_run:
+        from augment.planning import make_plan, show_plan
+
+        show_plan(make_plan(config, until))
+        return
+    from augment.pipeline import locked_run, run_local, stage_named
+
+    with locked_run(config) as folder, _interruptible():
+        if engine == "local":
+            run_local(config, until)
+        else:
+            _run_flow(config, folder, until)
+    if until is None:
+        _show_result(config)
+    else:
+        click.echo(f"{stage_named(until).path(config.folder)}")
+
+
+def _run_flow(config: Config, folder: Path, until: str | None) -> None:
+    from flows.server import prefect_server
+
+    with prefect_server(folder):
+        from flows.pipeline import pipeline_flow
+
+        pipeline_flow(config, until)
+
+
+def _show_result(config: Config) -> None:
+    from rich.console import Console
+
+    from augment.report.tables import arms_table
+
+    Console().print(arms_table(config.folder / "reid" / "metrics.parquet"))
+    click.echo(f"Report: {config.folder / 'report.html'}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """The first Ctrl-C lets work in other threads end, the second does not wait. Nothing is lost either way."""
+    interrupted = False
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal interrupted
+        if interrupted:
+            os._exit(INTERRUPTED)
+        interrupted = True
+        click.echo("\nStopping; Ctrl-C once more stops at once.", err=True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,62 @@
+"""The remaining commands: configuration, report, health, and the tools of single stages."""
+
+from pathlib import Path
+
+import click
+
+from augment.commands.common import with_config
+from augment.config import Config
+
+
+@click.group()
+def config() -> None:
+    """Look at configurations."""
+
+
+@config.command("show")
+@with_config
+def show_config(config: Config) -> None:
+    """Print every value of CONFIG; what differs from the default is marked with its default."""
+    from augment.config import differences, dump_yaml
+
+    changed = differences(config)
+    defaults = dict(_leaves(Config().model_dump(mode="json")))
+    path: list[str] = []
+    for line in dump_yaml(config).splitlines():
+        key, colon, _ = line.strip().partition(":")
+        if colon and not line.lstrip().startswith("-"):
+            path[(len(line) - len(line.lstrip())) // 2 :] = [key]
+        dotted = ".".join(path)
+        mark = f"  # default: {defaults.get(dotted)}" if colon and dotted in changed else ""
+        click.echo(line + mark)
+
+
+def _leaves(values: dict, prefix: str = ""):
+    for key, value in values.items():
+        yield prefix + key, value
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+
+
+@click.command()
+@with_config
+def report(config: Config) -> None:
+    """Write the HTML page of CONFIG's run anew, from the manifests that are there."""
+    from augment.pipeline import locked_run, make_report
+
+    with locked_run(config):
+        make_report(config)
+    click.echo(f"Report: {config.folder / 'report.html'}")
+
+
+@click.command()
+@click.argument("config_path", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value.")
+def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Check that everything CONFIG needs is there and works; exit code 3 where something is missing."""
+    from augment.config import load_config
+    from augment.doctor import examine, show
+
+    checks = examine(load_config(config_path, overrides) if config_path else None)
+    if not show(checks):
+        click.get_current_context().exit(3)

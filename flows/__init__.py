@@ -1,0 +1,1 @@
+"""Prefect around the stages of ``augment``: one flow for all, one for each stage, one task a shard."""
