@@ -20,8 +20,8 @@ def evaluation_mask(joints: np.ndarray, size: tuple[int, int], half_width: float
     """The body of a pose as bool (H, W).
 
     ``joints`` (18, 2) are x, y in pixels of a picture of ``size`` (H, W), NaN where missing. Each limb with both
-    joints is a rectangle from joint to joint, ``half_width`` to either side, borders included; each joint an open disc of
-    that radius; then a closing with a 5 x 5 square. The released code uses 4 pixels at every image size.
+    joints is a rectangle from joint to joint, ``half_width`` to either side, borders included; each joint an open
+    disc of that radius; then a closing with a 5 x 5 square. The released code uses 4 pixels at every image size.
     """
     joints = np.asarray(joints, np.float64)
     present = np.isfinite(joints).all(axis=1)

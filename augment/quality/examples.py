@@ -1,0 +1,62 @@
+"""Strips of the best, the typical and the worst images, because a mean hides what they look like."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from augment.drawing import draw_pose, image_grid
+from augment.files import atomic_write
+from augment.quality.pictures import PairBatch, Pictures
+
+KINDS = ("best", "typical", "worst")
+EACH = 12  # strips of a kind
+
+
+def select_examples(scores: np.ndarray, each: int = EACH) -> dict[str, list[int]]:
+    """Kind -> indices of pairs: the highest scores, those around the median, the lowest (the lowest first).
+
+    Ties go by index. With few pairs each kind gets a third of them, but at least one.
+    """
+    order = np.argsort(-scores, kind="stable")
+    each = min(each, max(1, len(order) // 3))
+    middle = (len(order) - each) // 2
+    picked = {"best": order[:each], "typical": order[middle : middle + each], "worst": order[::-1][:each]}
+    return {kind: [int(index) for index in indices] for kind, indices in picked.items()}
+
+
+def write_examples(
+    folder: Path,
+    pairs: list[tuple[str, str]],
+    scores: np.ndarray,
+    pictures: Pictures,
+    draw: Callable[[PairBatch], torch.Tensor],
+) -> None:
+    """Write ``examples/<kind>-<number>.png`` and ``examples.csv`` (file, kind, from, to, ssim_released).
+
+    A strip shows source, source pose, target pose, target, generated. ``draw`` generates a batch of pairs.
+    """
+    shutil.rmtree(folder / "examples", ignore_errors=True)
+    selected = [(kind, *one) for kind, some in select_examples(scores).items() for one in enumerate(some, 1)]
+    batch = pictures.batch([pairs[index] for _, _, index in selected])
+    drawn = draw(batch)
+    rows = []
+    for place, (kind, number, index) in enumerate(selected):
+        file = f"examples/{kind}-{number:02d}.png"
+        with atomic_write(folder / file) as stream:
+            Image.fromarray(_strip(batch, drawn, place)).save(stream, "PNG")
+        source, target = pairs[index]
+        rows.append({"file": file, "kind": kind, "from": source, "to": target, "ssim_released": scores[index]})
+    with atomic_write(folder / "examples.csv") as stream:
+        stream.write(pd.DataFrame(rows).to_csv(index=False, float_format="%.6f").encode())
+
+
+def _strip(batch: PairBatch, generated: torch.Tensor, place: int) -> np.ndarray:
+    source, target, image = (one[place].permute(1, 2, 0).numpy() for one in (batch.source, batch.target, generated))
+    size = source.shape[:2]
+    poses = [draw_pose(joints[place].numpy(), size) for joints in (batch.source_joints, batch.target_joints)]
+    return image_grid([[source, *poses, target, image]], gap=2)

@@ -1,0 +1,178 @@
+"""The stage: the generator's images of the test pairs, beside what handing back the source image would score."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from augment.config import QualityConfig
+from augment.errors import AugmentError
+from augment.files import atomic_write, sha256_file
+from augment.gan.checkpoints import load_generator
+from augment.manifest import Manifest, write_manifest
+from augment.progress import progress, say
+from augment.quality.detection import PersonDetector
+from augment.quality.examples import write_examples
+from augment.quality.inception import InceptionClassifier
+from augment.quality.pictures import PairBatch, Pictures, choose_pairs
+from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
+from augment.stage import finished, provenance
+
+COPIED = "source copied"  # the arm that hands back the source: a generator that is not better has learned nothing
+REAL = "real images"  # the arm of the targets themselves; only the networks' scores mean something there
+
+_VERSION = 1
+_PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
+
+Scores = dict[tuple[str, str], np.ndarray]  # (arm, metric) -> a value or a row for each pair
+
+
+def measure_quality(
+    section: QualityConfig, images: Manifest, poses: Manifest, pairs: Manifest, checkpoints: Manifest, folder: Path
+) -> Manifest:
+    """Score the last checkpoint's averaged weights on the test pairs (Sec. 6). Returns the table of metrics.
+
+    Beside it lie ``per_pair.csv`` with every pair's scores, and ``examples/`` with strips (source, its pose, target
+    pose, target, generated) of the best, typical and worst by ``ssim_released``, listed in ``examples.csv``.
+    Without test pairs the table is empty. Raises :class:`AugmentError` where a checkpoint or a judge's weights lack.
+    """
+    folder = Path(folder)
+    path = folder / "metrics.parquet"
+    files = {
+        name: sha256_file(file)
+        for name in ("detector_weights", "inception_weights")
+        if (file := getattr(section, name)) is not None and file.exists()
+    }
+    tables = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
+    origin = provenance("quality", _VERSION, section, tables | files)
+    done = finished(path, origin)
+    if done is not None and (folder / "per_pair.csv").exists():
+        return done
+
+    pictures = Pictures(images, poses)
+    chosen, left_out = choose_pairs(pairs, pictures, section.pairs)
+    if left_out:
+        say(f"quality: {left_out} test pairs were left out: an image or a pose is missing.")
+    if not chosen:
+        say("quality: there are no test pairs, so nothing can be measured. Poses of the gallery make test pairs.")
+        _write_per_pair(folder, chosen, {}, "")
+        return write_manifest(path, "metrics", [], origin)
+
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(automatic if section.device == "auto" else section.device)
+    generator, gan = load_generator(_last_checkpoint(checkpoints), weights="average", device=device)
+    judges = Judges(
+        InceptionClassifier(device, section.inception_weights) if section.inception_score else None,
+        PersonDetector(device, section.detector_weights) if section.detection_score else None,
+    )
+    artist = Artist(generator, section.batch_size, device)
+    parts = folder / ".parts" / origin["digest"][:16]
+    scores = _score_all(chosen, pictures, artist, judges, gan.system, parts)
+    _write_per_pair(folder, chosen, scores, gan.system)
+    write_examples(folder, chosen, scores[gan.system, "ssim_released"], pictures, artist.draw)
+    manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin)
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    return manifest
+
+
+class Artist:
+    """A generator with what it needs to draw any number of pairs, always in batches of one size."""
+
+    def __init__(self, generator: torch.nn.Module, batch_size: int, device: torch.device) -> None:
+        """``generator``: as :func:`augment.gan.checkpoints.load_generator` gives it."""
+        self.batch_size = batch_size
+        self.device = device
+        self._generator = generator
+
+    @torch.inference_mode()
+    def draw(self, batch: PairBatch) -> torch.Tensor:
+        """Generated images of B pairs, uint8 (B, 3, H, W), on the CPU.
+
+        The last batch is filled up with the last pair: kernels are chosen by size and round differently.
+        """
+        count = len(batch.source)
+        filled = torch.arange(-(-count // self.batch_size) * self.batch_size).clamp(max=count - 1)
+        drawn = []
+        for some in filled.split(self.batch_size):
+            source = batch.source[some].to(self.device).float() / 127.5 - 1
+            poses = (joints[some].to(self.device) for joints in (batch.source_joints, batch.target_joints))
+            image = self._generator(source, *poses).float()
+            drawn.append(((image + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+        return torch.cat(drawn)[:count]
+
+
+def _last_checkpoint(checkpoints: Manifest) -> Path:
+    rows = checkpoints.frame()
+    rows = rows[(rows["role"] == "last") & (rows["status"] == "ok")]
+    if rows.empty:
+        raise AugmentError(f"{checkpoints.path}: has no last checkpoint. Train the generator first: augment gan train.")
+    return checkpoints.file_of(rows["path"].iloc[0])
+
+
+def _score_all(
+    pairs: list[tuple[str, str]], pictures: Pictures, artist: Artist, judges: Judges, system: str, parts: Path
+) -> Scores:
+    """Scores of all pairs; finished thousands lie in ``parts`` and are not made again."""
+    found: list[Scores] = []
+    with progress("quality", total=len(pairs), unit="pairs") as advance:
+        for start in range(0, len(pairs), _PAIRS_PER_PART):
+            some = pairs[start : start + _PAIRS_PER_PART]
+            part = parts / f"{start:08d}.npz"
+            if part.exists():
+                found.append(_read_part(part))
+                advance(len(some))
+                continue
+            batches = []
+            for first in range(0, len(some), artist.batch_size):
+                batch = pictures.batch(some[first : first + artist.batch_size])
+                batches.append(_score_batch(batch, artist, judges, system))
+                advance(len(batch.source))
+            found.append(_joined(batches))
+            with atomic_write(part) as file:
+                np.savez(file, **{"|".join(key): value for key, value in found[-1].items()})
+    return _joined(found)
+
+
+def _score_batch(batch: PairBatch, artist: Artist, judges: Judges, system: str) -> Scores:
+    masks = body_masks(batch.target_joints, tuple(batch.target.shape[-2:])).to(artist.device)
+    target = batch.target.to(artist.device)
+    scores: Scores = {}
+    for arm, images in ((system, artist.draw(batch)), (COPIED, batch.source), (REAL, batch.target)):
+        images = images.to(artist.device)
+        found = judge(judges, images, masks)
+        if arm != REAL:
+            found |= pair_scores(images, target, masks)
+        scores |= {(arm, metric): values for metric, values in found.items()}
+    return scores
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _read_part(path: Path) -> Scores:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {tuple(name.split("|")): arrays[name] for name in arrays.files}
+
+
+def _rows(scores: Scores, system: str, seed: int, count: int) -> list[dict[str, Any]]:
+    rows = []
+    for arm in dict.fromkeys(arm for arm, _ in scores):
+        values = summary({metric: value for (one, metric), value in scores.items() if one == arm})
+        values["pairs"] = float(count)
+        origin = {"run": "quality", "arm": arm, "seed": seed if arm == system else 0}
+        rows += [{**origin, "metric": metric, "value": value} for metric, value in values.items()]
+    return rows
+
+
+def _write_per_pair(folder: Path, pairs: list[tuple[str, str]], scores: Scores, system: str) -> None:
+    """One line a pair: the generator's scores, and under ``copied_`` those of the source handed back."""
+    table = pd.DataFrame(pairs, columns=["from", "to"])
+    for arm, prefix in ((system, ""), (COPIED, "copied_")):
+        for metric in PER_PAIR:
+            table[prefix + metric] = scores.get((arm, metric), np.empty(0))
+    with atomic_write(folder / "per_pair.csv") as file:
+        file.write(table.to_csv(index=False, float_format="%.6f").encode())
