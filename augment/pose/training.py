@@ -1,0 +1,184 @@
+"""Train the crop estimator: a plain loop around openpifpaf's network and losses, without its square padding.
+
+Half of a 128x64 crop padded to a square is nothing, and openpifpaf's encoders take longer than the network's step. Here
+crops keep their shape, and a batch's targets are made at once (:mod:`augment.pose.targets`). The length is given in
+minutes, since the machine decides how many steps they hold; the rate falls as a cosine over them.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from augment.errors import AugmentError
+from augment.files import atomic_write
+from augment.pose import openpifpaf_adapter as adapter
+from augment.pose.labelled import LabelledCrops
+from augment.pose.network_input import normalise
+from augment.pose.skeleton import COCO_MIRROR
+from augment.pose.targets import ABSENT, LABELLED, UNLABELLED, encode
+from augment.progress import say
+
+INPUT_SIZE = (161, 81)  # height, width: a 128x64 crop enlarged by 1.25; one more than a multiple of the stride
+_FACE = slice(0, 5)  # COCO's nose, eyes and ears
+_WARM_UP_STEPS = 100
+
+
+@dataclass
+class _Run:
+    """What an interrupted training goes on from."""
+
+    step: int = 0
+    minutes: float = 0.0
+
+
+def train_estimator(
+    sources: Sequence[LabelledCrops],
+    output: Path,
+    *,
+    start: Path,
+    start_sha256: str,
+    minutes: float = 60.0,
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    seed: int = 0,
+    save_every_minutes: float = 3.0,
+) -> Path:
+    """Train on from the checkpoint ``start`` and write ``output``, loadable by openpifpaf as well; returns its path.
+
+    ``sources``: crops with their joints, all used alike. An interrupted call goes on where it was (its state lies in
+    ``<output>.state``); the minutes it already had count.
+    """
+    network = adapter.load_network(start, start_sha256).train().to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    loss_function = adapter.field_loss(network)
+    layout = adapter.field_layout(network)
+    state_path = output.with_name(output.name + ".state")
+    run = _resume(state_path, network, average, optimizer)
+    last, saved, shown = time.monotonic(), run.minutes, []
+    for crops, joints, known in _batches(sources, batch_size, seed, first=run.step):
+        now = time.monotonic()
+        run.minutes, last = run.minutes + (now - last) / 60, now
+        if run.minutes >= minutes:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate(run.step, run.minutes / minutes, learning_rate)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
+        images, points, state = augment(crops, joints, known, generator)
+        outputs = network(images.contiguous(memory_format=torch.channels_last))
+        total, _ = loss_function(outputs, encode(points, state, INPUT_SIZE, layout))
+        if not total.isfinite():
+            raise AugmentError(f"{output}: the loss is not finite after {run.step} steps. Lower the learning rate.")
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+        average.update_parameters(network)
+        run.step += 1
+        shown.append(total.item())
+        if run.minutes - saved >= save_every_minutes:
+            _save(state_path, output, run, network, average, optimizer)
+            say(f"pose training: {run.minutes:.1f} of {minutes:g} min, step {run.step}, loss {np.mean(shown):.1f}")
+            saved, shown = run.minutes, []
+    _save(state_path, output, run, network, average, optimizer)
+    say(f"pose training: done after {run.step} steps of {batch_size} crops: {output}")
+    return output
+
+
+def rate(step: int, done: float, highest: float) -> float:
+    """A short warm-up by steps, then a cosine down to a thousandth over the share ``done`` of the time."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return highest * max(cosine, 1e-3) * min(1.0, (step + 1) / _WARM_UP_STEPS)
+
+
+def augment(
+    crops: torch.Tensor, joints: torch.Tensor, known: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """uint8 crops (B, H, W, 3), joints (B, 17, 2), known (B, 17) -> network input, its joints, their states.
+
+    Mirrored, turned, scaled, shifted and recoloured at random, in one resampling. A joint that was not published is
+    unlabelled half of the time and absent otherwise: it may have been overlooked, but most were not there to be seen.
+    In the face it is always absent, for the usual cause is a person seen from behind.
+    """
+    count, (height, width) = len(crops), crops.shape[1:3]
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    images = crops.permute(0, 3, 1, 2).float() / 255
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    flipped = joints[:, COCO_MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor([width - 1.0, 0.0])
+    joints = torch.where(mirrored[:, None, None], flipped, joints)
+    known = torch.where(mirrored[:, None], known[:, COCO_MIRROR], known)
+
+    # output pixel -> crop pixel: p = centre + matrix (q - centre of output) / scale + shift
+    angle, scale = uniform(-0.2, 0.2), torch.exp(uniform(-0.2, 0.2))
+    shift = uniform(-0.06, 0.06, 2) * torch.tensor([width, height])
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+    out_h, out_w = INPUT_SIZE
+    ratio = torch.tensor([(width - 1) / (out_w - 1), (height - 1) / (out_h - 1)])  # crop pixels an output pixel
+    middle, out_middle = torch.tensor([width - 1, height - 1]) / 2, torch.tensor([out_w - 1, out_h - 1]) / 2
+    grid = torch.stack(torch.meshgrid(torch.arange(out_w), torch.arange(out_h), indexing="xy"), dim=-1).float()
+    centred = ((grid - out_middle) * ratio).view(1, -1, 2) / scale[:, None, None]
+    sampled = centred @ turn.mT + (middle + shift)[:, None]
+    normal = sampled / torch.tensor([width - 1, height - 1]) * 2 - 1
+    images = functional.grid_sample(
+        images, normal.view(count, out_h, out_w, 2), padding_mode="border", align_corners=True
+    )
+    points = ((joints - (middle + shift)[:, None]) @ turn) * scale[:, None, None] / ratio + out_middle
+
+    inside = ((points >= 0) & (points <= torch.tensor([out_w - 1, out_h - 1]))).all(dim=-1)
+    state = torch.where(known & inside, LABELLED, ABSENT)
+    overlooked = ~known & (torch.rand(known.shape, generator=generator) < 0.5)
+    overlooked[:, _FACE] = False
+    return _recolour(images, uniform), points, state.masked_fill(overlooked, UNLABELLED)
+
+
+def _recolour(images: torch.Tensor, uniform) -> torch.Tensor:
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + (images - grey) * uniform(0.6, 1.4, 1, 1, 1)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * uniform(0.7, 1.3, 1, 1, 1)
+    return normalise((images * uniform(0.7, 1.3, 1, 1, 1) * uniform(0.9, 1.1, 3, 1, 1)).clamp(0, 1))
+
+
+def _batches(sources: Sequence[LabelledCrops], size: int, seed: int, first: int) -> Iterator[Iterable[torch.Tensor]]:
+    """Endless batches, a new order of all crops each round, starting at batch number ``first``."""
+    merged = LabelledCrops.merge(sources)
+    if len(merged.crops) < size:
+        raise AugmentError(f"Only {len(merged.crops)} crops with joints to train on; at least {size} are needed.")
+    a_round = len(merged.crops) // size
+    while True:
+        order = np.random.default_rng([seed, first // a_round]).permutation(len(merged.crops))
+        for number in range(first % a_round, a_round):
+            chosen = order[number * size : (number + 1) * size]
+            yield tuple(torch.from_numpy(one[chosen]) for one in (merged.crops, merged.joints, merged.known))
+        first = (first // a_round + 1) * a_round
+
+
+def _save(state_path, output, run, network, average, optimizer) -> None:
+    state = {
+        "step": run.step, "minutes": run.minutes, "network": network.state_dict(), "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }  # fmt: skip
+    with atomic_write(state_path) as file:
+        torch.save(state, file)
+    adapter.save_network(average.module, output, {"steps": run.step})
+
+
+def _resume(state_path, network, average, optimizer) -> _Run:
+    if not state_path.exists():
+        return _Run()
+    state = torch.load(state_path, weights_only=True)
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return _Run(state["step"], state["minutes"])
