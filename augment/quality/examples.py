@@ -11,7 +11,9 @@ from PIL import Image
 
 from augment.drawing import draw_pose, image_grid
 from augment.files import atomic_write
-from augment.quality.pictures import PairBatch, Pictures
+from augment.quality.pictures import Pair, PairPictures
+
+Load = Callable[[list[Pair]], PairPictures]
 
 KINDS = ("best", "typical", "worst")
 EACH = 12  # strips of a kind
@@ -25,38 +27,42 @@ def select_examples(scores: np.ndarray, each: int = EACH) -> dict[str, list[int]
     order = np.argsort(-scores, kind="stable")
     each = min(each, max(1, len(order) // 3))
     middle = (len(order) - each) // 2
-    picked = {"best": order[:each], "typical": order[middle : middle + each], "worst": order[::-1][:each]}
+    worst = np.argsort(scores, kind="stable")
+    picked = {"best": order[:each], "typical": order[middle : middle + each], "worst": worst[:each]}
     return {kind: [int(index) for index in indices] for kind, indices in picked.items()}
 
 
 def write_examples(
     folder: Path,
-    pairs: list[tuple[str, str]],
+    pairs: list[Pair],
     scores: np.ndarray,
-    pictures: Pictures,
-    draw: Callable[[PairBatch], torch.Tensor],
+    load: Load,
+    draw: Callable[[PairPictures], torch.Tensor],
 ) -> None:
     """Write ``examples/<kind>-<number>.png`` and ``examples.csv`` (file, kind, from, to, ssim_released).
 
-    A strip shows source, source pose, target pose, target, generated. ``draw`` generates a batch of pairs.
+    A strip shows source, source pose, target pose, target, generated. ``load`` gets the
+    pictures of pairs, ``draw`` generates.
     """
     shutil.rmtree(folder / "examples", ignore_errors=True)
     selected = [(kind, *one) for kind, some in select_examples(scores).items() for one in enumerate(some, 1)]
-    batch = pictures.batch([pairs[index] for _, _, index in selected])
-    drawn = draw(batch)
+    pictures = load([pairs[index] for _, _, index in selected])
+    drawn = draw(pictures)
     rows = []
     for place, (kind, number, index) in enumerate(selected):
         file = f"examples/{kind}-{number:02d}.png"
         with atomic_write(folder / file) as stream:
-            Image.fromarray(_strip(batch, drawn, place)).save(stream, "PNG")
+            Image.fromarray(_strip(pictures, drawn, place)).save(stream, "PNG")
         source, target = pairs[index]
         rows.append({"file": file, "kind": kind, "from": source, "to": target, "ssim_released": scores[index]})
     with atomic_write(folder / "examples.csv") as stream:
         stream.write(pd.DataFrame(rows).to_csv(index=False, float_format="%.6f").encode())
 
 
-def _strip(batch: PairBatch, generated: torch.Tensor, place: int) -> np.ndarray:
-    source, target, image = (one[place].permute(1, 2, 0).numpy() for one in (batch.source, batch.target, generated))
+def _strip(pictures: PairPictures, generated: torch.Tensor, place: int) -> np.ndarray:
+    source, target, image = (
+        one[place].permute(1, 2, 0).numpy() for one in (pictures.source, pictures.target, generated)
+    )
     size = source.shape[:2]
-    poses = [draw_pose(joints[place].numpy(), size) for joints in (batch.source_joints, batch.target_joints)]
+    poses = [draw_pose(joints[place].numpy(), size) for joints in (pictures.source_joints, pictures.target_joints)]
     return image_grid([[source, *poses, target, image]], gap=2)

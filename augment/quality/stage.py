@@ -12,12 +12,14 @@ from augment.config import QualityConfig
 from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_file
 from augment.gan.checkpoints import load_generator
+from augment.gan.dataset import to_network, to_uint8
+from augment.gan.processes import pick_device
 from augment.manifest import Manifest, write_manifest
 from augment.progress import progress, say
 from augment.quality.detection import PersonDetector
-from augment.quality.examples import write_examples
+from augment.quality.examples import Load, write_examples
 from augment.quality.inception import InceptionClassifier
-from augment.quality.pictures import PairBatch, Pictures, choose_pairs
+from augment.quality.pictures import Pair, PairPictures, choose_pairs, load_pairs
 from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
 from augment.stage import finished, provenance
 
@@ -52,8 +54,7 @@ def measure_quality(
     if done is not None and (folder / "per_pair.csv").exists():
         return done
 
-    pictures = Pictures(images, poses)
-    chosen, left_out = choose_pairs(pairs, pictures, section.pairs)
+    chosen, left_out = choose_pairs(images, poses, pairs, section.pairs)
     if left_out:
         say(f"quality: {left_out} test pairs were left out: an image or a pose is missing.")
     if not chosen:
@@ -61,8 +62,7 @@ def measure_quality(
         _write_per_pair(folder, chosen, {}, "")
         return write_manifest(path, "metrics", [], origin)
 
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if section.device == "auto" else section.device)
+    device = pick_device(section.device)
     generator, gan = load_generator(_last_checkpoint(checkpoints), weights="average", device=device)
     judges = Judges(
         InceptionClassifier(device, section.inception_weights) if section.inception_score else None,
@@ -70,9 +70,13 @@ def measure_quality(
     )
     artist = Artist(generator, section.batch_size, device)
     parts = folder / ".parts" / origin["digest"][:16]
-    scores = _score_all(chosen, pictures, artist, judges, gan.system, parts)
+
+    def load(some: list[Pair]) -> PairPictures:
+        return load_pairs(images, poses, some, generator.image_size)
+
+    scores = _score_all(chosen, load, artist, judges, gan.system, parts)
     _write_per_pair(folder, chosen, scores, gan.system)
-    write_examples(folder, chosen, scores[gan.system, "ssim_released"], pictures, artist.draw)
+    write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, artist.draw)
     manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
@@ -88,19 +92,19 @@ class Artist:
         self._generator = generator
 
     @torch.inference_mode()
-    def draw(self, batch: PairBatch) -> torch.Tensor:
+    def draw(self, pictures: PairPictures) -> torch.Tensor:
         """Generated images of B pairs, uint8 (B, 3, H, W), on the CPU.
 
         The last batch is filled up with the last pair: kernels are chosen by size and round differently.
         """
-        count = len(batch.source)
+        count = len(pictures)
         filled = torch.arange(-(-count // self.batch_size) * self.batch_size).clamp(max=count - 1)
         drawn = []
-        for some in filled.split(self.batch_size):
-            source = batch.source[some].to(self.device).float() / 127.5 - 1
-            poses = (joints[some].to(self.device) for joints in (batch.source_joints, batch.target_joints))
-            image = self._generator(source, *poses).float()
-            drawn.append(((image + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+        for index in filled.split(self.batch_size):
+            some = pictures.select(index)
+            source = to_network(some.source.permute(0, 2, 3, 1).to(self.device))
+            poses = (joints.to(self.device) for joints in (some.source_joints, some.target_joints))
+            drawn.append(to_uint8(self._generator(source, *poses)).permute(0, 3, 1, 2).cpu())
         return torch.cat(drawn)[:count]
 
 
@@ -112,9 +116,7 @@ def _last_checkpoint(checkpoints: Manifest) -> Path:
     return checkpoints.file_of(rows["path"].iloc[0])
 
 
-def _score_all(
-    pairs: list[tuple[str, str]], pictures: Pictures, artist: Artist, judges: Judges, system: str, parts: Path
-) -> Scores:
+def _score_all(pairs: list[Pair], load: Load, artist: Artist, judges: Judges, system: str, parts: Path) -> Scores:
     """Scores of all pairs; finished thousands lie in ``parts`` and are not made again."""
     found: list[Scores] = []
     with progress("quality", total=len(pairs), unit="pairs") as advance:
@@ -125,18 +127,19 @@ def _score_all(
                 found.append(_read_part(part))
                 advance(len(some))
                 continue
+            pictures = load(some)
             batches = []
             for first in range(0, len(some), artist.batch_size):
-                batch = pictures.batch(some[first : first + artist.batch_size])
+                batch = pictures.select(slice(first, first + artist.batch_size))
                 batches.append(_score_batch(batch, artist, judges, system))
-                advance(len(batch.source))
+                advance(len(batch))
             found.append(_joined(batches))
             with atomic_write(part) as file:
                 np.savez(file, **{"|".join(key): value for key, value in found[-1].items()})
     return _joined(found)
 
 
-def _score_batch(batch: PairBatch, artist: Artist, judges: Judges, system: str) -> Scores:
+def _score_batch(batch: PairPictures, artist: Artist, judges: Judges, system: str) -> Scores:
     masks = body_masks(batch.target_joints, tuple(batch.target.shape[-2:])).to(artist.device)
     target = batch.target.to(artist.device)
     scores: Scores = {}
@@ -168,7 +171,7 @@ def _rows(scores: Scores, system: str, seed: int, count: int) -> list[dict[str, 
     return rows
 
 
-def _write_per_pair(folder: Path, pairs: list[tuple[str, str]], scores: Scores, system: str) -> None:
+def _write_per_pair(folder: Path, pairs: list[Pair], scores: Scores, system: str) -> None:
     """One line a pair: the generator's scores, and under ``copied_`` those of the source handed back."""
     table = pd.DataFrame(pairs, columns=["from", "to"])
     for arm, prefix in ((system, ""), (COPIED, "copied_")):

@@ -1,0 +1,194 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from augment.config import GanConfig, QualityConfig
+from augment.errors import AugmentError
+from augment.files import sha256_bytes
+from augment.manifest import write_manifest
+from augment.quality import stage
+from augment.quality.examples import select_examples
+from augment.quality.pictures import choose_pairs
+from augment.quality.scores import Judges, judge, pair_scores, summary
+from augment.quality.stage import measure_quality
+from augment.stage import provenance
+
+SIZE = (32, 16)
+IDS = [f"gallery/000{person}_c1s1_00000{shot}_01" for person in (1, 2) for shot in (1, 2, 3)]
+
+
+class Copier(torch.nn.Module):
+    """A generator that hands back the source, so its scores are those of the arm "source copied"."""
+
+    image_size = SIZE
+
+    def __init__(self, fail_after=None):
+        super().__init__()
+        self.calls = 0
+        self.fail_after = fail_after
+
+    def forward(self, source, source_joints, target_joints):
+        assert source.shape[1:] == (3, *SIZE) and source_joints.shape[1:] == target_joints.shape[1:] == (18, 2)
+        self.calls += 1
+        if self.calls == self.fail_after:
+            raise KeyboardInterrupt
+        return source
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Six images of two people with poses, all twelve test pairs, one checkpoint."""
+    random = np.random.default_rng(0)
+    origin = provenance("test", 1, QualityConfig(), {})
+    images, poses = [], []
+    for id in IDS:
+        file = f"{id.partition('/')[2]}.png"
+        buffer = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(buffer, "PNG")
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / file).write_bytes(buffer.getvalue())
+        row = {"id": id, "path": file, "sha256": sha256_bytes(buffer.getvalue()), "width": 16, "height": 32,
+               "status": "ok", "reason": None}  # fmt: skip
+        images.append(row | {"split": "gallery", "pid": int(file[:4]), "camid": 1, "sequence": 1, "frame": 1})
+        joints = random.uniform(0, 16, (2, 18))
+        poses.append(row | {"x": list(joints[0]), "y": list(joints[1] * 2), "confidence": [1.0] * 18, "people": 1,
+                            "estimator": "test", "checkpoint": None, "accepted": True, "verdict": "ok"})  # fmt: skip
+    pairs = [{"from": a, "to": b, "split": "test"} for a in IDS for b in IDS if a != b and a[:12] == b[:12]]
+    pairs.append({"from": IDS[0], "to": IDS[1], "split": "train"})
+    weights = {"id": "2", "path": "w.safetensors", "sha256": "0" * 64, "status": "ok", "reason": None, "role": "last",
+               "iteration": 2, "system": "dsc", "config_digest": "", "losses": "{}", "parent": None}  # fmt: skip
+    return {
+        kind: write_manifest(tmp_path / folder / f"{kind}.parquet", kind, rows, origin)
+        for kind, folder, rows in (
+            ("images", "images", images), ("poses", "images", poses), ("pairs", "pairs", pairs),
+            ("checkpoints", "gan", [weights]),
+        )
+    }  # fmt: skip
+
+
+@pytest.fixture
+def copier(monkeypatch):
+    generator = Copier()
+    config = GanConfig(system="dsc", seed=7)
+    monkeypatch.setattr(stage, "load_generator", lambda path, weights, device: (generator, config))
+    monkeypatch.setattr(stage, "_PAIRS_PER_PART", 4)
+    return generator
+
+
+def measure(tables, folder, **settings):
+    return measure_quality(QualityConfig(batch_size=3, device="cpu", **settings), **tables, folder=folder)
+
+
+def test_copying_generator_scores_as_the_copied_source(tables, copier, tmp_path):
+    metrics = measure(tables, tmp_path / "quality").frame()
+    assert set(metrics["run"]) == {"quality"}
+    by_arm = {arm: rows.set_index("metric")["value"].to_dict() for arm, rows in metrics.groupby("arm")}
+    assert set(by_arm) == {"dsc", "source copied"}
+    assert by_arm["dsc"] == by_arm["source copied"]
+    assert set(metrics[metrics["arm"] == "dsc"]["seed"]) == {7}
+    per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")
+    assert len(per_pair) == 12
+    for metric in ("ssim_released", "mask_ssim_255", "l1_released"):
+        assert per_pair[metric].mean() == pytest.approx(by_arm["dsc"][metric], abs=1e-5)
+        np.testing.assert_array_equal(per_pair[metric], per_pair[f"copied_{metric}"])
+
+
+def test_examples_are_strips_of_five_pictures(tables, copier, tmp_path):
+    measure(tables, tmp_path / "quality")
+    listed = pd.read_csv(tmp_path / "quality" / "examples.csv")
+    assert list(listed["kind"]) == ["best"] * 4 + ["typical"] * 4 + ["worst"] * 4  # a third of twelve each
+    per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")["ssim_released"]
+    assert listed["ssim_released"].iloc[0] == per_pair.max() and listed["ssim_released"].iloc[8] == per_pair.min()
+    strip = np.asarray(Image.open(tmp_path / "quality" / listed["file"][0]))
+    assert strip.shape == (32 + 2 * 2, 5 * 16 + 6 * 2, 3)
+    np.testing.assert_array_equal(strip[2:-2, 2:18], strip[2:-2, -18:-2])  # generated = source
+
+
+def test_killed_run_goes_on_and_gives_the_same_bytes(tables, copier, tmp_path):
+    whole = measure(tables, tmp_path / "whole")
+    calls, copier.calls, copier.fail_after = copier.calls, 0, 4  # two batches make the first part of four pairs
+    with pytest.raises(KeyboardInterrupt):
+        measure(tables, tmp_path / "killed")
+    copier.calls, copier.fail_after = 0, None
+    resumed = measure(tables, tmp_path / "killed")
+    assert copier.calls == calls - 2
+    for file in ("metrics.parquet", "per_pair.csv", "examples.csv", "examples/best-01.png"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert whole.digest == resumed.digest
+    assert not (tmp_path / "killed" / ".parts").exists()
+
+
+def test_second_call_reuses_and_other_settings_do_not(tables, copier, tmp_path):
+    measure(tables, tmp_path / "quality")
+    copier.calls = 0
+    measure(tables, tmp_path / "quality")
+    assert copier.calls == 0
+    fewer = measure(tables, tmp_path / "quality", pairs=5).frame()
+    assert copier.calls > 0 and set(fewer[fewer["metric"] == "pairs"]["value"]) == {5}
+
+
+def test_fewer_pairs_are_spread_over_all_people(tables):
+    chosen, left_out = choose_pairs(tables["images"], tables["poses"], tables["pairs"], 4)
+    every, _ = choose_pairs(tables["images"], tables["poses"], tables["pairs"], 100)
+    assert len(every) == 12 and left_out == 0
+    assert chosen == [every[0], every[3], every[6], every[9]]
+
+
+def test_pair_without_a_pose_is_left_out(tables, tmp_path):
+    rows = tables["poses"].frame()
+    rows.loc[0, "status"] = "failed"
+    poses = write_manifest(tmp_path / "p.parquet", "poses", rows, tables["poses"].provenance)
+    chosen, left_out = choose_pairs(tables["images"], poses, tables["pairs"], 100)
+    assert len(chosen) == 8 and left_out == 4  # an image is in four of its person's six ordered pairs
+    assert all(IDS[0] not in pair for pair in chosen)
+
+
+def test_no_test_pairs_is_a_note_and_an_empty_table(tables, copier, tmp_path, capsys):
+    rows = tables["pairs"].frame()
+    tables["pairs"] = write_manifest(tmp_path / "p.parquet", "pairs", rows[rows["split"] == "train"], {"digest": ""})
+    assert len(measure(tables, tmp_path / "quality").table) == 0
+    assert "there are no test pairs" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "quality" / "per_pair.csv")) == 0
+
+
+def test_no_checkpoint_says_what_to_do(tables, tmp_path):
+    tables["checkpoints"] = write_manifest(tmp_path / "c.parquet", "checkpoints", [], {"digest": ""})
+    with pytest.raises(AugmentError, match=r"c\.parquet: has no last checkpoint\. Train the generator first"):
+        measure(tables, tmp_path / "quality")
+
+
+def test_l1_by_hand_and_masked_scores_ignore_the_background():
+    target = torch.randint(0, 200, (1, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image, masks = target.clone(), torch.zeros(1, 1, 24, 24, dtype=torch.uint8)
+    masks[..., :12] = 1
+    image[..., 12:] += 51  # half of the pixels are off by 51 of 255: 51 / 255 * 2 / 2 = 0.2
+    scores = pair_scores(image, target, masks)
+    assert scores["l1_released"].item() == pytest.approx(0.2)
+    assert scores["mask_ssim_released"].item() == pytest.approx(1)
+    assert scores["ssim_released"].item() < 0.99
+
+
+def test_summary_averages_and_scores_probabilities():
+    class Classifier:
+        def __call__(self, images):
+            return torch.eye(10)[: len(images)]
+
+    class Detector:
+        def __call__(self, images):
+            return [0.25] * 5 + [0.75] * 5
+
+    images, masks = torch.zeros(10, 3, 16, 16, dtype=torch.uint8), torch.ones(10, 1, 16, 16, dtype=torch.uint8)
+    values = summary(judge(Judges(Classifier(), Detector()), images, masks))
+    assert values["detection_score_ssd300_coco"] == 0.5
+    assert values["inception_score_torchvision"] == pytest.approx(1)  # ten splits of one image each
+    assert values["mask_inception_score_torchvision"] == pytest.approx(1)
+
+
+def test_examples_are_the_top_the_middle_and_the_bottom():
+    scores = np.array([0.5, 0.9, 0.1, 0.7, 0.3])
+    assert select_examples(scores, each=1) == {"best": [1], "typical": [0], "worst": [2]}
+    assert select_examples(np.array([0.4]), each=12) == {"best": [0], "typical": [0], "worst": [0]}
