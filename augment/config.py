@@ -88,7 +88,8 @@ class GanConfig(Section):
     width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
     features: Literal["vgg19", "patches"] = "vgg19"  # g of Eq. 7; "patches": raw 5x5 patches, needs no weights
-    vgg_weights: str | None = None  # a file; None: torchvision's ImageNet weights, downloaded once
+    vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
+    image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it
     iterations: int = Field(90_000, ge=1)
     batch_size: int = Field(4, ge=1)  # over all processes
     learning_rate: float = Field(2e-4, gt=0)
@@ -97,9 +98,10 @@ class GanConfig(Section):
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the weights, beside the raw ones
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    checkpoint_every: int = Field(1000, ge=1)
-    keep_checkpoints: int = Field(3, ge=1)  # beside last and best
+    checkpoint_every: int = Field(5000, ge=1)  # 1.5 GB each at width 1, most of it the optimisers' state
+    keep_checkpoints: int = Field(3, ge=0)  # beside last and best
     sample_every: int = Runtime(500, ge=1)
+    log_every: int = Runtime(50, ge=1)
     compile: bool = Runtime(False)
     device: str = Runtime("auto")
 
@@ -111,7 +113,7 @@ class SynthesisConfig(Section):
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
-    batch_size: int = Runtime(32, ge=1)
+    batch_size: int = Field(32, ge=1)  # kernels may round differently at another size: a part of the result
     device: str = Runtime("auto")
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from augment.config import Config, Section, dump_yaml
 from augment.errors import AugmentError, UsageError
 from augment.files import atomic_write
+from augment.interrupt import stop_if_asked
 from augment.manifest import Manifest, read_manifest
 from augment.progress import say
 from augment.stage import Spread, one_by_one
@@ -100,6 +101,7 @@ def stages_until(name: str | None) -> list[Stage]:
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
     """Call one stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is lacking."""
+    stop_if_asked()
     run = config.folder.absolute()  # a worker on another machine has another working directory
     inputs = [read_manifest(one.path(run), one.table) for one in map(stage_named, stage.needs)]
     offered = {"spread": spread, "shard_size": config.flow.shard_size}

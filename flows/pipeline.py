@@ -17,6 +17,7 @@ from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from augment.config import Config
+from augment.interrupt import stop_if_asked
 from augment.pipeline import STAGES, Outcome, Stage, make_report, run_stage, stages_until
 from augment.progress import say
 from flows.runners import task_runners
@@ -41,10 +42,12 @@ def _one_task_each(
                    for k in range(1, len(shards) + 1)]  # fmt: skip
     if not parallel:
         for shard_task, ids in zip(shard_tasks, shards, strict=True):
+            stop_if_asked()
             yield shard_task(function, ids)
         return
     futures = [shard_task.submit(function, ids) for shard_task, ids in zip(shard_tasks, shards, strict=True)]
     for future in as_completed(futures):
+        stop_if_asked()
         yield future.result()
 
 

@@ -13,8 +13,6 @@ import click
 from augment.config import Config, load_config
 from augment.errors import AugmentError
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument CONFIG and the option --set; it receives ``config``."""
@@ -44,6 +42,8 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            from augment.interrupt import INTERRUPTED
+
             _tell("interrupted; the same command goes on from here.")
             ctx.exit(INTERRUPTED)
         except AugmentError as error:

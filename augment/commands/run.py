@@ -1,15 +1,10 @@
 """``augment run`` and one command a stage: the pipeline, or the part of it that a stage needs."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from augment.commands.common import INTERRUPTED, with_config
+from augment.commands.common import with_config
 from augment.config import Config
 
 _engine = click.option(
@@ -45,9 +40,10 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
 
         show_plan(make_plan(config, until))
         return
+    from augment.interrupt import interruptible
     from augment.pipeline import locked_run, run_local, stage_named
 
-    with locked_run(config) as folder, _interruptible():
+    with locked_run(config) as folder, interruptible():
         if engine == "local":
             run_local(config, until)
         else:
@@ -74,23 +70,3 @@ def _show_result(config: Config) -> None:
 
     Console().print(arms_table(config.folder / "reid" / "metrics.parquet"))
     click.echo(f"Report: {config.folder / 'report.html'}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """The first Ctrl-C lets work in other threads end, the second does not wait. Nothing is lost either way."""
-    interrupted = False
-
-    def handle(number: int, frame: Any) -> None:
-        nonlocal interrupted
-        if interrupted:
-            os._exit(INTERRUPTED)
-        interrupted = True
-        click.echo("\nStopping; Ctrl-C once more stops at once.", err=True)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
