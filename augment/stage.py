@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,33 @@ def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, 
         "inputs": {name: one if isinstance(one, str) else one.digest for name, one in sorted(inputs.items())},
     }
     digest = sha256_bytes(json.dumps(identity, sort_keys=True).encode())
-    return {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
+    origin = {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
+    if _only_asked.get():
+        raise _Answer(origin)
+    return origin
+
+
+_only_asked: ContextVar[bool] = ContextVar("only_asked", default=False)
+
+
+class _Answer(BaseException):
+    """Carries the provenance out of a stage that was only asked for it."""
+
+
+def origin_of(function: Callable[..., Manifest], *arguments: Any) -> dict[str, Any]:
+    """The provenance under which a stage function would work: it is called up to the point where it states it.
+
+    Every stage states its provenance before it makes anything, so nothing is made. Raises what the stage raises until
+    then, an :class:`AugmentError` where an input is missing.
+    """
+    token = _only_asked.set(True)
+    try:
+        function(*arguments)
+    except _Answer as answer:
+        return answer.args[0]
+    finally:
+        _only_asked.reset(token)
+    raise TypeError(f"{function.__name__} made its table without stating its provenance")
 
 
 def _command() -> str:
