@@ -1,0 +1,160 @@
+"""g of Eq. 7: what image patches are compared by. VGG-19's conv1_2 (Full), its conv2_1 (PercLoss), or raw patches."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from augment.config import GanConfig
+from augment.errors import AugmentError, UsageError
+from augment.files import sha256_file
+
+Layer = Literal["conv1_2", "conv2_1"]
+Preprocessing = Literal["caffe", "caffe-swapped", "torchvision"]
+
+CAFFE_MEAN = (123.68, 116.779, 103.939)  # of R, G, B in 0..255; no deviation
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1
+
+# Channels of the layers up to each of the two, under torchvision's names for their weights; None is a max pooling.
+_LAYERS: dict[Layer, tuple[tuple[str, int] | None, ...]] = {
+    "conv1_2": (("features.0", 64), ("features.2", 64)),
+    "conv2_1": (("features.0", 64), ("features.2", 64), None, ("features.5", 128)),
+}
+TORCHVISION_HASH = "dcbb9e9d"  # how the SHA-256 of the file begins
+TORCHVISION_URL = f"https://download.pytorch.org/models/vgg19-{TORCHVISION_HASH}.pth"
+
+# Measured between 65 Market-1501 images of different people: the mean L1 distance of conv1_2 vectors (Caffe weights) is
+# 6,508, that of 75 raw pixel values in [-1, 1] is 33.6. Times this, patches give losses of that size: one λ for both.
+PATCH_SCALE = 190.0
+
+# Mean absolute difference of the two probe() images' features under Caffe's weights.
+CAFFE_PROBE: dict[Layer, float] = {"conv1_2": 126.58, "conv2_1": 156.73}
+
+
+def build_features(config: GanConfig) -> nn.Module | None:
+    """The frozen feature extractor of a system, or None where images are compared as they are (Baseline, DSC).
+
+    It maps images (B, 3, H, W) in [-1, 1] to (B, C, h, w). Raises :class:`AugmentError` when weights cannot be had.
+    """
+    if config.system in ("baseline", "dsc"):
+        return None
+    if config.features == "patches":
+        return PatchFeatures()
+    layer: Layer = "conv2_1" if config.system == "percloss" else "conv1_2"
+    weights = load_vgg19(config.vgg_weights)
+    preprocessing = known_preprocessing(config.vgg_weights, config.vgg_preprocessing)
+    if preprocessing == "caffe" and config.fidelity == "released":
+        preprocessing = "caffe-swapped"
+    return VGGFeatures(layer, weights, preprocessing)
+
+
+class VGGFeatures(nn.Module):
+    """VGG-19 up to a layer and its ReLU: conv1_2 keeps the image's size, conv2_1 halves it. Frozen.
+
+    ``preprocessing`` is what the weights were trained with. ``caffe-swapped`` subtracts blue's mean from red and red's
+    from blue, as the released code does.
+    """
+
+    def __init__(self, layer: Layer, weights: dict[str, Tensor], preprocessing: Preprocessing) -> None:
+        super().__init__()
+        mean, deviation = {
+            "caffe": (CAFFE_MEAN, (1.0, 1.0, 1.0)),
+            "caffe-swapped": (CAFFE_MEAN[::-1], (1.0, 1.0, 1.0)),
+            "torchvision": ([255 * m for m in IMAGENET_MEAN], [255 * d for d in IMAGENET_DEVIATION]),
+        }[preprocessing]
+        # 127.5 (x + 1) is the pixel's value in 0..255; all of (value - mean) / deviation is one product and one sum.
+        self.register_buffer("scale", 127.5 / torch.tensor(deviation).view(1, 3, 1, 1))
+        self.register_buffer("shift", ((127.5 - torch.tensor(mean)) / torch.tensor(deviation)).view(1, 3, 1, 1))
+        modules: list[nn.Module] = []
+        channels = 3
+        for step in _LAYERS[layer]:
+            if step is None:
+                modules.append(nn.MaxPool2d(2))
+                continue
+            name, width = step
+            convolution = nn.Conv2d(channels, width, 3, padding=1)
+            try:
+                convolution.load_state_dict({key: weights[f"{name}.{key}"] for key in ("weight", "bias")})
+            except (KeyError, RuntimeError) as error:
+                raise AugmentError(
+                    f"VGG-19 weights: {name}.weight and .bias must be there with {width} channels ({error}). "
+                    "Give a file with torchvision's names in gan.vgg_weights."
+                ) from None
+            modules += [convolution, nn.ReLU(inplace=True)]
+            channels = width
+        self.layers = nn.Sequential(*modules)
+        self.requires_grad_(False).eval()
+        if preprocessing == "torchvision":
+            self._match_caffe(layer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, 64, H, W) or (B, 128, H/2, W/2) of images (B, 3, H, W) in [-1, 1]."""
+        return self.layers(images * self.scale + self.shift)
+
+    def _match_caffe(self, layer: Layer) -> None:
+        """Scale the last layer so that features differ as much as Caffe's, which λ = 0.01 was chosen for."""
+        one, other = self(probe()).unbind(0)
+        gain = CAFFE_PROBE[layer] / (one - other).abs().mean()
+        last = self.layers[-2]
+        last.weight.mul_(gain)
+        last.bias.mul_(gain)
+
+    def train(self, mode: bool = True) -> "VGGFeatures":
+        """Stays in evaluation mode whatever the training loop says."""
+        return super().train(False)
+
+
+class PatchFeatures(nn.Module):
+    """The pixels of the 5x5 patch around each pixel, 75 numbers: conv1_2's field of view without any weights."""
+
+    size = 5
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 75, H, W) of images (B, 3, H, W) in [-1, 1]; at the border the outermost pixels repeat."""
+        margin = self.size // 2
+        padded = functional.pad(images, [margin] * 4, mode="replicate")
+        patches = functional.unfold(padded, self.size) * PATCH_SCALE
+        return patches.view(len(images), -1, *images.shape[2:])
+
+
+def probe() -> Tensor:
+    """Two fixed images (2, 3, 128, 64) of smooth random colours: what the size of features is measured with."""
+    coarse = torch.rand(2, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+    return functional.interpolate(coarse, (128, 64), mode="bilinear", align_corners=False) * 2 - 1
+
+
+def known_preprocessing(path: str | None, stated: Literal["auto", "caffe", "torchvision"]) -> Preprocessing:
+    """What a file of weights was trained with: as stated, else told by torchvision's hash or by the file's name."""
+    if stated != "auto":
+        return stated
+    if path is None or sha256_file(Path(path)).startswith(TORCHVISION_HASH):
+        return "torchvision"
+    if "caffe" in Path(path).name.lower():
+        return "caffe"
+    raise UsageError(
+        f"gan.vgg_weights={path}: is it Caffe's training of VGG-19 or torchvision's? They expect different pixels. "
+        "Set gan.vgg_preprocessing to caffe or torchvision."
+    )
+
+
+def load_vgg19(path: str | None) -> dict[str, Tensor]:
+    """The weights in a file, or torchvision's, downloaded once. Raises :class:`AugmentError` saying what to do."""
+    otherwise = "or set gan.features=patches, which needs no weights."
+    if path is not None:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise AugmentError(f"gan.vgg_weights={path}: no such file. Give VGG-19's weights, {otherwise}") from None
+        except Exception as error:
+            problem = f"gan.vgg_weights={path}: not a file of weights ({error})."
+            raise AugmentError(f"{problem} Replace it, {otherwise}") from None
+    try:
+        return torch.hub.load_state_dict_from_url(TORCHVISION_URL, map_location="cpu", check_hash=True)
+    except Exception as error:
+        cache = Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_URL.rpartition("/")[2]
+        raise AugmentError(
+            f"VGG-19's weights could not be downloaded from {TORCHVISION_URL} ({error}). Put that file at {cache}, "
+            f"or name a file with gan.vgg_weights, {otherwise}"
+        ) from None

@@ -1,0 +1,58 @@
+"""What the generator and the discriminator minimise (Sec. 4, App. A)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from augment.errors import UsageError
+
+Reduction = Literal["mean", "sum"]
+Adversarial = Literal["non-saturating", "minimax"]
+
+
+def nearest_neighbour_loss(
+    fake: Tensor, real: Tensor, neighbourhood: int = 3, reduction: Reduction = "mean"
+) -> Tensor:
+    """Eq. 8 (App. A, Eq. 11 to 15): how far each pixel's features are from the best of an n x n window in ``real``.
+
+    fake, real (B, C, H, W): feature maps Cx. A pixel's distance is the L1 norm over channels (a sum, not divided by
+    C); what lies beyond the border is infinitely far. ``sum`` is Eq. 8: the sum over pixels, averaged over the batch.
+    ``mean`` is the released code's: averaged over pixels too, H·W times less. With n = 1 it is the L1 feature loss.
+    Where several offsets are equally near, the gradient goes to the first, row by row.
+    """
+    if neighbourhood < 1 or neighbourhood % 2 == 0:
+        raise UsageError(f"gan.neighbourhood is {neighbourhood}: it must be odd, for a window has a middle pixel.")
+    if fake.shape != real.shape:
+        raise UsageError(f"nearest_neighbour_loss: shapes differ, {tuple(fake.shape)} and {tuple(real.shape)}.")
+    radius = neighbourhood // 2
+    height, width = fake.shape[2:]
+    padded = functional.pad(real, [radius] * 4, value=torch.inf)
+    distances = [
+        (fake - padded[:, :, y : y + height, x : x + width]).abs().sum(1)
+        for y in range(neighbourhood)
+        for x in range(neighbourhood)
+    ]
+    nearest = torch.stack(distances).amin(0)
+    return nearest.mean() if reduction == "mean" else nearest.sum() / len(fake)
+
+
+def feature_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """Mean absolute difference of feature maps, element by element (Sec. 6.3, PercLoss); of images: Eq. 6 (L1)."""
+    return functional.l1_loss(fake, real)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What D minimises, Eq. 5 negated: -log D(real) - log(1 - D(fake)), each averaged over the map of patches.
+
+    Logits are the discriminator's outputs before its sigmoid; the two may come from different pairs.
+    """
+    return functional.softplus(-real_logits).mean() + functional.softplus(fake_logits).mean()
+
+
+def generator_loss(fake_logits: Tensor, form: Adversarial = "non-saturating") -> Tensor:
+    """What G minimises: log(1 - D(fake)), Eq. 5, or the released code's -log D(fake), averaged over patches."""
+    if form == "minimax":
+        return -functional.softplus(fake_logits).mean()
+    return functional.softplus(-fake_logits).mean()

@@ -1,0 +1,252 @@
+"""Body regions, the affine map of each, and their masks (Sec. 3.1, Eq. 2, App. B).
+
+Everything works on a whole batch on any device with static shapes and without asking the device for a value.
+Inside, all is float64. A region that cannot be had (a joint is missing, joints coincide or lie on a line) is not
+valid and its numbers are harmless; no input gives NaN or infinity.
+
+``fidelity`` tells whose constants: the paper's or those of the code the authors released (docs/fidelity.md).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from augment.gan.skeletons import HUMAN, Region, Skeleton
+
+Fidelity = Literal["paper", "released"]
+Outline = Literal["transform", "mask"]
+
+FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points a thousand times longer than wide are a line
+HEAD_HALF_SIDE = 0.4  # released code, in torso scales
+
+
+@dataclass(frozen=True)
+class _LimbRule:
+    """A limb's rectangle: its width in torso scales, the rest in lengths of the limb."""
+
+    width: float
+    before: float
+    beyond: float
+    beyond_outer: dict[Outline, float]
+
+
+# The released code lengthens the end by a share of the limb that it has already lengthened at the start: hence 1.1.
+_LIMBS: dict[Fidelity, _LimbRule] = {
+    "released": _LimbRule(0.4, 0.1, 0.1 * 1.1, {"transform": 0.3 * 1.1, "mask": 0.5 * 1.1}),
+    "paper": _LimbRule(1 / 3, 0.0, 0.0, {"transform": 0.0, "mask": 0.0}),
+}
+
+
+def body_regions(
+    joints: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released", outline: Outline = "transform"
+) -> tuple[Tensor, Tensor]:
+    """The quadrilateral of every region of a pose (Sec. 3.1).
+
+    joints (B, J, 2): x, y in pixels, NaN where missing. Returns corners (B, R, 4, 2), in order around the region and
+    zero where not valid, and valid (B, R). R is 10 for a human: torso, head, right and left thigh, shank, upper arm,
+    forearm. The released code draws the masks of shanks and forearms longer than the rectangles it fits: ``outline``.
+    The torso's corners are its joints; its mask is nevertheless the whole image.
+    """
+    corners, valid = _outlines(joints.to(torch.float64), skeleton, fidelity, outline)
+    return corners.to(joints.dtype), valid
+
+
+def part_transforms(
+    source: Tensor, target: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released"
+) -> tuple[Tensor, Tensor]:
+    """The affine map of every region from source to target pixels, in the original resolution (Eq. 2).
+
+    source, target (B, J, 2): joints, NaN where missing. Returns matrices (B, R, 2, 3), the identity where not valid,
+    and valid (B, R). ``paper`` solves Eq. 2, least squares in the target image. ``released`` fits the map that is
+    sampled, least squares in the source image, and this is its inverse; the two differ for torso and head only.
+    A limb unseen in the source takes its twin's place there (App. B); one unseen in the target has no map.
+    """
+    dtype = source.dtype
+    source, target = source.to(torch.float64), target.to(torch.float64)
+    p, p_valid = _with_twins(*_outlines(source, skeleton, fidelity, "transform"), skeleton)
+    q, q_valid = _outlines(target, skeleton, fidelity, "transform")
+    maps, valid = _fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity)
+    valid = valid & p_valid & q_valid
+    if fidelity == "released":  # matches the head's joints, not the corners of its box
+        for index, region in enumerate(skeleton.regions):
+            if region.rule == "cluster":
+                maps, valid = _replace(maps, valid, index, _fit_cluster(source, target, region))
+    identity = torch.eye(2, 3, dtype=torch.float64, device=source.device)
+    maps = torch.where(valid[..., None, None], maps, identity).to(dtype)
+    finite = maps.isfinite().flatten(2).all(2)  # float32 overflows long before float64 does
+    return torch.where(finite[..., None, None], maps, identity.to(dtype)), valid & finite
+
+
+def region_masks(
+    joints: Tensor, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released"
+) -> Tensor:
+    """Which pixels belong to each region: (B, R, H, W) of bool, all false for a region that cannot be had.
+
+    joints (B, J, 2) of the pose that the masks are drawn from: the target for ``released`` (warp, then mask), the
+    source for ``paper`` (mask, then warp: Eq. 3), where an unseen limb takes its twin's place. A pixel belongs to a
+    region when its centre, an integer coordinate, is inside or on the border.
+    """
+    height, width = size
+    corners, valid = _outlines(joints.to(torch.float64), skeleton, fidelity, "mask")
+    if fidelity == "paper":
+        corners, valid = _with_twins(corners, valid, skeleton)
+    everywhere = torch.stack([torch.full_like(valid[:, 0], r.rule == "core") for r in skeleton.regions], dim=1)
+    first, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 3, :]
+    x = torch.arange(width, dtype=torch.float64, device=joints.device)
+    y = torch.arange(height, dtype=torch.float64, device=joints.device)
+    inside = valid[..., None, None]
+    for edge in (along - first, across - first):  # all masked regions are rectangles: two orthogonal edges say it all
+        edge = edge / edge.square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        share = (x - first[..., 0:1]) * edge[..., 0:1]
+        share_y = (y - first[..., 1:2]) * edge[..., 1:2]
+        position = share[..., None, :] + share_y[..., :, None]  # 0 at one end of the edge, 1 at the other
+        inside = inside & ((position - 0.5).abs() <= 0.5 + 1e-9)
+    return inside | (everywhere & valid)[..., None, None]
+
+
+def deformation(
+    source: Tensor,
+    target: Tensor,
+    size: tuple[int, int],
+    skeleton: Skeleton = HUMAN,
+    *,
+    fidelity: Fidelity = "released",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All that the deformable skips need of two poses (B, J, 2): matrices, masks at ``size`` (H, W), valid."""
+    matrices, valid = part_transforms(source, target, skeleton, fidelity=fidelity)
+    masks = region_masks(target if fidelity == "released" else source, size, skeleton, fidelity=fidelity)
+    return matrices, masks, valid
+
+
+def _outlines(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity, outline: Outline) -> tuple[Tensor, Tensor]:
+    seen = joints.isfinite().all(-1)
+    scale = _torso_scale(joints, skeleton, fidelity)
+    limbs = [region for region in skeleton.regions if region.rule == "limb"]
+    rectangles = iter(_limb_corners(joints, limbs, scale, fidelity, outline).unbind(1)) if limbs else iter(())
+    corners = []
+    for region in skeleton.regions:
+        if region.rule == "limb":
+            corners.append(next(rectangles))
+        elif region.rule == "core":  # a triangle is a quadrilateral that visits its last corner twice
+            corners.append(_take(joints, (region.joints + region.joints[-1:])[:4]))
+        else:
+            corners.append(_cluster_corners(_take(joints, region.joints), _take(seen, region.joints), scale, fidelity))
+    stacked = torch.stack(corners, dim=1)
+    valid = stacked.isfinite().flatten(2).all(2)
+    stacked = torch.where(valid[..., None, None], stacked, 0.0)
+    _, scatter = _moments(stacked, torch.ones_like(stacked[..., 0]))
+    valid = valid & _has_area(scatter, stacked)
+    return torch.where(valid[..., None, None], stacked, 0.0), valid
+
+
+def _torso_scale(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity) -> Tensor:
+    """(B,) in pixels; NaN where a joint of the trunk is missing, which makes whatever is sized by it invalid."""
+    lines = skeleton.sides if fidelity == "released" else skeleton.diagonals
+    lengths = torch.stack([(joints[:, a] - joints[:, b]).norm(dim=-1) for a, b in lines], dim=1)
+    return lengths.square().mean(1).sqrt() if fidelity == "released" else lengths.mean(1)
+
+
+def _limb_corners(
+    joints: Tensor, limbs: list[Region], scale: Tensor, fidelity: Fidelity, outline: Outline
+) -> Tensor:
+    rule = _LIMBS[fidelity]
+    start = torch.stack([joints[:, limb.joints[0]] for limb in limbs], dim=1)
+    end = torch.stack([joints[:, limb.joints[1]] for limb in limbs], dim=1)
+    along = end - start
+    far_end = [rule.beyond_outer[outline] if limb.outer else rule.beyond for limb in limbs]
+    far = torch.stack([end[:, i] + along[:, i] * beyond for i, beyond in enumerate(far_end)], dim=1)
+    near = start - along * rule.before
+    across = torch.stack((-along[..., 1], along[..., 0]), dim=-1) / along.norm(dim=-1, keepdim=True)
+    half = across * (scale * rule.width / 2)[:, None, None]
+    return torch.stack((near + half, near - half, far - half, far + half), dim=2)
+
+
+def _cluster_corners(points: Tensor, seen: Tensor, scale: Tensor, fidelity: Fidelity) -> Tensor:
+    """Released: a square around the mean of the joints that are seen. Paper: their upright bounding box."""
+    if fidelity == "released":
+        count = seen.sum(1, keepdim=True)  # none: 0 / 0 is NaN, hence not valid
+        centre = torch.where(seen[..., None], points, 0.0).sum(1) / count
+        half = (HEAD_HALF_SIDE * scale)[:, None]
+        low, high = centre - half, centre + half
+    else:
+        low = torch.where(seen[..., None], points, torch.inf).amin(1)
+        high = torch.where(seen[..., None], points, -torch.inf).amax(1)
+    (left, top), (right, bottom) = low.unbind(-1), high.unbind(-1)
+    corners = (left, top, right, top, right, bottom, left, bottom)
+    return torch.stack(corners, dim=-1).unflatten(-1, (4, 2))
+
+
+def _with_twins(corners: Tensor, valid: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """App. B: R_rua := R_lua where the former is empty."""
+    twins = skeleton.twins()
+    twin_corners, twin_valid = _take(corners, twins), _take(valid, twins)
+    return torch.where(valid[..., None, None], corners, twin_corners), valid | twin_valid
+
+
+def _fit_cluster(source: Tensor, target: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    joints = region.joints + region.anchors
+    p, q = _take(source, joints), _take(target, joints)
+    common = p.isfinite().all(-1) & q.isfinite().all(-1)
+    own, anchors = common[:, : len(region.joints)], common[:, len(region.joints) :]
+    p, q = (torch.where(common[..., None], points, 0.0)[:, None] for points in (p, q))
+    maps, valid = _fit_affine(p, q, common[:, None].to(p.dtype), "released")
+    return maps[:, 0], valid[:, 0] & own.any(1) & anchors.all(1)
+
+
+def _fit_affine(p: Tensor, q: Tensor, weights: Tensor, fidelity: Fidelity) -> tuple[Tensor, Tensor]:
+    """Least squares over points (B, R, K, 2) with weights (B, R, K): maps p -> q (B, R, 2, 3), valid (B, R).
+
+    In coordinates relative to the weighted means the normal equations are 2x2. With C = Σ dq dpᵀ, Eq. 2 gives the
+    linear part C (Σ dp dpᵀ)⁻¹; the inverse of the fit in the other direction is (Σ dq dqᵀ) C⁻ᵀ.
+    """
+    p_mean, p_scatter = _moments(p, weights)
+    q_mean, q_scatter = _moments(q, weights)
+    cross = ((q - q_mean[..., None, :]) * weights[..., None]).transpose(-1, -2) @ (p - p_mean[..., None, :])
+    linear = cross @ _inverse(p_scatter) if fidelity == "paper" else q_scatter @ _inverse(cross.transpose(-1, -2))
+    shift = q_mean[..., None] - linear @ p_mean[..., None]
+    size = _trace(p_scatter) * _trace(q_scatter)
+    valid = _has_area(p_scatter, p) & _has_area(q_scatter, q) & (_det(cross).abs() > FLATTEST * size)
+    maps = torch.cat((linear, shift), dim=-1)
+    return maps, valid & maps.isfinite().flatten(2).all(2)
+
+
+def _moments(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean (..., 2) and scatter matrix (..., 2, 2) of points (..., K, 2)."""
+    mean = (points * weights[..., None]).sum(-2) / weights.sum(-1, keepdim=True).clamp_min(1)
+    offset = (points - mean[..., None, :]) * weights[..., None]
+    return mean, offset.transpose(-1, -2) @ offset
+
+
+def _has_area(scatter: Tensor, points: Tensor) -> Tensor:
+    """Whether points span a plane, judged relative to their own spread; and the spread relative to rounding."""
+    trace = _trace(scatter)
+    rounding = (1e-9 * points.abs().amax((-1, -2))).square()
+    return (_det(scatter) > FLATTEST * trace.square()) & (trace > rounding) & trace.isfinite()
+
+
+def _det(m: Tensor) -> Tensor:
+    return m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
+
+
+def _trace(m: Tensor) -> Tensor:
+    return m[..., 0, 0] + m[..., 1, 1]
+
+
+def _inverse(m: Tensor) -> Tensor:
+    """Closed form: no call into a solver, hence none that waits for the device or raises. Infinite where singular."""
+    (a, b), (c, d) = (row.unbind(-1) for row in m.unbind(-2))
+    adjugate = torch.stack((d, -b, -c, a), dim=-1).unflatten(-1, (2, 2))
+    return adjugate / _det(m)[..., None, None]
+
+
+def _take(tensor: Tensor, indices: tuple[int, ...]) -> Tensor:
+    """tensor[:, indices] by views: an index list would be copied to the device, which a captured graph can't do."""
+    return torch.stack([tensor[:, index] for index in indices], dim=1)
+
+
+def _replace(maps: Tensor, valid: Tensor, index: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    new_maps, new_valid = new
+    maps = torch.cat((maps[:, :index], new_maps[:, None], maps[:, index + 1 :]), dim=1)
+    return maps, torch.cat((valid[:, :index], new_valid[:, None], valid[:, index + 1 :]), dim=1)
