@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from augment.errors import UsageError
 
@@ -89,6 +89,7 @@ class GanConfig(Section):
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
     features: Literal["vgg19", "patches"] = "vgg19"  # g of Eq. 7; "patches": raw 5x5 patches, needs no weights
     vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
+    vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"  # what the file's weights were trained with
     image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it
     iterations: int = Field(90_000, ge=1)
     batch_size: int = Field(4, ge=1)  # over all processes
@@ -147,7 +148,7 @@ class ReidConfig(Section):
     synthetic_ratio: float | None = Field(None, gt=0)  # synthetic to real in a batch; None: as in the data
     distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme"], ...] = Field(("cosine",), min_length=1)
     arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
     device: str = Runtime("auto")
     workers: int = Runtime(0, ge=0)  # processes that prepare batches; 0: none beside the main one
 
