@@ -1,0 +1,161 @@
+"""Where the images of a data set lie and what their names say: Market-1501's folders, DeepFashion's in-shop ones.
+
+Identity and camera come from base names alone, by one strict pattern; a folder called ``exp2_c1`` cannot change them.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from augment.errors import AugmentError
+
+SPLITS = ("train", "query", "gallery")
+JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but nobody's match
+
+MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+MARKET_NAME = re.compile(r"(-1|\d{4,9})_c(\d{1,3})s(\d{1,3})_(\d{1,9})_(\d{1,4})\.(?:jpg|jpeg|png)", re.ASCII)
+MARKET_EXAMPLE = "0002_c1s1_000451_03.jpg"
+
+# The names of the paper's authors: the path of the original folder tree, without its separators.
+DEEPFASHION_NAME = re.compile(r"fasion(?:WO)?MEN[A-Za-z]+id(\d{8})(\d{2})_(\d)([a-z]+)\.(?:jpg|jpeg|png)", re.ASCII)
+DEEPFASHION_EXAMPLE = "fasionMENDenimid0000008001_1front.jpg or img/MEN/Denim/id_00000080/01_1_front.jpg"
+_DEEPFASHION_TREE = re.compile(
+    r"img/((?:WO)?MEN)/([A-Za-z_]+)/id_(\d{8})/(\d{2})_(\d)_([a-z]+)(\.(?:jpg|jpeg|png))", re.ASCII
+)
+_DEEPFASHION_PARTITION = "list_eval_partition.txt"
+_PARTITION_LINE = re.compile(r"(\S.*\S)\s+id_\d+\s+(train|query|gallery)")
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+class Name(NamedTuple):
+    """What an image's name says. DeepFashion: ``camid`` is the view, ``sequence`` the set of clothes."""
+
+    pid: int
+    camid: int
+    sequence: int
+    frame: int
+
+
+class Found(NamedTuple):
+    """An image file that was found, not opened yet. ``problem``: why its name is of no use, or None."""
+
+    id: str
+    file: Path
+    split: str
+    name: Name
+    problem: str | None = None
+
+
+NO_NAME = Name(JUNK, 0, 0, 0)
+
+
+def parse_market(name: str) -> Name | None:
+    """Base name in Market-1501's form -> what it says, or None."""
+    match = MARKET_NAME.fullmatch(name)
+    return Name(*(int(group) for group in match.groups()[:4])) if match else None
+
+
+def parse_deepfashion(name: str) -> Name | None:
+    """Base name in the authors' flat form -> what it says, or None.
+
+    An identity is one person in one set of clothes, as in the published pairs: its number is the item's and the two
+    digits of the set run together, 8001 for ``id_00000080/01``.
+    """
+    match = DEEPFASHION_NAME.fullmatch(name)
+    if not match:
+        return None
+    item, clothes, view, _ = match.groups()
+    return Name(int(item + clothes), int(view), int(clothes), 0)
+
+
+def parse_name(name: str) -> Name | None:
+    """Base name in either form -> what it says, or None."""
+    return parse_market(name) or parse_deepfashion(name)
+
+
+def list_market(root: Path) -> list[Found]:
+    """All image files of a data set in Market-1501's layout, sorted by id."""
+    found = []
+    for split, folder in MARKET_FOLDERS.items():
+        found += _list_folder(root / folder, split, parse_market, MARKET_EXAMPLE)
+    return sorted(found)
+
+
+def list_deepfashion(root: Path) -> list[Found]:
+    """All image files of DeepFashion's in-shop part, sorted by id.
+
+    Either the original tree (``img/`` with ``list_eval_partition.txt`` beside it or in ``Eval/``), whose images get
+    the flat names of the paper's authors as ids, or the authors' folders ``train`` and ``test`` (our gallery).
+    """
+    for partition in (root / _DEEPFASHION_PARTITION, root / "Eval" / _DEEPFASHION_PARTITION):
+        if partition.exists():
+            return sorted(_list_partition(partition, root))
+    if not (root / "train").is_dir():
+        raise AugmentError(
+            f"{root}: neither {_DEEPFASHION_PARTITION} (original in-shop tree) nor the folders train and test (flat "
+            f"names) are there. Set data.root to the folder that holds them."
+        )
+    found = _list_folder(root / "train", "train", parse_deepfashion, DEEPFASHION_EXAMPLE)
+    return sorted(found + _list_folder(root / "test", "gallery", parse_deepfashion, DEEPFASHION_EXAMPLE))
+
+
+LAYOUTS: dict[str, Callable[[Path], list[Found]]] = {
+    "market1501": list_market,
+    "deepfashion": list_deepfashion,
+    "rendered": list_market,
+}
+
+
+def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], example: str) -> Iterator[Found]:
+    """The image files of one folder; what is no image (Thumbs.db, readme.txt) is passed over."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(
+                entry.name for entry in entries
+                if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES and not entry.is_dir()
+            )  # fmt: skip
+    except OSError as error:
+        raise AugmentError(
+            f"{folder}: {error.strerror}. The data set's {split} images belong there; set data.root to its folder."
+        ) from None
+    if not names:
+        raise AugmentError(f"{folder}: holds no image. The data set's {split} images belong there.")
+    stems: dict[str, str] = {}
+    for name in names:
+        shown, stem = printable(name), os.path.splitext(name)[0]
+        parsed = parse(name)
+        if parsed is None:
+            yield Found(f"{split}/{shown}", folder / name, split, NO_NAME, f"name is not like {example}")
+        elif stem in stems:
+            yield Found(f"{split}/{shown}", folder / name, split, NO_NAME, f"{stems[stem]} has the same name")
+        else:
+            stems[stem] = name
+            yield Found(f"{split}/{stem}", folder / name, split, parsed)
+
+
+def _list_partition(partition: Path, root: Path) -> Iterator[Found]:
+    """The images that the original tree's partition file lists. Its first two lines are a count and a header."""
+    lines = partition.read_text(encoding="utf-8", errors="backslashreplace").splitlines()[2:]
+    for number, line in enumerate(lines, start=3):
+        if not line.strip():
+            continue
+        entry = _PARTITION_LINE.fullmatch(line.strip())
+        if entry is None:
+            raise AugmentError(f"{partition}, line {number}: not 'image item_id train|query|gallery': {line[:80]!r}.")
+        path, split = entry.groups()
+        match = _DEEPFASHION_TREE.fullmatch(path)
+        if match is None:
+            problem = f"name is not like {DEEPFASHION_EXAMPLE}"
+            yield Found(f"{split}/{path}", root / path, split, NO_NAME, problem)
+            continue
+        gender, category, item, clothes, view, side, suffix = match.groups()
+        flat = f"fasion{gender}{category.replace('_', '')}id{item}{clothes}_{view}{side}"
+        yield Found(f"{split}/{flat}", root / path, split, parse_deepfashion(flat + suffix) or NO_NAME)
+
+
+def printable(name: str) -> str:
+    """A file name as valid text: bytes that are not UTF-8 are written as backslash escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

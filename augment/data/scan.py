@@ -1,0 +1,137 @@
+"""The first stage: every image of a data set found, named, opened and hashed once."""
+
+import json
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from augment.config import DataConfig, environment_path
+from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, printable
+from augment.data.rendered import render_set
+from augment.errors import AugmentError
+from augment.files import decode_image, sha256_bytes
+from augment.manifest import Manifest, relative_path
+from augment.progress import say
+from augment.stage import Spread, one_by_one, provenance, run_shards
+
+# What makes an image of a name: no crop of a person takes more bytes, and a wrong file must not fill the memory.
+MAX_BYTES = 64 * 2**20
+
+_USUAL = {
+    "market1501": ("MARKET1501_ROOT", "Market-1501-v15.09.15"),
+    "deepfashion": ("DEEPFASHION_ROOT", "DeepFashion-inshop"),
+}
+
+
+def dataset_root(section: DataConfig, folder: Path) -> Path:
+    """Where the data set lies: ``data.root``, else the layout's environment variable, else ``../data/<usual name>``.
+
+    ``folder`` is the stage's own; a rendered set lies beside it. Raises :class:`AugmentError` where nothing is there.
+    """
+    if section.layout == "rendered":
+        return section.root or Path(folder).parent / "rendered"
+    variable, usual = _USUAL[section.layout]
+    project = Path(__file__).resolve().parents[2]
+    root = section.root or environment_path(variable) or project.parent / "data" / usual
+    if not root.is_dir():
+        raise AugmentError(
+            f"{root}: no such folder. Set data.root or the environment variable {variable} to the folder of the data "
+            f"set, or use data.layout=rendered, which needs none."
+        )
+    return root
+
+
+def scan_images(
+    section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000
+) -> Manifest:
+    """Find, open and hash every image; a set of layout "rendered" is drawn first. Returns the table of images.
+
+    A file that cannot be used has a row with status "failed" and the reason. Raises :class:`AugmentError` where a
+    folder is missing or a split has no image that can be used.
+    """
+    folder = Path(folder)
+    root = dataset_root(section, folder)
+    if section.layout == "rendered":
+        render_set(section.rendered, root)
+    found = select(LAYOUTS[section.layout](root), section)
+    # Sizes stand in the identity so that a file that comes, goes or is mended is noticed; content is checked by hash.
+    listing = json.dumps([[one.id, _size(one.file)] for one in found]).encode()
+    origin = provenance("images", 1, section, {"listing": sha256_bytes(listing)})
+    manifest = run_shards(
+        "images", folder / "images.parquet", origin, [one.id for one in found],
+        partial(examine, layout=section.layout, root=root), spread=spread, shard_size=shard_size,
+    )  # fmt: skip
+    _check(manifest, section, root)
+    return manifest
+
+
+def select(found: list[Found], section: DataConfig) -> list[Found]:
+    """Only the first identities where the section limits them.
+
+    A limited split keeps no junk, no distractor and no misnamed file. Query and gallery are limited together.
+    """
+    for splits, limit in ((("train",), section.train_identities), (("query", "gallery"), section.test_identities)):
+        if limit is None:
+            continue
+        pids = sorted({one.name.pid for one in found if one.split in splits and one.name.pid > 0})[:limit]
+        found = [one for one in found if one.split not in splits or one.name.pid in pids]
+    return found
+
+
+def examine(ids: Sequence[str], *, folder: Path, layout: str, root: Path) -> list[dict]:
+    """Open and hash some images; their rows. The root is listed again: a shard's arguments stay small that way."""
+    listing = {one.id: one for one in LAYOUTS[layout](root)}
+    missing = set(ids) - set(listing)
+    if missing:
+        raise AugmentError(f"{root}: {min(missing)} went away while the images were scanned. Run the same command again.")
+    return [_examine(listing[one], folder) for one in ids]
+
+
+def _examine(found: Found, folder: Path) -> dict:
+    row = {
+        "id": found.id, "path": printable(relative_path(found.file, folder)), "sha256": "", "width": 0, "height": 0,
+        "status": "failed", "reason": found.problem or "", "split": found.split, **found.name._asdict(),
+    }  # fmt: skip
+    if found.problem:
+        return row
+    try:
+        state = found.file.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise ValueError("not a regular file")
+        if state.st_size > MAX_BYTES:
+            raise ValueError(f"{state.st_size} bytes is too large for a person crop (limit {MAX_BYTES})")
+        data = found.file.read_bytes()
+        row["sha256"] = sha256_bytes(data)
+        height, width = decode_image(data).shape[:2]
+    except OSError as error:
+        return row | {"reason": error.strerror or str(error)}
+    except ValueError as error:
+        return row | {"reason": str(error)}
+    return row | {"width": width, "height": height, "status": "ok"}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
+
+
+def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
+    """Tell what was left out; stop where a split has nothing to work with."""
+    frame = manifest.frame()
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        reasons = Counter(failed["reason"]).most_common(3)
+        say(f"images: {len(failed)} of {len(frame)} cannot be used: "
+            + "; ".join(f"{count} x {reason}" for reason, count in reasons) + ". Their rows say why.")  # fmt: skip
+    needed = MARKET_FOLDERS if section.layout != "deepfashion" else {"train": "train", "gallery": "test"}
+    usable = frame[(frame["status"] == "ok") & (frame["pid"] > 0)]
+    for split, name in needed.items():
+        if not (usable["split"] == split).any():
+            raise AugmentError(f"{root / name}: no image of the {split} split can be used ({manifest.path} says why).")
+    counts = usable[usable["split"] == "train"].groupby("pid").size()
+    if (counts == 1).any():
+        say(f"images: {(counts == 1).sum()} training identities have one image only: they yield no pair.")
