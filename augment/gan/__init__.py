@@ -1,0 +1,1 @@
+"""The paper's generator: body regions, deformable skips, networks, losses, training."""

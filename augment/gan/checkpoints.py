@@ -1,0 +1,131 @@
+"""Saved generators: weights as safetensors with all that is needed to rebuild the network, and state to go on from.
+
+``weights-<iteration>.safetensors`` holds the generator's raw weights (``raw.*``) and their exponential average
+(``average.*``). Its header's ``augment`` key is JSON: system, iteration, image size, configuration, digests, parent.
+``state-<iteration>.pt`` holds everything a training needs to go on, plain types only.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from augment.config import GanConfig
+from augment.errors import AugmentError
+from augment.files import atomic_write, sha256_bytes
+from augment.gan.networks import Generator, build_generator
+
+Weights = Literal["raw", "average"]
+
+
+def save_weights(path: Path, raw: Mapping[str, Tensor], average: Mapping[str, Tensor], header: dict[str, Any]) -> str:
+    """Write a weights file, whole or not at all; returns its SHA-256. The same content gives the same bytes."""
+    tensors = {f"raw.{name}": tensor.detach().cpu().contiguous() for name, tensor in raw.items()}
+    tensors |= {f"average.{name}": tensor.detach().cpu().contiguous() for name, tensor in average.items()}
+    # One key only: safetensors writes several in an order that changes from run to run.
+    data = safetensors.torch.save(tensors, {"augment": json.dumps(header, sort_keys=True)})
+    with atomic_write(path) as file:
+        file.write(data)
+    return sha256_bytes(data)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What a weights file says about itself. Raises :class:`AugmentError` where it is none of ours."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise AugmentError(f"{path}: no such weights file.") from None
+    except (SafetensorError, OSError) as error:
+        raise AugmentError(f"{path}: not a safetensors file, or damaged ({error}). Use a weights-*.safetensors "
+                           "file that `augment gan train` wrote.") from None  # fmt: skip
+    if "augment" not in metadata:
+        raise AugmentError(f"{path}: a safetensors file, but not one of this program's generators.")
+    return json.loads(metadata["augment"])
+
+
+def load_generator(path: Path, *, weights: Weights = "average",
+                   device: str | torch.device = "cpu") -> tuple[Generator, GanConfig]:  # fmt: skip
+    """The generator of a weights file, in eval mode on ``device``, and the configuration it was trained with.
+
+    Raises :class:`AugmentError` where the file is damaged, of another program or of another architecture.
+    """
+    path = Path(path)
+    header = read_header(path)
+    try:
+        config = GanConfig.model_validate(header["config"])
+        image_size = tuple(header["image_size"])
+    except (KeyError, ValidationError) as error:
+        raise AugmentError(f"{path}: its header does not fit this version of reid-augment ({error}). "
+                           "Train again, or use the version that wrote it.") from None  # fmt: skip
+    generator = build_generator(config, image_size)
+    try:
+        stored = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise AugmentError(f"{path}: damaged ({error}). Train again or restore the file.") from None
+    tensors = {name.removeprefix(f"{weights}."): one for name, one in stored.items() if name.startswith(f"{weights}.")}
+    _check_fit(path, generator, tensors, config)
+    generator.load_state_dict(tensors)
+    generator.eval().requires_grad_(False)
+    return generator.to(device, memory_format=torch.channels_last), config
+
+
+def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], config: GanConfig) -> None:
+    expected = {name: tuple(one.shape) for name, one in generator.state_dict().items()}
+    found = {name: tuple(one.shape) for name, one in tensors.items()}
+    if expected != found:
+        wrong = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
+        raise AugmentError(
+            f"{path}: its tensors are not those of the generator '{config.system}' (fidelity {config.fidelity}, width "
+            f"{config.width:g}) that its header names: {wrong} is {found.get(wrong, 'absent')} instead of "
+            f"{expected.get(wrong, 'absent')}. It comes from another architecture; use a file of this version."
+        )
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a training's state (plain types and tensors), whole or not at all."""
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path: Path, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A training's state. ``identity``: what it must have been made from, nested JSON types.
+
+    Raises :class:`AugmentError` where it is damaged, or comes from another configuration or input: the differing
+    keys are named.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        found = json.loads(state["identity"])
+    except FileNotFoundError:
+        raise AugmentError(f"{path}: no such training state.") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AugmentError(f"{path}: not a training state, or damaged ({reason}). Delete it; training then goes on "
+                           "from an earlier one or starts anew.") from None  # fmt: skip
+    differing = differing_keys(found, identity)
+    if differing:
+        raise AugmentError(
+            f"{path}: was saved under another configuration: {'; '.join(differing)}. Set these back to go on with it, "
+            "or train anew in another folder."
+        )
+    return state
+
+
+def differing_keys(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys at which two nested mappings differ, with both values: ``section.width is 1.0 there, 0.5 here``."""
+    lines = []
+    for key in sorted({*found, *wanted}):
+        there, here = found.get(key), wanted.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            lines += differing_keys(there, here, f"{prefix}{key}.")
+        elif there != here:
+            lines.append(f"{prefix}{key} is {there!r} there, {here!r} here")
+    return lines

@@ -1,0 +1,246 @@
+"""Generator and discriminator (Sec. 3, 5 and Fig. 2), in the two readings that docs/fidelity.md compares.
+
+``released`` follows the facts of the authors' code: 61,109,085 parameters in the generator for 128x64, 82,080,611 for
+256x256, 2,803,782 in the discriminator. ``paper`` follows the text where the two differ.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from augment.config import GanConfig
+from augment.errors import UsageError
+from augment.gan.regions import deformation
+from augment.gan.skeletons import HUMAN, Skeleton
+from augment.gan.warp import apply_plan, plan_deformation
+from augment.pose.heatmaps import render_heatmaps
+
+_DEFORMED = 4  # released code: skips of the four finest scales; the deeper ones are plain
+_DROPOUT_LAYERS = 3  # CD512 (Sec. 5)
+
+
+class SampleNorm(nn.Module):
+    """The released code's "instance" norm: mean and deviation over all of C, H, W, one scalar scale and shift."""
+
+    def __init__(self, eps: float = 1e-3):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape. ``eps`` is added to the deviation, not to the variance."""
+        std, mean = torch.std_mean(x.float(), dim=(1, 2, 3), keepdim=True, correction=0)
+        scale = self.weight / (std + self.eps)
+        return torch.addcmul((self.bias - mean * scale).to(x.dtype), x, scale.to(x.dtype))
+
+
+def _norm(channels: int, fidelity: str) -> nn.Module:
+    """Released: see :class:`SampleNorm`; paper: per channel [17]."""
+    return SampleNorm() if fidelity == "released" else nn.InstanceNorm2d(channels, affine=True)
+
+
+def channels_of(image_size: tuple[int, int], width: float) -> list[int]:
+    """Channels of the encoder's layers, finest first: 64-128-256-512-512-512 at 128x64, one 512 more at 256x256.
+
+    Raises :class:`UsageError` where the image cannot be halved so often.
+    """
+    height, columns = image_size
+    levels = int(math.log2(max(image_size))) - 1
+    step = 2 ** (levels - 1)
+    if levels < 4 or height % step or columns % step or min(image_size) < 2 * step:
+        raise UsageError(
+            f"images of {height}x{columns} do not fit the generator: with {levels} scales both sides must be multiples "
+            f"of {step} and at least {2 * step}. Set gan.image_size, for example [128, 64]."
+        )
+    return [scaled(64 * 2 ** min(level, 3), width) for level in range(levels)]
+
+
+def scaled(channels: int, width: float) -> int:
+    """So many channels at this width, at least 4."""
+    return max(4, round(channels * width))
+
+
+class Encoder(nn.Module):
+    """One stream of the encoder: a convolution at full size, then a halving for each further scale."""
+
+    def __init__(self, inputs: int, channels: list[int], fidelity: str):
+        super().__init__()
+        self.slope = 0.2 if fidelity == "released" else 0.0  # LeakyReLU; the paper's ReLU
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for level, outputs in enumerate(channels):
+            first, last = level == 0, level == len(channels) - 1
+            plain = fidelity == "released" and (first or last)
+            size, stride = (3, 1) if first else (4, 2)
+            self.convolutions.append(nn.Conv2d(inputs, outputs, size, stride, padding=1, bias=plain and first))
+            self.norms.append(nn.Identity() if plain else _norm(outputs, fidelity))
+            inputs = outputs
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, inputs, H, W) -> the layers' outputs before activation, finest first."""
+        features: list[Tensor] = []
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(F.leaky_relu(x, self.slope) if features else x))
+            features.append(x)
+        return features
+
+
+class Decoder(nn.Module):
+    """From the deepest features upwards; every scale takes its skips in."""
+
+    def __init__(self, skips: list[int], channels: list[int], fidelity: str):
+        """``skips``: channels of all skips of a scale together, ``channels``: the encoder's; both finest first."""
+        super().__init__()
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        inputs = skips[-1]
+        for level in range(len(channels) - 2, -1, -1):
+            outputs = channels[level + 1]
+            self.convolutions.append(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+            self.norms.append(_norm(outputs, fidelity))
+            inputs = outputs + skips[level]
+        self.to_image = nn.Conv2d(inputs, 3, 3, padding=1)
+
+    def forward(self, skips: list[list[Tensor]], noise: list[Tensor] | None) -> Tensor:
+        """Skips of each scale, finest first -> image (B, 3, H, W) in [-1, 1]. ``noise``: of the first layers."""
+        x: list[Tensor] = []
+        for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            x = [norm(convolution(F.relu(torch.cat([*x, *skips[-1 - index]], 1), inplace=True)))]
+            if noise is not None and index < len(noise):
+                x = [x[0] * noise[index]]
+        return torch.tanh(self.to_image(F.relu(torch.cat([*x, *skips[0]], 1), inplace=True)))
+
+
+class Generator(nn.Module):
+    """G of Fig. 2. Heat maps, regions and masks are made inside, on the device of the joints."""
+
+    def __init__(self, config: GanConfig, image_size: tuple[int, int], skeleton: Skeleton):
+        super().__init__()
+        self.image_size = tuple(image_size)
+        self.skeleton = skeleton
+        self.fidelity = config.fidelity
+        channels = channels_of(image_size, config.width)
+        joints = len(skeleton.joints)
+        self.deformable = config.system != "baseline"
+        if self.deformable:
+            self.source_stream = Encoder(3 + joints, channels, config.fidelity)
+            self.pose_stream = Encoder(joints, channels, config.fidelity)
+            skips = [2 * one for one in channels]
+        else:  # Sec. 6.3: one stream of everything, plain skips
+            self.source_stream = Encoder(3 + 2 * joints, channels, config.fidelity)
+            skips = channels
+        self.decoder = Decoder(skips, channels, config.fidelity)
+        # Sizes of the features that are deformed; the paper deforms each skip, the deepest too.
+        self.deformed = [(image_size[0] >> level, image_size[1] >> level) for level in range(len(channels))]
+        if config.fidelity == "released":
+            del self.deformed[_DEFORMED:]
+        coarsest = len(channels) - 1
+        self.noise_shapes = [
+            (convolution.out_channels, image_size[0] >> (coarsest - 1 - index), image_size[1] >> (coarsest - 1 - index))
+            for index, convolution in enumerate(self.decoder.convolutions)
+            if index < min(_DROPOUT_LAYERS, coarsest - 2)
+        ]
+
+    def draw_noise(self, count: int, generator: torch.Generator) -> list[Tensor]:
+        """z of Sec. 3, for ``count`` samples: dropout of half the activations of the CD layers, as factors 0 or 2."""
+        return [
+            torch.empty((count, *shape), device=generator.device).bernoulli_(0.5, generator=generator).mul_(2)
+            for shape in self.noise_shapes
+        ]
+
+    def forward(self, source: Tensor, source_joints: Tensor, target_joints: Tensor,
+                noise: list[Tensor] | None = None) -> Tensor:  # fmt: skip
+        """Draw the person of ``source`` in another pose.
+
+        ``source`` (B, 3, H, W) in [-1, 1]; joints (B, J, 2) in pixels, NaN where missing. ``noise`` from
+        :meth:`draw_noise` when training; None (no dropout) otherwise. Returns (B, 3, H, W) in [-1, 1].
+        """
+        pose = heatmaps(target_joints, self.image_size, self.fidelity)
+        appearance = torch.cat([source, heatmaps(source_joints, self.image_size, self.fidelity)], 1)
+        if not self.deformable:
+            features = self.source_stream(torch.cat([appearance, pose], 1))
+            return self.decoder([[one] for one in features], noise)
+        with torch.no_grad():
+            matrices, masks, valid = deformation(
+                source_joints, target_joints, self.image_size, self.skeleton, fidelity=self.fidelity
+            )
+            plan = plan_deformation(matrices, masks, valid, self.image_size, self.deformed, fidelity=self.fidelity)
+        shuttled = [
+            apply_plan(plan, one) if one.shape[2:] in plan else one for one in self.source_stream(appearance)
+        ]
+        return self.decoder([list(two) for two in zip(shuttled, self.pose_stream(pose), strict=True)], noise)
+
+
+class Discriminator(nn.Module):
+    """D of Fig. 2: is ``image`` a real one of this person in this pose?"""
+
+    def __init__(self, config: GanConfig, image_size: tuple[int, int], skeleton: Skeleton):
+        super().__init__()
+        self.image_size = tuple(image_size)
+        self.fidelity = config.fidelity
+        released = config.fidelity == "released"
+        self.slope = 0.2 if released else 0.0
+        # Small images leave no room for all three; 128x64 and larger do.
+        hidden = [128, 256, 512][: max(1, int(math.log2(min(image_size))) - 3)]
+        inputs = scaled(64, config.width)
+        # Released code: the first layer is unpadded, so 128x64 gives 3x1 patches.
+        layers: list[nn.Module] = [
+            nn.Conv2d(6 + 2 * len(skeleton.joints), inputs, 4, stride=2, padding=0 if released else 1)
+        ]
+        for outputs in hidden:
+            outputs = scaled(outputs, config.width)
+            layers.append(nn.LeakyReLU(self.slope))
+            layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not released))
+            if released:  # C, not CN, in the paper's notation
+                layers.append(_norm(outputs, config.fidelity))
+            inputs = outputs
+        layers += [nn.LeakyReLU(self.slope), nn.Conv2d(inputs, 1, 4, stride=2, padding=1, bias=not released)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, source: Tensor, source_joints: Tensor, image: Tensor, target_joints: Tensor) -> Tensor:
+        """Logits, positive for real: (B, 1, h, w), one a patch, in ``released``; (B, 1, 1, 1) in ``paper``.
+
+        Images (B, 3, H, W) in [-1, 1], joints (B, J, 2) in pixels. The sigmoid of the last layer is in the loss.
+        """
+        maps = [heatmaps(joints, self.image_size, self.fidelity) for joints in (source_joints, target_joints)]
+        logits = self.layers(torch.cat([source, maps[0], image, maps[1]], 1))
+        return logits if self.fidelity == "released" else logits.mean(dim=(2, 3), keepdim=True)
+
+
+def heatmaps(joints: Tensor, size: tuple[int, int], fidelity: str) -> Tensor:
+    """H of Eq. 1, (B, J, 2) -> (B, J, H, W)."""
+    return render_heatmaps(joints, size, form="gaussian" if fidelity == "released" else "exponential")
+
+
+def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64), skeleton: Skeleton = HUMAN) -> Generator:
+    """The generator of ``config.system``, its weights drawn from ``config.seed``.
+
+    Raises :class:`UsageError` where images of that size (H, W) do not fit.
+    """
+    return _initialised(Generator(config, image_size, skeleton), config.seed)
+
+
+def build_discriminator(config: GanConfig, image_size: tuple[int, int] = (128, 64),
+                        skeleton: Skeleton = HUMAN) -> Discriminator:  # fmt: skip
+    """The discriminator, the same in all four systems; its weights drawn from ``config.seed``."""
+    channels_of(image_size, config.width)  # refuse what the generator would
+    return _initialised(Discriminator(config, image_size, skeleton), config.seed + 1)
+
+
+def _initialised(network: nn.Module, seed: int) -> nn.Module:
+    """Glorot's uniform weights and zero biases, Keras' defaults, with which the paper's tables were made."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(parameter.numel() for parameter in network.parameters())

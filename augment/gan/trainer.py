@@ -1,0 +1,209 @@
+"""One training iteration: a step of D, a step of G (Eq. 10), a step of the exponential average.
+
+Nothing in an iteration asks the device for a value. All randomness (pairs, dropout) is a function of the seed and the
+iteration alone, drawn for the batch of all processes together, so that a resumed training and one spread over several
+processes do what an undisturbed single one does.
+"""
+
+import copy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from augment.config import GanConfig
+from augment.errors import UsageError
+from augment.gan import processes
+from augment.gan.dataset import Batch, PairData, PairOrder
+from augment.gan.networks import build_discriminator, build_generator
+from augment.gan.objectives import Objectives
+from augment.gan.skeletons import HUMAN, Skeleton
+
+LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
+SINCE = ("log", "checkpoint")
+
+
+class Trainer:
+    """Both networks, their optimisers, and how far they are (``iteration``: so many are done)."""
+
+    def __init__(self, section: GanConfig, data: PairData, device: torch.device, skeleton: Skeleton = HUMAN):
+        world = processes.world_size()
+        if section.batch_size % world:
+            raise UsageError(f"gan.batch_size={section.batch_size} cannot be shared by {world} processes; "
+                             "make it a multiple of their number.")  # fmt: skip
+        self.section, self.data, self.device = section, data, device
+        self.generator = build_generator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
+        self.discriminator = build_discriminator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.objectives = Objectives(section, data.image_size).to(device)
+        adam = {
+            "lr": section.learning_rate, "betas": (section.beta1, section.beta2), "fused": True,
+            "capturable": device.type == "cuda" and section.compile,
+        }  # fmt: skip
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        self.order = PairOrder(len(data.train), section.seed)
+        self.iteration = 0
+        # Sums of losses and how many, since the last line of the log and since the last checkpoint.
+        self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)
+        self._draw: nn.Module = self.generator
+        self._judge: nn.Module = self.discriminator
+        if section.compile:
+            self._draw = torch.compile(self.generator, dynamic=False)
+            self._judge = torch.compile(self.discriminator, dynamic=False)
+        # D judges twice in an iteration, but only the pass that trains it has gradients to exchange.
+        self._shared_draw, self._shared_judge = self._draw, self._judge
+        if world > 1:
+            devices = [device.index] if device.type == "cuda" else None
+            self._shared_draw = DistributedDataParallel(self._draw, devices)
+            self._shared_judge = DistributedDataParallel(self._judge, devices)
+        captured = section.compile and device.type == "cuda" and world == 1
+        self._work = Captured(self._iterate) if captured else self._iterate
+
+    def step(self) -> None:
+        """Do the next iteration."""
+        size, world = self.section.batch_size, processes.world_size()
+        mine = slice(processes.rank() * (size // world), (processes.rank() + 1) * (size // world))
+        # Two different sets of pairs: the real ones D sees, and those that G draws.
+        drawn = self.order.take(2 * size * self.iteration, 2 * size)
+        pairs = np.concatenate([self.data.train[drawn[:size]][mine], self.data.train[drawn[size:]][mine]])
+        random = torch.Generator(self.device).manual_seed(_mix(self.section.seed, self.iteration))
+        noise = [one[mine] for one in self.generator.draw_noise(size, random)]
+        self._work(_to_device(torch.from_numpy(pairs), self.device), *noise)
+        self._update_average()
+        self.iteration += 1
+
+    def _iterate(self, pairs: Tensor, *noise: Tensor) -> None:
+        real, drawn = (self.data.batch(half) for half in pairs.chunk(2))
+        with self._autocast():
+            generated = self._shared_draw(drawn.source, drawn.source_joints, drawn.target_joints, list(noise))
+
+        # D: one pass over real and generated together; the generated are not followed back into G.
+        self.discriminator.requires_grad_(True)
+        with self._autocast():
+            verdicts = self._shared_judge(
+                torch.cat([real.source, drawn.source]),
+                torch.cat([real.source_joints, drawn.source_joints]),
+                torch.cat([real.target, generated.detach().to(real.target.dtype)]),
+                torch.cat([real.target_joints, drawn.target_joints]),
+            )
+        distinction = self.objectives.discriminator(*verdicts.float().chunk(2))
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        distinction.backward()
+        self.discriminator_optimizer.step()
+
+        # G: through the D just improved, whose own gradients nobody needs.
+        self.discriminator.requires_grad_(False)
+        with self._autocast():
+            verdict = self._judge(drawn.source, drawn.source_joints, generated, drawn.target_joints)
+        adversarial, reconstruction = self.objectives.generator(verdict.float(), generated, drawn.target)
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        (adversarial + reconstruction).backward()
+        self.generator_optimizer.step()
+        one = torch.ones((), device=self.device)
+        self.loss_sums += torch.stack([distinction, adversarial, reconstruction, one]).detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential average; early on it follows faster, or it would long remember the random start."""
+        decay = min(self.section.ema_decay, (1 + self.iteration) / (10 + self.iteration))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.section.precision == "bf16")
+
+    def read_losses(self, since: Literal["log", "checkpoint"]) -> dict[str, float]:
+        """Means over the iterations since the last call of that kind, over all processes. Waits for the device."""
+        sums = self.loss_sums[SINCE.index(since)]
+        *means, _ = sums / sums[-1].clamp_min(1)
+        means = torch.stack(means)
+        if processes.world_size() > 1:
+            torch.distributed.all_reduce(means)
+            means /= processes.world_size()
+        sums.zero_()
+        return dict(zip(LOSSES, means.tolist(), strict=True))
+
+    @torch.no_grad()
+    def generate(self, pairs: np.ndarray) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] of some pairs by the averaged weights."""
+        batch = self.data.batch(pairs)
+        return self.average(batch.source, batch.source_joints, batch.target_joints)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Reconstruction loss of the averaged weights on the fixed test pairs: what the best checkpoint is best at."""
+        total = 0.0
+        for start in range(0, len(self.data.test), 8):
+            pairs = self.data.test[start : start + 8]
+            batch: Batch = self.data.batch(pairs)
+            total += float(self.objectives.reconstruction(self.generate(pairs), batch.target)) * len(pairs)
+        return total / len(self.data.test)
+
+    def is_finite(self) -> bool:
+        """Whether all weights are still numbers."""
+        tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
+        return bool(torch.stack([one.isfinite().all() for one in tensors]).all())
+
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`restore` needs to go on exactly from here. Random state is the iteration itself."""
+        return {
+            "iteration": self.iteration, "loss_sums": self.loss_sums,
+            **{name: getattr(self, name).state_dict() for name in _PARTS},
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that an equally configured trainer gave."""
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.loss_sums.copy_(state["loss_sums"])
+        self.iteration = state["iteration"]
+
+
+_FORMAT = torch.channels_last
+_PARTS = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
+
+
+def _mix(seed: int, iteration: int) -> int:
+    """One 63-bit seed for each iteration of each training."""
+    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Without waiting, on CUDA."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+class Captured:
+    """Replays a function of fixed-size tensors as one CUDA graph, so that launching kernels costs nothing.
+
+    The first calls run as they are: they choose kernels, compile, and fill the optimisers. The next is captured.
+    """
+
+    WARM_UP = 3
+
+    def __init__(self, function: Any):
+        self.function = function
+        self.calls = 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor] = []
+        self.stream = torch.cuda.Stream()
+
+    def __call__(self, *inputs: Tensor) -> None:
+        """What the function does, on these inputs."""
+        if self.graph is None and self.calls < self.WARM_UP:
+            self.calls += 1
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                self.function(*inputs)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return
+        if self.graph is None:
+            self.inputs = [one.clone() for one in inputs]
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.function(*self.inputs)
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            kept.copy_(new)
+        self.graph.replay()

@@ -1,0 +1,257 @@
+"""Training of the generator as a stage (Sec. 5): set-up, the loop, what it leaves on disk, and going on when killed.
+
+Everything that lies in the folder belongs to one digest (configuration and inputs). Another digest's files are put
+aside in ``earlier/<digest>`` and taken back when that digest is asked for again: a long training is never thrown away.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from augment.config import GanConfig
+from augment.errors import AugmentError
+from augment.files import atomic_write
+from augment.gan import processes
+from augment.gan.checkpoints import load_state, save_state, save_weights
+from augment.gan.dataset import load_pair_data, to_uint8
+from augment.gan.gallery import Examples, Gallery
+from augment.gan.objectives import features_digest
+from augment.gan.trainer import Trainer
+from augment.manifest import Manifest, write_manifest
+from augment.progress import progress, say
+from augment.stage import finished, provenance
+
+STAGE, VERSION = "gan", 1
+EXAMPLES = 8  # test pairs in the gallery
+EXPLODED = 1e3  # times what a loss was at first
+OWNER = "training.json"  # whose files these are
+
+
+def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, folder: Path, *,
+              resume_from: Path | None = None) -> Manifest:  # fmt: skip
+    """Train a generator, or finish a training that was interrupted; returns the checkpoints manifest.
+
+    Rows: role ``last`` (of the last iteration), ``best`` (lowest reconstruction loss of the averaged weights on 64 test
+    pairs) and ``step`` (the ``keep_checkpoints`` most recent others). Under torchrun the processes share each batch.
+    ``resume_from`` goes on from a state file of another folder. Raises :class:`AugmentError` where there is nothing
+    to train on, that file is of another configuration, or the losses are no longer finite.
+    """
+    folder = Path(folder)
+    inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs}
+    features = features_digest(section)
+    if features is not None:
+        inputs["features"] = features
+    origin = provenance(STAGE, VERSION, section, inputs)
+    device = processes.pick_device(section.device)
+    with processes.process_group(device):
+        if processes.rank() == 0:
+            _take_folder(folder, origin)
+        processes.barrier()
+        done = finished(folder / "checkpoints.parquet", origin)
+        if done is not None:
+            return done
+        data = load_pair_data(section, images, poses, pairs, device)
+        run = _Run(section, origin, Trainer(section, data, device), folder)
+        run.resume(resume_from)
+        run.train()
+        processes.barrier()
+    return Manifest(folder / "checkpoints.parquet")
+
+
+class _Run:
+    """One training and its files. Only the first process writes."""
+
+    def __init__(self, section: GanConfig, origin: dict[str, Any], trainer: Trainer, folder: Path):
+        self.section, self.origin, self.trainer, self.folder = section, origin, trainer, folder
+        self.writes = processes.rank() == 0
+        # What a state must have in common with this training. How long it is to go on does not matter.
+        settings = {name: value for name, value in origin["section"].items() if name != "iterations"}
+        self.identity = {"gan": settings, "inputs": origin["inputs"]}
+        self.records: list[dict[str, Any]] = []  # kept checkpoints, oldest first
+        self.parent: str | None = None  # hash of the newest weights
+        self.first_losses: dict[str, float] | None = None
+        self.last_log = (0, time.monotonic())
+
+    def resume(self, state_file: Path | None) -> None:
+        """Go on from the folder's newest state, else from the one given, else from the start."""
+        own = max(self.folder.glob("state-*.pt"), default=None)
+        if own is None and state_file is None:
+            return
+        state = load_state(own or state_file, self.identity, self.trainer.device)
+        self.trainer.restore(state["trainer"])
+        self.parent, self.first_losses = state["parent"], state["first_losses"]
+        if own is not None:
+            self.records = state["records"]
+        elif self.trainer.iteration >= self.section.iterations:
+            raise AugmentError(f"{state_file}: already has {self.trainer.iteration} iterations. Set gan.iterations to "
+                               "more than that to go on with it.")  # fmt: skip
+        say(f"gan: going on after iteration {self.trainer.iteration} of {self.section.iterations}.")
+
+    def train(self) -> None:
+        """The loop."""
+        section, trainer = self.section, self.trainer
+        log = gallery = None
+        if self.writes:
+            log = _open_log(self.folder / "log.jsonl", trainer.iteration)
+            gallery = Gallery(self.folder, self._examples(), self._title(), trainer.iteration)
+            if trainer.iteration == 0:
+                gallery.add(0, self._draw_examples())
+        self.last_log = (trainer.iteration, time.monotonic())
+        note = ""
+        with progress(STAGE, section.iterations, trainer.iteration, "iterations") as advance:
+            while trainer.iteration < section.iterations:
+                trainer.step()
+                done = trainer.iteration
+                last = done == section.iterations
+                if last or done % section.log_every == 0:
+                    losses = self._checked(trainer.read_losses("log"))
+                    note = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+                    if self.writes:
+                        self._log(log, gallery, losses)
+                if last or done % section.checkpoint_every == 0:
+                    self._checkpoint()
+                if self.writes and (last or done % section.sample_every == 0):
+                    gallery.add(done, self._draw_examples())
+                advance(1, note)
+        if self.writes:
+            log.close()
+            gallery.write(finished=True)
+            gallery.close()
+            write_manifest(self.folder / "checkpoints.parquet", "checkpoints", self._rows(), self.origin)
+
+    def _checked(self, losses: dict[str, float]) -> dict[str, float]:
+        """The losses, unless they are no longer reasonable: then the training stops."""
+        self.first_losses = self.first_losses or losses
+        for name, value in losses.items():
+            if not math.isfinite(value) or abs(value) > EXPLODED * max(1.0, abs(self.first_losses[name])):
+                self._stop(f"{name} is {value:.3g}, it was {self.first_losses[name]:.3g} at first")
+        return losses
+
+    def _stop(self, reason: str) -> None:
+        good = f"The last good checkpoint is {self.folder / self.records[-1]['file']}." if self.records else (
+            "There is no checkpoint yet.")  # fmt: skip
+        advice = "another gan.seed, or a lower gan.learning_rate"
+        if self.section.precision == "bf16":
+            advice = "gan.precision=fp32, " + advice
+        raise AugmentError(f"gan: training failed by iteration {self.trainer.iteration}: {reason}. {good} "
+                           f"Try {advice}.")  # fmt: skip
+
+    def _log(self, log: Any, gallery: Gallery, losses: dict[str, float]) -> None:
+        now = time.monotonic()
+        before, then = self.last_log
+        rate = (self.trainer.iteration - before) / max(now - then, 1e-9)
+        self.last_log = (self.trainer.iteration, now)
+        line = {"iteration": self.trainer.iteration, **losses, "iterations_per_second": round(rate, 3)}
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        gallery.scalars(self.trainer.iteration, {**losses, "iterations_per_second": rate})
+
+    def _checkpoint(self) -> None:
+        """Weights, then state, then away with what is no longer needed: killed anywhere, enough is left to go on."""
+        if not self.trainer.is_finite():
+            self._stop("a weight is not a number")
+        losses = self._checked(self.trainer.read_losses("checkpoint"))
+        if not self.writes:
+            return
+        iteration = self.trainer.iteration
+        record = {
+            "iteration": iteration, "file": f"weights-{iteration:06d}.safetensors", "losses": losses,
+            "validation": self.trainer.validate(), "parent": self.parent,
+        }  # fmt: skip
+        header = {
+            "system": self.section.system, "iteration": iteration, "image_size": list(self.trainer.data.image_size),
+            "config": self.origin["section"], "digest": self.origin["digest"], "inputs": self.origin["inputs"],
+            "parent": self.parent, "losses": losses, "validation": record["validation"],
+        }  # fmt: skip
+        record["sha256"] = save_weights(
+            self.folder / record["file"], self.trainer.generator.state_dict(), self.trainer.average.state_dict(), header
+        )
+        self.parent = record["sha256"]
+        self.records.append(record)
+        best = self._best()
+        steps = [one for one in self.records[:-1] if one is not best]
+        steps = steps[max(0, len(steps) - self.section.keep_checkpoints) :]
+        self.records = [one for one in self.records if one in steps or one is best or one is record]
+        state_file = self.folder / f"state-{iteration:06d}.pt"
+        save_state(state_file, {
+            "identity": json.dumps(self.identity), "trainer": self.trainer.state(), "records": self.records,
+            "parent": self.parent, "first_losses": self.first_losses,
+        })  # fmt: skip
+        kept = {one["file"] for one in self.records} | {state_file.name}
+        for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
+            if file.name not in kept:
+                file.unlink()
+
+    def _best(self) -> dict[str, Any]:
+        return min(self.records, key=lambda one: one["validation"])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        last, best = self.records[-1], self._best()
+        steps = [("step", one) for one in self.records if one is not last and one is not best]
+        return [
+            {
+                "id": f"gan/{role}" if role != "step" else f"gan/step-{one['iteration']:06d}",
+                "path": one["file"], "sha256": one["sha256"], "status": "ok", "reason": None, "role": role,
+                "iteration": one["iteration"], "system": self.section.system, "config_digest": self.origin["digest"],
+                "losses": json.dumps({**one["losses"], "validation": one["validation"]}, sort_keys=True),
+                "parent": one["parent"],
+            }
+            for role, one in [("last", last), ("best", best), *steps]
+        ]  # fmt: skip
+
+    def _examples(self) -> Examples:
+        data = self.trainer.data
+        source, target = data.test[:: max(1, len(data.test) // EXAMPLES)][:EXAMPLES].T
+        images, joints = data.images.cpu().numpy(), data.joints.cpu().numpy()
+        return Examples(images[source], joints[source], images[target], joints[target])
+
+    def _draw_examples(self) -> Any:
+        data = self.trainer.data
+        pairs = data.test[:: max(1, len(data.test) // EXAMPLES)][:EXAMPLES]
+        return to_uint8(self.trainer.generate(pairs)).cpu().numpy()
+
+    def _title(self) -> str:
+        size = "x".join(map(str, self.trainer.data.image_size))
+        return f"{self.section.system} ({self.section.fidelity}), width {self.section.width:g}, {size}"
+
+
+def _open_log(path: Path, iteration: int) -> Any:
+    """The log, shortened to what happened up to ``iteration``."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["iteration"] <= iteration:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            break  # the line during which the process was killed
+    with atomic_write(path) as file:
+        file.write("".join(kept).encode())
+    return open(path, "a", encoding="utf-8")
+
+
+def _take_folder(folder: Path, origin: dict[str, Any]) -> None:
+    """Make the folder this digest's: put another one's files aside, bring this one's back if they were put aside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / OWNER
+    current = json.loads(owner.read_text())["digest"] if owner.exists() else None
+    if current is not None and current != origin["digest"]:
+        say(f"gan: the training in {folder} had other settings or inputs; it is kept in earlier/{current[:16]}.")
+        _move(folder, folder / "earlier" / current[:16])
+    aside = folder / "earlier" / origin["digest"][:16]
+    if aside.exists():
+        _move(aside, folder)
+        aside.rmdir()
+    if not owner.exists():
+        with atomic_write(owner) as file:
+            file.write(json.dumps({"digest": origin["digest"], "section": origin["section"]}, indent=1).encode())
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what a training left; the file that names its owner goes last: a move cut short is finished later."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir(), key=lambda one: one.name == OWNER):
+        if path.name != "earlier":
+            path.replace(target / path.name)
