@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -107,12 +108,13 @@ def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outc
     offered = {"spread": spread, "shard_size": config.flow.shard_size}
     path = stage.path(run)
     before = _file_identity(path)
+    fresh = not path.parent.exists()
     start = time.monotonic()
     seams = {name: offered[name] for name in stage.seams}
     manifest = stage.function(stage.settings(config), *inputs, path.parent, **seams)
     outcome = Outcome(stage, manifest, before is not None and before == _file_identity(path), time.monotonic() - start)
-    if before is None:
-        _record_time(run, outcome)
+    if fresh:
+        _record_time(run, config, outcome)
     return outcome
 
 
@@ -172,17 +174,20 @@ def locked_run(config: Config) -> Iterator[Path]:
         lock.release()
 
 
-def read_times(run: Path) -> dict[str, dict[str, float]]:
-    """Stage -> seconds and rows of the last time it was made from nothing in this run; empty where unknown."""
+def read_times(run: Path) -> dict[str, dict[str, Any]]:
+    """Stage -> seconds, rows and configuration of the time it was made from nothing in this run, where it was."""
     try:
         return json.loads((run / "timings.json").read_text())
     except (OSError, ValueError):
         return {}
 
 
-def _record_time(run: Path, outcome: Outcome) -> None:
+def _record_time(run: Path, config: Config, outcome: Outcome) -> None:
     """Times stand beside the manifests, never in them: the same work must give the same bytes."""
     times = read_times(run)
-    times[outcome.stage.name] = {"seconds": round(outcome.seconds, 2), "rows": len(outcome.manifest.table)}
+    rows = len(outcome.manifest.table)
+    if outcome.stage.name == "reid":  # the work is in the trainings, not in the figures of each
+        rows = len(set(outcome.manifest.table["run"].to_pylist()))
+    times[outcome.stage.name] = {"seconds": round(outcome.seconds, 2), "rows": rows, "config": config.identity()}
     with atomic_write(run / "timings.json") as file:
         file.write(json.dumps(times, indent=1).encode())
