@@ -67,6 +67,7 @@ class PoseConfig(Section):
     annotations: dict[str, str] = {}  # split -> .csv (the paper's format) or .json (COCO key points)
     splits: tuple[str, ...] = ("train", "gallery")  # queries are never redrawn, so they need no pose
     filter: Literal["torso", "detected"] = "torso"  # released code: both hips and shoulders; paper: any body
+    joint_confidence: float = Field(0.1, ge=0, le=1)  # openpifpaf: a joint below it is missing
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)  # below it the run stops: nothing to train on
     device: str = Runtime("auto")
     batch_size: int = Runtime(64, ge=1)
@@ -114,7 +115,9 @@ class SynthesisConfig(Section):
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
     batch_size: int = Field(32, ge=1)  # kernels may round differently at another size: a part of the result
+    compile: bool = Runtime(False)
     device: str = Runtime("auto")
 
 

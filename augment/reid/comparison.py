@@ -1,0 +1,172 @@
+"""Arms side by side: the same training on real images alone and with synthetic ones, for several seeds."""
+
+import csv
+import io
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from augment.config import ReidConfig
+from augment.files import atomic_write
+from augment.manifest import Manifest
+from augment.reid.batches import Batches
+from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
+from augment.reid.evaluation import rank
+from augment.reid.features import check_model, extract_features
+from augment.reid.metric_learning import FIXED, LEARNED, unit_length
+from augment.reid.training import ReidDataManager, pick_device, trained_model
+from augment.stage import Spread, one_by_one, provenance, run_shards
+
+VERSION = 1
+_STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
+_one_at_a_time = threading.Lock()  # torch's and Python's random state belong to the process
+
+
+def compare_arms(
+    section: ReidConfig, images: Manifest, synthetic: Manifest, folder: Path, *, spread: Spread = one_by_one
+) -> Manifest:
+    """Train and test every (arm, seed); returns the table of metrics ``folder/metrics.parquet``.
+
+    The rows of run ``<arm>-s<seed>``: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP in 0..1 (of the first
+    of ``section.distances``; with ``_<distance>`` appended, of the others), queries, train_real, train_synthetic
+    (images) and iterations. Beside the table each run leaves its weights, its training curve, and
+    ``retrieval-<run>.csv`` with the first answers to some queries, the same ones in every run.
+    """
+    check_model(section.model)
+    pick_device(section.device)
+    arms = {arm: read_data(images, synthetic if arm == "augmented" else None) for arm in section.arms}
+    for data in arms.values():
+        Batches(data.train, section, seed=0)  # refuses what cannot be trained before anything is
+    runs = {f"{arm}-s{seed}": (arm, seed) for arm in section.arms for seed in section.seeds}
+    origin = provenance("reid", VERSION, section, {"images": images, "synthetic": synthetic})
+    work = partial(_run, runs=runs, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path))
+    return run_shards(
+        "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,
+        shard_size=1, unit="runs",
+    )  # fmt: skip
+
+
+def _run(
+    ids: list[str], *, folder: Path, runs: dict[str, tuple[str, int]], section: ReidConfig, images: Manifest,
+    synthetic: Manifest,
+) -> list[dict]:  # fmt: skip
+    rows = []
+    for run in ids:
+        arm, seed = runs[run]
+        data = read_data(images, synthetic if arm == "augmented" else None)
+        with _one_at_a_time:
+            figures = train_and_test(run, seed, section, data, folder)
+        rows += [{"run": run, "arm": arm, "seed": seed, "metric": name, "value": float(value)}
+                 for name, value in figures.items()]  # fmt: skip
+    return rows
+
+
+def train_and_test(run: str, seed: int, section: ReidConfig, data: ReidData, folder: Path) -> dict[str, float]:
+    """One run, its files written to ``folder``; returns its figures by name."""
+    device = pick_device(section.device)
+    manager = ReidDataManager(data, section, device)
+    model = trained_model(run, seed, section, data, manager, device, folder)
+
+    def features(split: str) -> np.ndarray:
+        return extract_features(model, manager.test_set(split), device, section.workers, f"{run} {split}")
+
+    query, gallery = features("query"), features("gallery")
+    train = features("train") if set(section.distances) & set(LEARNED) else None
+    labels = [np.array([item[column] for item in part]) for column in (1, 2) for part in (data.query, data.gallery)]
+    figures: dict[str, float] = {}
+    for place, name in enumerate(section.distances):
+        distances = _distances(name, query, gallery, train, data)
+        ranking = rank(distances, *labels)
+        suffix = f"_{name}" if place else ""
+        figures |= {metric + suffix: value for metric, value in ranking.as_metrics().items()}
+        if place == 0:
+            figures["queries"] = ranking.queries
+            _write_retrieval(folder / f"retrieval-{run}.csv", distances, data)
+    return figures | {
+        "train_real": data.count(REAL),
+        "train_synthetic": data.count(SYNTHETIC),
+        "iterations": section.iterations,
+    }
+
+
+def _distances(
+    name: str, query: np.ndarray, gallery: np.ndarray, train: np.ndarray | None, data: ReidData
+) -> np.ndarray:
+    if name in FIXED:
+        return FIXED[name](query, gallery)
+    pids, camids = (np.array([item[column] for item in data.train]) for column in (1, 2))
+    return LEARNED[name](unit_length(train), pids, camids).distances(unit_length(query), unit_length(gallery))
+
+
+def _write_retrieval(path: Path, distances: np.ndarray, data: ReidData) -> None:
+    """Columns query, rank, gallery, right, distance: the first answers to a few queries of different people.
+
+    Which queries depends on the data alone, so that the strips of two arms can be laid side by side.
+    """
+    query_pids, query_camids = (np.array([item[column] for item in data.query]) for column in (1, 2))
+    gallery_pids, gallery_camids = (np.array([item[column] for item in data.gallery]) for column in (1, 2))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["query", "rank", "gallery", "right", "distance"])
+    shown: set[int] = set()
+    for q in np.random.default_rng(0).permutation(len(query_pids)):
+        same_person = gallery_pids == query_pids[q]
+        same_camera = gallery_camids == query_camids[q]
+        if query_pids[q] in shown or not (same_person & ~same_camera).any():
+            continue
+        shown.add(query_pids[q])
+        listed = np.flatnonzero(~(same_person & same_camera))
+        best = listed[np.argsort(distances[q, listed], kind="stable")[:_STRIP_LENGTH]]
+        for place, g in enumerate(best, 1):
+            row = data.query_ids[q], place, data.gallery_ids[g], int(same_person[g]), f"{distances[q, g]:.6f}"
+            writer.writerow(row)
+        if len(shown) == _STRIPS:
+            break
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def comparison_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Rows of metrics -> one row a figure, in percent, arms side by side.
+
+    Columns: metric; for each arm ``<arm>`` (mean over seeds) and ``<arm> ±`` (standard deviation); and where there
+    are two arms ``difference`` (augmented less real, mean of the differences of equal seeds), ``difference ±``
+    (their standard deviation), ``seeds`` (how many had both arms) and ``verdict`` in words.
+    """
+    accuracy = metrics[metrics["metric"].str.match(r"rank\d|mAP|mINP")]
+    values = accuracy.pivot_table(index=["metric", "seed"], columns="arm", values="value") * 100
+    arms = [arm for arm in ("real", "augmented") if arm in values]
+    rows = []
+    for metric in sorted(accuracy["metric"].unique(), key=_display_order):
+        of_metric = values.loc[metric]
+        row: dict[str, object] = {"metric": metric}
+        for arm in arms:
+            row |= {arm: of_metric[arm].mean(), f"{arm} ±": of_metric[arm].std()}
+        if len(arms) == 2:
+            differences = (of_metric["augmented"] - of_metric["real"]).dropna()
+            mean, spread = differences.mean(), differences.std()
+            row |= {"difference": mean, "difference ±": spread, "seeds": len(differences)}
+            row["verdict"] = _verdict(mean, spread)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _display_order(metric: str) -> tuple[str, int]:
+    name, _, variant = metric.partition("_")
+    if variant == "trapezoid" or variant.startswith("trapezoid_"):
+        name, variant = "mAP_trapezoid", variant.removeprefix("trapezoid").removeprefix("_")
+    order = ["rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP"]
+    return variant, order.index(name)
+
+
+def _verdict(mean: float, spread: float) -> str:
+    if np.isnan(mean):
+        return "no seed has both arms"
+    if np.isnan(spread):
+        return "one seed: its spread is unknown"
+    if abs(mean) <= spread:
+        return "no gain: the difference is within its spread"
+    return "gain" if mean > 0 else "loss"

@@ -1,0 +1,163 @@
+"""Manifests -> torchreid's data set: one set, in which synthetic images are further pictures of the same people.
+
+Identities and cameras come from the tables, never from file names: torchreid searches them in the whole path, where a
+folder named ``exp2_c1`` corrupts labels. A second torchreid data set for the synthetic images would make new people of
+them (it offsets pids and camids), so both kinds stand in one list and ``dsetid`` tells them apart.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from augment.errors import AugmentError
+from augment.files import read_image
+from augment.manifest import Manifest, read_manifest
+from augment.progress import progress
+from augment.reid.evaluation import JUNK
+from augment.reid.torchreid_quiet import torchreid
+
+REAL, SYNTHETIC = 0, 1  # torchreid's dsetid
+Item = tuple[str, int, int, int]  # path, pid, camid, dsetid, as torchreid has them
+
+
+@dataclass(frozen=True)
+class ReidData:
+    """What one arm trains on, and what all are tested on. Train pids are 0, 1, 2, ... in order of the true ones."""
+
+    train: list[Item]
+    query: list[Item]
+    gallery: list[Item]
+    query_ids: list[str]  # image ids, in the order of the lists
+    gallery_ids: list[str]
+    train_content: list[str]  # the hash of each training image
+
+    @property
+    def people(self) -> int:
+        """Identities in training."""
+        return len({item[1] for item in self.train})
+
+    def count(self, dsetid: int) -> int:
+        """Training images that are REAL or SYNTHETIC."""
+        return sum(item[3] == dsetid for item in self.train)
+
+
+def read_data(images: Manifest, synthetic: Manifest | None) -> ReidData:
+    """The rows that are ok (and, if synthetic, kept) -> lists for torchreid.
+
+    Junk (pid -1) is left out. A synthetic image has the identity and the camera of its source, whoever lent the pose.
+    Raises AugmentError where a part is empty, training holds fewer than two people, or a source is no training image.
+    """
+    rows = images.frame()
+    rows = rows[(rows["status"] == "ok") & (rows["pid"] != JUNK)]
+    parts = {split: rows[rows["split"] == split] for split in ("train", "query", "gallery")}
+    for split, part in parts.items():
+        if part.empty:
+            raise AugmentError(f"{images.path}: no usable {split} image. Re-ID needs train, query and gallery.")
+    train = parts["train"]
+    labels = {pid: label for label, pid in enumerate(sorted(train["pid"].unique()))}
+    if len(labels) < 2:
+        raise AugmentError(f"{images.path}: training shows {len(labels)} person; re-ID needs at least two.")
+    items = _items(images, train, train["pid"].map(labels), REAL)
+    content = train["sha256"].tolist()
+    if synthetic is not None:
+        made = _usable_synthetic(synthetic, train, images)
+        items += _items(synthetic, made, made["pid"].map(labels), SYNTHETIC)
+        content += made["sha256"].tolist()
+    return ReidData(
+        train=items,
+        query=_items(images, parts["query"], parts["query"]["pid"], REAL),
+        gallery=_items(images, parts["gallery"], parts["gallery"]["pid"], REAL),
+        query_ids=parts["query"]["id"].tolist(),
+        gallery_ids=parts["gallery"]["id"].tolist(),
+        train_content=content,
+    )
+
+
+def _usable_synthetic(synthetic: Manifest, train: pd.DataFrame, images: Manifest) -> pd.DataFrame:
+    made = synthetic.frame()
+    made = made[(made["status"] == "ok") & made["kept"].eq(True)]
+    if made.empty:
+        raise AugmentError(f"{synthetic.path}: no synthetic image is usable, so there is nothing to augment with.")
+    of_source = train.set_index("id")
+    stray = made[~made["source"].isin(of_source.index)]
+    if len(stray):
+        row = stray.iloc[0]
+        raise AugmentError(
+            f"{synthetic.path}: {row['id']} was made from {row['source']}, which is no usable training image of "
+            f"{images.path}. Make the synthetic images from this table."
+        )
+    source = of_source.loc[made["source"]]
+    other = made[(made["pid"].to_numpy() != source["pid"].to_numpy())]
+    if len(other):
+        row = other.iloc[0]
+        raise AugmentError(f"{synthetic.path}: {row['id']} has pid {row['pid']}, its source {row['source']} another.")
+    return made
+
+
+def _items(manifest: Manifest, rows: pd.DataFrame, pids: pd.Series, dsetid: int) -> list[Item]:
+    paths = [str(manifest.file_of(path)) for path in rows["path"]]
+    return list(zip(paths, map(int, pids), map(int, rows["camid"]), [dsetid] * len(rows), strict=True))
+
+
+class ManifestDataset(torchreid.data.ImageDataset):
+    """torchreid's image data set over :class:`ReidData`.
+
+    Pictures are read by our own reader: torchreid's tries a truncated file for ever. With ``keep`` they are decoded
+    once and stay in memory (24 KB each at 128x64, 3.5 GB for Market-1501 with ten synthetic images for each). An index
+    may be a pair (index, seed): the random transforms then depend on that seed alone, not on who asks or when.
+    """
+
+    def __init__(self, data: ReidData, mode: str, transform=None, keep: bool = False, title: str = "images", **kwargs):
+        super().__init__(data.train, data.query, data.gallery, mode=mode, transform=transform, verbose=False, **kwargs)
+        self._pixels: list[np.ndarray] | None = None
+        if keep:
+            self._pixels = []
+            with progress(title, total=len(self.data)) as advance:
+                for path, *_ in self.data:
+                    self._pixels.append(read_image(Path(path)))
+                    advance()
+
+    def __getitem__(self, index: int | tuple[int, int]) -> dict:
+        if isinstance(index, tuple):
+            index, seed = index
+            random.seed(seed)  # torchreid's transforms draw from this one,
+            torch.default_generator.manual_seed(seed)  # torchvision's from that one
+        path, pid, camid, dsetid = self.data[index]
+        pixels = self._pixels[index] if self._pixels is not None else read_image(Path(path))
+        image = Image.fromarray(pixels)
+        if self.transform is not None:
+            image = self._transform_image(self.transform, self.k_tfm, image)
+        return {"img": image, "pid": pid, "camid": camid, "impath": path, "dsetid": dsetid}
+
+
+class RealRun(ManifestDataset):
+    """The real images of a run's folder, for ``torchreid.data.ImageDataManager(root=folder, sources="run-real")``."""
+
+    with_synthetic = False
+
+    def __init__(self, root: str = "", mode: str = "train", transform=None, k_tfm: int = 1, **_unused):
+        folder = Path(root)
+        synthetic = None
+        if self.with_synthetic:
+            synthetic = read_manifest(folder / "synthetic" / "synthetic.parquet", "synthetic")
+        data = read_data(read_manifest(folder / "images" / "images.parquet", "images"), synthetic)
+        super().__init__(data, mode, transform, k_tfm=k_tfm)
+
+
+class AugmentedRun(RealRun):
+    """Real and synthetic images of a run's folder: ``sources="run-augmented"``."""
+
+    with_synthetic = True
+
+
+def register_datasets() -> None:
+    """Make "run-real" and "run-augmented" known to torchreid; calling it again does no harm."""
+    known = torchreid.data.datasets.__dict__["__image_datasets"]
+    for name, kind in (("run-real", RealRun), ("run-augmented", AugmentedRun)):
+        if name not in known:
+            torchreid.data.register_image_dataset(name, kind)

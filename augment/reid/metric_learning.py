@@ -1,0 +1,109 @@
+"""Distances between features: Euclidean, cosine, and the two learned ones of the paper's Table 4.
+
+Both learned ones model the difference of two images of one person and of two people as zero-mean Gaussians, and take
+the log-likelihood ratio as distance (Moghaddam et al.): its matrix is the difference of the inverse covariances. Only
+pairs from different cameras count, since those are what retrieval compares. Features are scaled to unit length first.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from augment.errors import AugmentError
+
+_KISSME_DIMENSIONS = 200  # by PCA before it, as in Market-1501's own baseline: an inverse of 2048 needs more images
+_RIDGE = 1e-3  # Liao et al. add this to the intra-personal covariance
+
+
+class Projection(NamedTuple):
+    """A learned distance: (x - y)' W M W' (x - y)."""
+
+    basis: np.ndarray  # W (D, d)
+    metric: np.ndarray  # M (d, d), symmetric
+
+    def distances(self, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+        """Between features (Q, D) and (G, D): (Q, G). May be negative: M need not be positive."""
+        query, gallery = query @ self.basis, gallery @ self.basis
+        weighted = query @ self.metric
+        own = (weighted * query).sum(axis=1)[:, None] + (gallery @ self.metric * gallery).sum(axis=1)
+        return own - 2 * weighted @ gallery.T
+
+
+def pair_covariances(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of (x - y)(x - y)' over all pairs of different cameras: of one person, and of two. Each is (D, D).
+
+    Without visiting pairs: within a group of n images the sum over its pairs is n X'X - s s' with s the sum of its
+    rows; pairs across cameras are all pairs less those inside a camera. Where no person was seen by two cameras,
+    pairs of one camera count too. Raises AugmentError where there is no pair of one person, or of two.
+    """
+    everyone = np.zeros(len(pids), int)
+    cameras = np.unique(camids, return_inverse=True)[1]
+    people = np.unique(pids, return_inverse=True)[1]
+    both = people * (cameras.max() + 1) + cameras
+    same, same_pairs = _scatter(features, people)
+    every, every_pairs = _scatter(features, everyone)
+    same_inside, same_inside_pairs = _scatter(features, both)
+    if same_pairs > same_inside_pairs:
+        inside, inside_pairs = _scatter(features, cameras)
+        same, same_pairs = same - same_inside, same_pairs - same_inside_pairs
+        every, every_pairs = every - inside, every_pairs - inside_pairs
+    if not same_pairs or every_pairs == same_pairs:
+        raise AugmentError("A learned distance needs people with several training images each, and several people.")
+    return same / same_pairs, (every - same) / (every_pairs - same_pairs)
+
+
+def _scatter(features: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Sum of (x - y)(x - y)' over the unordered pairs inside groups, and the number of pairs."""
+    groups = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(groups)
+    sums = np.zeros((len(sizes), features.shape[1]))
+    np.add.at(sums, groups, features)
+    weighted = features * sizes[groups][:, None]
+    return features.T @ weighted - sums.T @ sums, int((sizes * (sizes - 1) // 2).sum())
+
+
+def xqda(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projection:
+    """Cross-view quadratic discriminant analysis (Liao et al., CVPR 2015, Sec. 4) of features (N, D).
+
+    W holds the directions in which two people differ more than one person does: generalised eigenvectors of
+    (extra, intra) with eigenvalue above 1, at least one.
+    """
+    intra, extra = pair_covariances(features, pids, camids)
+    intra = intra + _RIDGE * np.eye(len(intra))
+    eigenvalues, vectors = scipy.linalg.eigh(extra, intra)
+    count = max(1, int((eigenvalues > 1).sum()))
+    basis = vectors[:, ::-1][:, :count]
+    return Projection(basis, np.linalg.inv(basis.T @ intra @ basis) - np.linalg.inv(basis.T @ extra @ basis))
+
+
+def kissme(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projection:
+    """The "keep it simple and straightforward metric" (Koestinger et al., CVPR 2012) of features (N, D) after a PCA."""
+    centred = features - features.mean(axis=0)
+    count = min(_KISSME_DIMENSIONS, features.shape[1])
+    basis = scipy.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :count]
+    intra, extra = pair_covariances(features @ basis, pids, camids)
+    ridge = 1e-6 * np.trace(extra) / count * np.eye(count)  # features may span fewer dimensions than they have
+    eigenvalues, vectors = np.linalg.eigh(np.linalg.inv(intra + ridge) - np.linalg.inv(extra + ridge))
+    return Projection(basis, vectors * np.maximum(eigenvalues, 0) @ vectors.T)  # the nearest that is a metric
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Rows scaled to Euclidean length 1, in double precision; a row of zeros stays."""
+    features = features.astype(np.float64)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def euclidean(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances of features (Q, D), (G, D)."""
+    return (query**2).sum(axis=1)[:, None] + (gallery**2).sum(axis=1) - 2 * query @ gallery.T
+
+
+def cosine(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """1 - cosine of the angle between features (Q, D), (G, D)."""
+    return 1 - unit_length(query) @ unit_length(gallery).T
+
+
+FIXED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"euclidean": euclidean, "cosine": cosine}
+LEARNED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Projection]] = {"xqda": xqda, "kissme": kissme}

@@ -1,0 +1,125 @@
+"""Whole runs on tiny data: figures, determinism, resume, and the table in words."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from augment.errors import AugmentError, UsageError
+from augment.reid import training
+from augment.reid.comparison import compare_arms, comparison_table
+
+
+def files_of(folder) -> dict[str, str]:
+    """Every file's hash; the table's provenance names the command, so its rows stand for it."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".parquet"
+    }  # fmt: skip
+
+
+def test_arms_train_equally_long_and_every_figure_is_a_row(people, section, tmp_path, capsys):
+    metrics = compare_arms(section, *people.manifests(), tmp_path / "reid").frame()
+    assert list(metrics["run"].unique()) == ["augmented-s0", "real-s0"]
+    wide = metrics.pivot_table(index="metric", columns="arm", values="value")
+    assert set(wide.index) == {
+        "rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP", "queries", "train_real",
+        "train_synthetic", "iterations",
+    }  # fmt: skip
+    assert wide.loc["iterations"].tolist() == [6, 6] and wide.loc["queries"].tolist() == [4, 4]
+    assert wide.loc["train_real"].tolist() == [24, 24] and wide.loc["train_synthetic"].tolist() == [12, 0]
+    assert capsys.readouterr().out == ""  # torchreid is kept quiet
+    strips = pd.read_csv(tmp_path / "reid" / "retrieval-real-s0.csv")
+    assert strips.groupby("query")["rank"].apply(list).tolist() == [list(range(1, 11))] * 4
+    one = strips[strips["query"] == strips["query"][0]]
+    assert one["right"].tolist() == (one["gallery"].str[8:12] == one["query"].str[6:10]).astype(int).tolist()
+    curve = pd.read_csv(tmp_path / "reid" / "training-real-s0.csv")
+    assert curve["iteration"].tolist() == [1, 2, 3, 4, 5, 6] and np.isfinite(curve["loss"]).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "triplet", "instances": 2, "synthetic_ratio": 1.0}])
+def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_path, monkeypatch, changes):
+    section = section.model_copy(update={"arms": ("augmented",), **changes})
+    whole = compare_arms(section, *people.manifests(), tmp_path / "whole")
+    monkeypatch.setattr(training, "_SAVE_EVERY_S", -1.0)
+    steps = []
+    save = training._save
+
+    def save_then_die(*args):
+        save(*args)
+        steps.append(1)
+        if len(steps) in (2, 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save", save_then_die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compare_arms(section, *people.manifests(), tmp_path / "killed")
+    assert (tmp_path / "killed" / "state-augmented-s0.pt").exists()
+    again = compare_arms(section, *people.manifests(), tmp_path / "killed")
+    assert len(steps) == 6  # two iterations, one more, and the last three: none twice
+    assert again.digest == whole.digest
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+def test_workers_do_not_change_the_result_and_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatch):
+    section = section.model_copy(update={"arms": ("real",), "distances": ("cosine", "euclidean", "xqda", "kissme")})
+    one = compare_arms(section, *people.manifests(), tmp_path / "one")
+    two = compare_arms(section.model_copy(update={"workers": 2}), *people.manifests(), tmp_path / "two")
+    assert one.digest == two.digest and files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    assert {"rank1", "rank1_euclidean", "mAP_xqda", "mINP_kissme"} <= set(one.frame()["metric"])
+
+    trained = []
+    train = training._train
+    monkeypatch.setattr(training, "_train", lambda run, *rest: trained.append(run) or train(run, *rest))
+    more = compare_arms(section.model_copy(update={"seeds": (0, 1)}), *people.manifests(), tmp_path / "one")
+    assert trained == ["real-s1"]
+    kept = more.frame().query("run == 'real-s0'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, one.frame())
+
+
+def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_path):
+    tables = people.manifests()
+    with pytest.raises(UsageError, match=r"reid.model=osnet_x025: torchreid has no such model. Did you mean osnet_x0"):
+        compare_arms(section.model_copy(update={"model": "osnet_x025"}), *tables, tmp_path / "reid")
+    with pytest.raises(UsageError, match=r"reid.device=tpu9"):
+        compare_arms(section.model_copy(update={"device": "tpu9"}), *tables, tmp_path / "reid")
+    with pytest.raises(AugmentError, match="needs 16 people, training has 6"):
+        compare_arms(section.model_copy(update={"loss": "triplet", "batch_size": 64}), *tables, tmp_path / "reid")
+    assert not (tmp_path / "reid").exists()
+
+
+def test_an_exploding_loss_names_the_run_and_the_iteration(people, section, tmp_path):
+    with pytest.raises(AugmentError, match=r"real-s0: the loss is nan at iteration \d. Lower reid.learning_rate"):
+        compare_arms(section.model_copy(update={"learning_rate": 1e30}), *people.manifests(), tmp_path / "reid")
+
+
+def rows(**arms) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"run": f"{arm}-s{seed}", "arm": arm, "seed": seed, "metric": metric, "value": value}
+            for arm, metrics in arms.items() for metric, values in metrics.items() for seed, value in enumerate(values)
+        ]
+    )  # fmt: skip
+
+
+def test_table_pairs_the_seeds():
+    table = comparison_table(
+        rows(
+            real={"mAP": [0.50, 0.60], "rank1": [0.7, 0.8], "rank5": [0.9, 0.9], "iterations": [5, 5]},
+            augmented={"mAP": [0.54, 0.66], "rank1": [0.72, 0.78], "rank5": [0.80, 0.81], "iterations": [5, 5]},
+        )
+    ).set_index("metric")
+    assert list(table.index) == ["rank1", "rank5", "mAP"]
+    one = table.loc["mAP"]
+    assert (one["real"], one["augmented"], one["difference"]) == pytest.approx((55, 60, 5))
+    assert one["difference ±"] == pytest.approx(np.sqrt(2))  # of 4 and 6, though either arm alone spreads by 7 or more
+    assert one["real ±"] == pytest.approx(10 / np.sqrt(2)) and one["seeds"] == 2
+    assert table["verdict"].tolist() == ["no gain: the difference is within its spread", "loss", "gain"]
+
+
+def test_table_of_one_seed_or_one_arm():
+    one_seed = comparison_table(rows(real={"mAP": [0.5]}, augmented={"mAP": [0.6]}))
+    assert one_seed["verdict"].tolist() == ["one seed: its spread is unknown"]
+    assert list(comparison_table(rows(real={"mAP": [0.5, 0.6]})).columns) == ["metric", "real", "real ±"]

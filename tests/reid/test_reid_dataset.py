@@ -1,0 +1,93 @@
+"""What torchreid gets to see of the manifests."""
+
+import numpy as np
+import pytest
+import torch
+
+from augment.errors import AugmentError
+from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data, register_datasets
+from augment.reid.torchreid_quiet import torchreid
+
+
+def test_synthetic_images_are_the_same_people(people):
+    data = read_data(*people.manifests())
+    assert data.people == 6 and data.count(REAL) == 24 and data.count(SYNTHETIC) == 12
+    labels = {3: 0, 7: 1, 11: 2, 20: 3, 21: 4, 40: 5}
+    for path, pid, camid, _dsetid in data.train:
+        name = path.rpartition("/")[2]
+        assert pid == labels[int(name[:4])] and camid == int(name[6])
+
+
+def test_protocol_of_query_and_gallery(people):
+    data = read_data(people.manifests()[0], None)
+    assert sorted({item[1] for item in data.gallery}) == [0, 2, 5, 8, 9]  # junk is gone, the distractor stays
+    assert data.query_ids[0] == "query/0002_c1s1_000000_00" and data.query[0][1:] == (2, 1, REAL)
+    assert len(data.gallery) == len(data.gallery_ids) == 13
+
+
+def test_only_rows_that_are_ok_and_kept(people):
+    people.images[1] |= {"status": "failed", "reason": "truncated"}
+    people.synthetic[0] |= {"kept": False, "verdict": "no body"}
+    people.synthetic[1] |= {"kept": None, "status": "failed"}
+    data = read_data(*people.manifests())
+    assert data.count(REAL) == 23 and data.count(SYNTHETIC) == 10
+
+
+@pytest.mark.parametrize("split", ["train", "query", "gallery"])
+def test_an_empty_part_is_named(people, split):
+    people.images = [row for row in people.images if row["split"] != split]
+    with pytest.raises(AugmentError, match=f"no usable {split} image"):
+        read_data(people.manifests()[0], None)
+
+
+def test_no_synthetic_row_one_person_and_strays_are_named(people):
+    for row in people.synthetic[1:]:
+        row["kept"] = False
+    people.synthetic[0]["source"] = "train/9999_c1s1_000000_00"
+    with pytest.raises(AugmentError, match="which is no usable training image"):
+        read_data(*people.manifests())
+    people.synthetic[0]["kept"] = False
+    with pytest.raises(AugmentError, match="no synthetic image is usable"):
+        read_data(*people.manifests())
+    people.images = [row for row in people.images if row["split"] != "train" or row["pid"] == 3]
+    with pytest.raises(AugmentError, match="training shows 1 person"):
+        read_data(people.manifests()[0], None)
+
+
+def test_a_synthetic_image_of_another_identity_is_refused(people):
+    people.synthetic[0]["pid"] = 7
+    with pytest.raises(AugmentError, match="has pid 7, its source train/0003_c1s1_000000_00 another"):
+        read_data(*people.manifests())
+
+
+def test_a_truncated_file_ends_in_an_error_not_in_a_loop(people):
+    data = read_data(people.manifests()[0], None)
+    path = people.folder / "pictures/query/0002_c1s1_000000_00.jpg"
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(AugmentError, match=r"0002_c1s1_000000_00\.jpg: cannot be read as an image"):
+        ManifestDataset(data, "query")[0]
+
+
+def test_transforms_depend_on_the_seed_alone(people):
+    from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
+
+    transform = Compose([RandomHorizontalFlip(), RandomCrop((48, 24)), ToTensor()])
+    data = read_data(people.manifests()[0], None)
+    kept, read = (ManifestDataset(data, "train", transform, keep=keep) for keep in (True, False))
+    pictures = [kept[3, seed]["img"] for seed in range(20)]
+    torch.rand(5)
+    assert all(torch.equal(read[3, seed]["img"], picture) for seed, picture in enumerate(pictures))
+    assert len({picture.numpy().tobytes() for picture in pictures}) > 10
+
+
+def test_torchreid_finds_a_run_by_name_also_when_asked_twice(people, capsys):
+    people.manifests()
+    register_datasets()
+    register_datasets()
+    manager = torchreid.data.ImageDataManager(
+        root=str(people.folder), sources="run-augmented", height=64, width=32, batch_size_train=4, workers=0
+    )
+    assert manager.num_train_pids == 6 and len(manager.train_loader.dataset) == 36
+    batch = next(iter(manager.train_loader))
+    assert batch["img"].shape == (4, 3, 64, 32) and np.isin(batch["dsetid"], [REAL, SYNTHETIC]).all()
+    capsys.readouterr()
