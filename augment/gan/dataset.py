@@ -148,9 +148,13 @@ def load_joints(images: Manifest, poses: Manifest, ids: Sequence[str], size: tup
     rows = poses.frame().set_index("id").reindex(ids)
     if rows["x"].isna().any():
         raise AugmentError(f"{poses.path}: has no pose for {rows.index[rows['x'].isna()][0]}, which a pair names.")
-    joints = np.stack([np.stack(rows["x"].to_list()), np.stack(rows["y"].to_list())], 2).astype(np.float32)
     sizes = images.frame().set_index("id").loc[list(ids), ["width", "height"]].to_numpy(np.float32)
-    return scale_joints(joints, sizes[:, None, :], size)
+    return scale_joints(joints_of(rows), sizes[:, None, :], size)
+
+
+def joints_of(rows: pd.DataFrame) -> np.ndarray:
+    """Columns ``x`` and ``y`` of a poses table -> (N, 18, 2) float32."""
+    return np.stack([np.stack(rows["x"].to_list()), np.stack(rows["y"].to_list())], 2).astype(np.float32)
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

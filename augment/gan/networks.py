@@ -215,7 +215,8 @@ def heatmaps(joints: Tensor, size: tuple[int, int], fidelity: str) -> Tensor:
     return render_heatmaps(joints, size, form="gaussian" if fidelity == "released" else "exponential")
 
 
-def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64), skeleton: Skeleton = HUMAN) -> Generator:
+def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64),
+                    skeleton: Skeleton = HUMAN) -> Generator:  # fmt: skip
     """The generator of ``config.system``, its weights drawn from ``config.seed``.
 
     Raises :class:`UsageError` where images of that size (H, W) do not fit.

@@ -19,7 +19,7 @@ from augment.gan.dataset import load_pair_data, to_uint8
 from augment.gan.gallery import Examples, Gallery
 from augment.gan.objectives import features_digest
 from augment.gan.trainer import Trainer
-from augment.manifest import Manifest, write_manifest
+from augment.manifest import Manifest, file_problem, write_manifest
 from augment.progress import progress, say
 from augment.stage import finished, provenance
 
@@ -84,6 +84,8 @@ class _Run:
         self.parent, self.first_losses = state["parent"], state["first_losses"]
         if own is not None:
             self.records = state["records"]
+            if self.writes:
+                self._mend()
         elif self.trainer.iteration >= self.section.iterations:
             raise AugmentError(f"{state_file}: already has {self.trainer.iteration} iterations. Set gan.iterations to "
                                "more than that to go on with it.")  # fmt: skip
@@ -160,14 +162,7 @@ class _Run:
             "iteration": iteration, "file": f"weights-{iteration:06d}.safetensors", "losses": losses,
             "validation": self.trainer.validate(), "parent": self.parent,
         }  # fmt: skip
-        header = {
-            "system": self.section.system, "iteration": iteration, "image_size": list(self.trainer.data.image_size),
-            "config": self.origin["section"], "digest": self.origin["digest"], "inputs": self.origin["inputs"],
-            "parent": self.parent, "losses": losses, "validation": record["validation"],
-        }  # fmt: skip
-        record["sha256"] = save_weights(
-            self.folder / record["file"], self.trainer.generator.state_dict(), self.trainer.average.state_dict(), header
-        )
+        record["sha256"] = self._save_weights(record)
         self.parent = record["sha256"]
         self.records.append(record)
         best = self._best()
@@ -183,6 +178,24 @@ class _Run:
         for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
             if file.name not in kept:
                 file.unlink()
+
+    def _save_weights(self, record: dict[str, Any]) -> str:
+        header = {
+            "system": self.section.system, "image_size": list(self.trainer.data.image_size),
+            "config": self.origin["section"], "digest": self.origin["digest"], "inputs": self.origin["inputs"],
+            **{name: record[name] for name in ("iteration", "losses", "validation", "parent")},
+        }  # fmt: skip
+        raw, average = self.trainer.generator.state_dict(), self.trainer.average.state_dict()
+        return save_weights(self.folder / record["file"], raw, average, header)
+
+    def _mend(self) -> None:
+        """Write the newest weights again where they were lost: the state holds them. Older ones can't be had back."""
+        for record in self.records:
+            problem = file_problem(self.folder, record["file"], record["sha256"])
+            if problem and record is self.records[-1]:
+                self._save_weights(record)
+            elif problem:
+                raise AugmentError(f"{self.folder}: {problem}. Put it back, or delete the folder to train anew.")
 
     def _best(self) -> dict[str, Any]:
         return min(self.records, key=lambda one: one["validation"])
