@@ -57,8 +57,8 @@ def read_coco_json(path: Path | str) -> pd.DataFrame:
     """Read COCO key points (17 joints): a whole annotation file with images and annotations.
 
     The neck is put in the middle of the shoulders. Of several people in an image the one with the largest box counts.
-    Images without a person get a row of NaN. Confidence is the visibility flag (0 missing, 1 hidden, 2 seen) as 0, 1, 1,
-    or, where an estimator put its scores there, the score.
+    Images without a person get a row of NaN. Confidence is the visibility flag (0 missing, 1 hidden, 2 seen) as 0, 1,
+    1, or, where an estimator put its scores there, the score.
     """
     path = Path(path)
     try:
@@ -96,9 +96,10 @@ def write_coco_json(frame: pd.DataFrame, path: Path | str) -> None:
         if not seen.any():
             continue
         low, high = points[seen].min(axis=0), points[seen].max(axis=0)
-        flat = [v for point, there in zip(points, seen, strict=True) for v in ((*map(float, point), 2) if there else (0, 0, 0))]
+        flat = np.concatenate([points, np.full((len(points), 1), 2.0)], axis=1)
+        flat[~seen] = 0
         annotations.append({
-            "id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "keypoints": flat,
+            "id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "keypoints": flat.ravel().tolist(),
             "num_keypoints": int(seen.sum()), "bbox": [*map(float, low), *map(float, high - low)],
             "area": float((high - low).prod()),
         })  # fmt: skip

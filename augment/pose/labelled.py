@@ -28,7 +28,8 @@ class LabelledCrops:
     @staticmethod
     def merge(sources: Sequence["LabelledCrops"]) -> "LabelledCrops":
         """All of them as one."""
-        return LabelledCrops(*(np.concatenate([getattr(s, name) for s in sources]) for name in ("crops", "joints", "known")))
+        fields = ("crops", "joints", "known")
+        return LabelledCrops(*(np.concatenate([getattr(one, field) for one in sources]) for field in fields))
 
 
 def load_labelled(images: Path, annotations: Path) -> LabelledCrops:

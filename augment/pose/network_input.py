@@ -2,6 +2,9 @@
 
 import torch
 
+LONG_EDGE = 161  # a 128x64 crop enlarged by 1.25: what the shipped checkpoint was trained at
+_STEP = 16
+
 # ImageNet's, as openpifpaf normalises
 _MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -10,3 +13,12 @@ _DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 def normalise(images: torch.Tensor) -> torch.Tensor:
     """RGB in [0, 1], (B, 3, H, W) -> the network's scale."""
     return (images - _MEAN.to(images.device)) / _DEVIATION.to(images.device)
+
+
+def input_size(height: int, width: int) -> tuple[int, int]:
+    """Size at which a crop is fed: its long edge becomes 161, the other follows in steps of 16; 128x64 -> 161x81.
+
+    One more than a multiple of the network's stride, so that the corner cells lie on the corner pixels.
+    """
+    scale = (LONG_EDGE - 1) / max(height - 1, width - 1, 1)
+    return tuple(max(1, round((edge - 1) * scale / _STEP)) * _STEP + 1 for edge in (height, width))

@@ -1,10 +1,11 @@
 """The only module that knows openpifpaf (AGPL-3.0): its network, its losses, its checkpoints."""
 
-import augment.torchvision_cpu  # noqa: F401  must come before openpifpaf
+import augment.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
 
 import copy
 import zipfile
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import openpifpaf
@@ -13,15 +14,63 @@ from openpifpaf.network import losses
 
 from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_bytes
+from augment.pose.skeleton import COCO_NAMES
 from augment.pose.targets import FieldLayout
+
+_VERSION = openpifpaf.__version__
+_CHECKPOINTS = openpifpaf.network.factory.CHECKPOINT_URLS
 
 
 def load_network(path: Path, sha256: str) -> torch.nn.Module:
     """The network of a checkpoint file. It is a pickle and could run anything, so its hash is checked first."""
-    data = Path(path).read_bytes()
-    if sha256_bytes(data) != sha256:
-        raise AugmentError(f"{path}: SHA-256 is {sha256_bytes(data)}, not the {sha256} it should be.")
-    return torch.load(BytesIO(data), map_location="cpu", weights_only=False)["model"]
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise AugmentError(f"{path}: the checkpoint cannot be read: {error.strerror}.") from None
+    if (found := sha256_bytes(data)) != sha256.lower():
+        raise AugmentError(
+            f"{path}: its SHA-256 is {found}, not {sha256} as expected. It was damaged or replaced; it is not loaded, "
+            "for openpifpaf's checkpoints can run code. If you trust the file, set pose.checkpoint_sha256 to its hash."
+        )
+    try:
+        content = torch.load(BytesIO(data), map_location="cpu", weights_only=False)
+        network = content["model"]
+        openpifpaf.network.model_migration.model_migration(network)
+        intensity, association = network.head_metas[:2]
+        known = tuple(intensity.keypoints) == COCO_NAMES and association.skeleton
+    except Exception as error:  # a pickle of anything may fail in any way
+        raise AugmentError(f"{path}: is no checkpoint of openpifpaf {_VERSION}: {error}") from error
+    if not known:
+        raise AugmentError(f"{path}: finds {', '.join(intensity.keypoints)[:80]}..., not COCO's 17 joints of a person.")
+    return network.eval()
+
+
+def published_checkpoints() -> list[str]:
+    """Names of the checkpoints that openpifpaf downloads."""
+    poses = (name for name, url in _CHECKPOINTS.items() if isinstance(url, str) and "-" not in name)
+    return sorted(name for name in poses if not name.startswith("t"))  # t...: they track people through a video
+
+
+def download(name: str) -> Path:
+    """Fetch a checkpoint by openpifpaf's own name, once; returns the file. Its name holds the start of its hash."""
+    url = _CHECKPOINTS[name]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path), progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the hash is another
+        raise AugmentError(
+            f"{name}: openpifpaf's checkpoint cannot be downloaded from {url} ({error}). Without a network use "
+            "pose.checkpoint=crops, which comes with the package, or put the file at {path}."
+        ) from None
+    return path
+
+
+def _hash_prefix(path: Path) -> str | None:
+    last = path.stem.rpartition("-")[2]
+    return last if len(last) == 8 and not set(last) - set("0123456789abcdef") else None
 
 
 def field_layout(network: torch.nn.Module) -> FieldLayout:
@@ -33,6 +82,18 @@ def field_layout(network: torch.nn.Module) -> FieldLayout:
         limbs=torch.tensor(association.skeleton) - 1,
         reference=torch.tensor(intensity.pose[:, :2]).float(),
     )
+
+
+def for_inference(network: torch.nn.Module) -> torch.nn.Module:
+    """The same function with every batch norm folded into the convolution before it."""
+    network = copy.deepcopy(network).eval()
+    for module in list(network.modules()):
+        children = list(module.named_children())
+        for (name, first), (other, second) in pairwise(children):
+            if isinstance(first, torch.nn.Conv2d) and isinstance(second, torch.nn.BatchNorm2d):
+                setattr(module, name, torch.nn.utils.fusion.fuse_conv_bn_eval(first, second))
+                setattr(module, other, torch.nn.Identity())
+    return network
 
 
 def field_loss(network: torch.nn.Module) -> torch.nn.Module:

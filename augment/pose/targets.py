@@ -1,8 +1,8 @@
 """Key points -> the fields openpifpaf's network learns, a whole batch at once.
 
-The same numbers as openpifpaf's own encoders give (a test compares them), for the one case a crop is: one person. Theirs
-loops over cells in Python, image by image, and would take longer than the network's step. One thing is added: a joint
-may be unlabelled, and then its fields are NaN, which the losses skip. OpenPose's -1 means "not found", not "not there".
+The same numbers as openpifpaf's own encoders give (a test compares them), for the one case a crop is: one person.
+Theirs loop over cells in Python, image by image, and take as long as the network's step. One thing is added: a joint
+may be unlabelled, and then its fields are NaN, which the losses skip: OpenPose's -1 means "not found", not "not there".
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def encode(
 
 
 def person_scale(positions: torch.Tensor, visible: torch.Tensor, layout: FieldLayout) -> torch.Tensor:
-    """Side of the square a whole person would cover (B,), from the visible joints (B, J); NaN where fewer than three."""
+    """Edge of the square a whole person would cover (B,), from the visible joints (B, J); NaN with fewer than 3."""
     area = _box_area(positions, visible)
     angle = torch.tensor(torch.pi / 4)
     turn = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])

@@ -18,13 +18,13 @@ from torch.nn import functional
 from augment.errors import AugmentError
 from augment.files import atomic_write
 from augment.pose import openpifpaf_adapter as adapter
-from augment.pose.labelled import LabelledCrops
-from augment.pose.network_input import normalise
+from augment.pose.labelled import CROP_SIZE, LabelledCrops
+from augment.pose.network_input import input_size, normalise
 from augment.pose.skeleton import COCO_MIRROR
 from augment.pose.targets import ABSENT, LABELLED, UNLABELLED, encode
 from augment.progress import say
 
-INPUT_SIZE = (161, 81)  # height, width: a 128x64 crop enlarged by 1.25; one more than a multiple of the stride
+INPUT_SIZE = input_size(*CROP_SIZE)  # height, width
 _FACE = slice(0, 5)  # COCO's nose, eyes and ears
 _WARM_UP_STEPS = 100
 

@@ -1,0 +1,56 @@
+"""Which file an estimator's weights are in, and the hash it must have before it is opened."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.errors import AugmentError, UsageError
+from augment.files import sha256_file
+
+SHIPPED = "crops"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file and the hash it must have."""
+
+    path: Path
+    sha256: str
+
+
+def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
+    """"crops" (comes with the package), a file (its hash must be given), or openpifpaf's own name for one.
+
+    The last is downloaded once. Raises :class:`UsageError` for a file without a hash or an unknown name.
+    """
+    if name == SHIPPED:
+        return _shipped(sha256)
+    path = Path(name).expanduser()
+    if path.is_file():
+        if sha256 is None:
+            raise UsageError(
+                f"{name}: set pose.checkpoint_sha256 as well. openpifpaf's checkpoints are pickles and can run code, "
+                f"so only a file you vouch for is opened. Its SHA-256 is {sha256_file(path)}."
+            )
+        return Checkpoint(path, sha256)
+    from augment.pose import openpifpaf_adapter  # seconds to import: only when needed
+
+    published = openpifpaf_adapter.published_checkpoints()
+    if name not in published:
+        raise UsageError(
+            f"pose.checkpoint: {name} is neither a file nor a checkpoint of openpifpaf's. "
+            f"Known names: {', '.join([SHIPPED, *published])}."
+        )
+    path = openpifpaf_adapter.download(name)
+    return Checkpoint(path, sha256 or sha256_file(path))
+
+
+def _shipped(sha256: str | None) -> Checkpoint:
+    path, note = _HERE / "crops.pkl", _HERE / "crops.json"
+    if not path.exists():
+        raise AugmentError(f"{path}: the checkpoint of the package is missing. Install the package again.")
+    pinned = json.loads(note.read_text())["sha256"]
+    if sha256 is not None and sha256 != pinned:
+        raise UsageError(f"pose.checkpoint_sha256 is not that of the checkpoint 'crops' ({pinned}). Leave it out.")
+    return Checkpoint(path, pinned)

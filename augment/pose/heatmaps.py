@@ -1,0 +1,31 @@
+"""Joints -> one heat map a joint (Eq. 1), made on the device when needed and never stored."""
+
+from typing import Literal
+
+import torch
+
+
+def render_heatmaps(
+    joints: torch.Tensor,
+    size: tuple[int, int],
+    sigma: float = 6.0,
+    form: Literal["gaussian", "exponential"] = "gaussian",
+) -> torch.Tensor:
+    """joints (B, 18, 2) as (x, y) in pixels, NaN missing; size (H, W) -> (B, 18, H, W), 1 at the joint.
+
+    gaussian: exp(-d² / (2 σ²)), what the released code draws; exponential: exp(-d / σ²), Eq. 1 as printed. A missing
+    joint gives a map of zeros. On the joints' device, in their dtype.
+    """
+    height, width = size
+    missing = torch.isnan(joints).any(dim=-1)
+    x, y = torch.where(missing[..., None], 0.0, joints).unbind(dim=-1)
+    dx2 = (torch.arange(width, device=joints.device, dtype=joints.dtype) - x[..., None]) ** 2  # (B, 18, W)
+    dy2 = (torch.arange(height, device=joints.device, dtype=joints.dtype) - y[..., None]) ** 2  # (B, 18, H)
+    if form == "gaussian":
+        # separable: H + W exponentials a joint, not H x W. Missing joints are zeroed here, on the short axis.
+        row = torch.exp(dx2 / (-2 * sigma**2)).masked_fill(missing[..., None], 0)
+        return torch.exp(dy2 / (-2 * sigma**2))[..., :, None] * row[..., None, :]
+    if form == "exponential":
+        dx2 = dx2.masked_fill(missing[..., None], torch.inf)  # infinitely far away
+        return torch.exp((dy2[..., :, None] + dx2[..., None, :]).sqrt() / -(sigma**2))
+    raise ValueError(f"form must be 'gaussian' or 'exponential', not {form!r}")

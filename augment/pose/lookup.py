@@ -1,0 +1,74 @@
+"""Key points that someone else found: which file, and which of its rows belongs to which image."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from augment.config import PoseConfig, environment_path
+from augment.errors import AugmentError, UsageError
+from augment.manifest import Manifest
+from augment.pose.annotations import read_coco_json, read_posegan_csv
+
+_VARIABLE = "MARKET1501_ANNOTATIONS"
+
+
+def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
+    """The key point file of every split that needs one.
+
+    A name is looked up as given, then in $MARKET1501_ANNOTATIONS, then in the images' root and its parent folder.
+    """
+    unnamed = [split for split in section.splits if split not in section.annotations]
+    if unnamed:
+        raise UsageError(
+            f"pose.estimator is 'annotations', but pose.annotations names no file for the split {unnamed[0]}. Set "
+            f"pose.annotations.{unnamed[0]} to a .csv in the paper's format or a .json of COCO key points, or leave "
+            "the split out of pose.splits."
+        )
+    places = [Path(), *filter(None, [environment_path(_VARIABLE)]), *_around(images)]
+    return {split: _find(section.annotations[split], places) for split in section.splits}
+
+
+def read_annotations(path: Path) -> pd.DataFrame:
+    """Rows of a key point file, indexed by file name: x, y, confidence."""
+    frame = read_coco_json(path) if path.suffix.lower() == ".json" else read_posegan_csv(path)
+    return frame.set_index("name")
+
+
+def joints_of(names: Sequence[str], rows: pd.DataFrame) -> np.ndarray:
+    """Joints (N, 18, 3: x, y, confidence) of some images; one that the file does not name has none."""
+    missing = np.concatenate([np.full((18, 2), np.nan), np.zeros((18, 1))], axis=1)
+    found = rows.loc[rows.index.intersection(pd.Index(names))]
+    known = {row.Index: np.stack([row.x, row.y, row.confidence], axis=1) for row in found.itertuples()}
+    return np.stack([known.get(name, missing) for name in names])
+
+
+def check_names(names: Sequence[str], rows: pd.DataFrame, path: Path) -> None:
+    """Raise :class:`AugmentError` where a file names not one of the images: then it is the wrong file."""
+    if len(names) and not rows.index.isin(names).any():
+        example = f"its first row is for {rows.index[0]}" if len(rows) else "it is empty"
+        raise AugmentError(
+            f"{path}: names none of the {len(names)} images, not {names[0]} for one; {example}. Set pose.annotations "
+            "to the key points of these images."
+        )
+
+
+def _around(images: Manifest) -> list[Path]:
+    folders = {images.file_of(path).parent for path in images.table["path"].to_pylist() if path}
+    if not folders:
+        return []
+    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
+    return [common, *common.parents[:2]]  # of a single split the common folder lies one below the root
+
+
+def _find(name: str, places: list[Path]) -> Path:
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    looked = ", ".join(dict.fromkeys(str(place) for place in places))
+    raise AugmentError(
+        f"{name}: no such key point file in {looked}. Give its full path in pose.annotations, or set {_VARIABLE} to "
+        "the folder it lies in."
+    )

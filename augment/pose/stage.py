@@ -1,0 +1,120 @@
+"""The second stage: the joints of every image, and the verdict whether it can be used."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from augment.config import PoseConfig
+from augment.errors import AugmentError
+from augment.files import decode_image, sha256_file
+from augment.manifest import Manifest, relative_path
+from augment.pose import filtering, lookup
+from augment.stage import Spread, one_by_one, provenance, run_shards
+
+VERSION = 1
+
+
+def estimate_poses(
+    section: PoseConfig, images: Manifest, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000
+) -> Manifest:
+    """Joints of the images of ``section.splits``, found by openpifpaf or looked up in key point files.
+
+    Writes ``<folder>/poses.parquet`` and says what was found. Raises :class:`AugmentError` where a file is missing or
+    wrong, or where almost nobody was found.
+    """
+    folder = Path(folder)
+    frame = _wanted(section, images)
+    if section.estimator == "annotations":
+        files = lookup.annotation_files(section, images)
+        inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
+        for split, path in files.items():
+            lookup.check_names(_names(frame[frame["split"] == split]), lookup.read_annotations(path), path)
+        work = partial(_look_up, section=section, images=images, files=files)
+    else:
+        from augment.pose.checkpoints import find_checkpoint  # openpifpaf takes seconds to import: only when needed
+
+        checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)
+        inputs = {"checkpoint": checkpoint.sha256}
+        work = partial(_estimate, section=section, images=images, checkpoint=checkpoint)
+    origin = provenance("poses", VERSION, section, {"images": images, **inputs})
+    poses = run_shards(
+        "poses", folder / "poses.parquet", origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
+    )
+    filtering.report(poses.frame(), frame.set_index("id")["pid"], section)
+    return poses
+
+
+def _wanted(section: PoseConfig, images: Manifest) -> pd.DataFrame:
+    frame = images.frame()
+    frame = frame[frame["split"].isin(section.splits)]
+    if frame.empty:
+        raise AugmentError(f"{images.path}: has no image in pose.splits = {', '.join(section.splits)}.")
+    return frame
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [Path(path).name for path in rows["path"]]
+
+
+def _look_up(
+    ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, files: dict[str, Path]
+) -> list[dict]:
+    rows = _rows_of(ids, images)
+    made = []
+    for split, part in rows.groupby("split"):
+        known = lookup.read_annotations(files[split])
+        for row, joints in zip(part.itertuples(), lookup.joints_of(_names(part), known), strict=True):
+            people = int(not np.isnan(joints[:, 0]).all())
+            made.append(_pose(row, joints, people, folder, section, images, "annotations", ""))
+    return made
+
+
+def _estimate(ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, checkpoint) -> list[dict]:
+    from augment.pose.estimator import cached_estimator
+
+    estimator = cached_estimator(checkpoint, section.device, section.batch_size, section.joint_confidence)
+    readable, made = [], []
+    for row in _rows_of(ids, images).itertuples():
+        if row.status == "ok":
+            readable.append(row)
+        else:
+            made.append(_pose(row, None, 0, folder, section, images, "openpifpaf", checkpoint.sha256))
+    crops, problems = [], {}
+    for row in readable:
+        try:
+            crops.append(decode_image(images.file_of(row.path).read_bytes()))
+        except (OSError, ValueError) as error:
+            problems[row.id] = str(error)
+    seen = [row for row in readable if row.id not in problems]
+    for row, pose in zip(seen, estimator.estimate(crops), strict=True):
+        made.append(_pose(row, pose.joints, pose.people, folder, section, images, "openpifpaf", checkpoint.sha256))
+    for row in readable:
+        if row.id in problems:
+            failed = row._replace(status="failed", reason=problems[row.id])
+            made.append(_pose(failed, None, 0, folder, section, images, "openpifpaf", checkpoint.sha256))
+    return made
+
+
+def _rows_of(ids: Sequence[str], images: Manifest) -> pd.DataFrame:
+    return images.frame().set_index("id", drop=False).loc[list(ids)]
+
+
+def _pose(
+    row, joints: np.ndarray | None, people: int, folder: Path, section: PoseConfig, images: Manifest, estimator: str,
+    checkpoint: str,
+) -> dict:  # fmt: skip
+    """A row of the table. joints: (18, 3) as x, y, confidence; None for an image that could not be read."""
+    if row.status != "ok" or joints is None:
+        joints, people, verdict = np.full((18, 3), np.nan), 0, filtering.FAILED
+    else:
+        verdict = filtering.verdict(joints, row.pid, section.filter)
+    return {
+        "id": row.id, "path": relative_path(images.file_of(row.path), folder), "sha256": row.sha256,
+        "width": row.width, "height": row.height, "status": row.status, "reason": row.reason,
+        "x": joints[:, 0], "y": joints[:, 1], "confidence": np.nan_to_num(joints[:, 2]), "people": people,
+        "estimator": estimator, "checkpoint": checkpoint, "accepted": verdict == filtering.ACCEPTED,
+        "verdict": verdict,
+    }  # fmt: skip
