@@ -1,0 +1,154 @@
+"""Charts as inline SVG: text and strokes take their colours from the page's style sheet, so they suit dark pages too.
+
+Series are told apart by colour and by dash, with Okabe and Ito's palette (classes ``c0`` ... ``c4`` in style.html).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from markupsafe import Markup
+
+COLOURS = 5
+_MAX_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One line of a dot chart: the values of one arm."""
+
+    name: str
+    values: Sequence[float]
+    colour: int
+
+
+def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
+    """Lines over a common x axis, with a legend above. Values that are no numbers leave a gap in none but are skipped.
+
+    Long series are averaged down to 240 points. Returns nothing to show where no series has a point.
+    """
+    lines = [(one.name, *_thinned(one)) for one in series]
+    lines = [(name, x, y) for name, x, y in lines if len(x)]
+    if not lines:
+        return Markup("")
+    width, height, left, right, top, bottom = 460, 230, 54, 12, 34, 34
+    x_low, x_high = min(x.min() for _, x, _ in lines), max(x.max() for _, x, _ in lines)
+    y_ticks = ticks(min(y.min() for _, _, y in lines), max(y.max() for _, _, y in lines))
+    x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high]
+
+    def x_of(value: float) -> float:
+        return left + (value - x_low) / ((x_high - x_low) or 1) * (width - left - right)
+
+    def y_of(value: float) -> float:
+        return height - bottom - (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (height - top - bottom)
+
+    parts = []
+    for tick in y_ticks:
+        parts.append(
+            f'<line class="rule" x1="{left}" x2="{width - right}" y1="{y_of(tick):.1f}" y2="{y_of(tick):.1f}"/>'
+        )
+        parts.append(f'<text x="{left - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for tick in x_ticks:
+        parts.append(f'<text x="{x_of(tick):.1f}" y="{height - bottom + 16}" text-anchor="middle">{tick:,g}</text>')
+    parts.append(
+        f'<text x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    legend_x = float(left)
+    for place, (name, x, y) in enumerate(lines):
+        points = " ".join(f"{x_of(a):.1f},{y_of(b):.1f}" for a, b in zip(x, y, strict=True))
+        parts.append(f'<polyline class="line c{place % COLOURS}" points="{points}"/>')
+        if len(x) == 1:
+            parts.append(f'<circle class="dot c{place % COLOURS}" cx="{x_of(x[0]):.1f}" cy="{y_of(y[0]):.1f}" r="3"/>')
+        parts.append(
+            f'<line class="line c{place % COLOURS}" x1="{legend_x:.1f}" x2="{legend_x + 22:.1f}" y1="14" y2="14"/>'
+        )
+        parts.append(f'<text x="{legend_x + 27:.1f}" y="18">{escape(name)}</text>')
+        legend_x += 44 + 6.6 * len(name)
+    return _svg(title, max(width, math.ceil(legend_x)), height, parts)
+
+
+def dot_chart(title: str, groups: Sequence[tuple[str, Sequence[Lane]]], unit: str) -> Markup:
+    """Groups of lanes: each value a dot, their mean a bar with its number beside it."""
+    values = [value for _, lanes in groups for lane in lanes for value in lane.values]
+    if not values:
+        return Markup("")
+    scale = ticks(min(values), max(values))
+    width, left, right, lane_height, gap = 640, 150, 66, 22, 14
+    height = sum(len(lanes) * lane_height + gap for _, lanes in groups) + 26
+
+    def x_of(value: float) -> float:
+        return left + (value - scale[0]) / (scale[-1] - scale[0]) * (width - left - right)
+
+    parts = []
+    for tick in scale:
+        parts.append(f'<line class="rule" x1="{x_of(tick):.1f}" x2="{x_of(tick):.1f}" y1="4" y2="{height - 24}"/>')
+        label = f"{tick:g} {unit}".rstrip()
+        parts.append(f'<text x="{x_of(tick):.1f}" y="{height - 8}" text-anchor="middle">{escape(label)}</text>')
+    y = 4.0
+    for group, lanes in groups:
+        parts.append(
+            f'<text class="strong" x="0" y="{y + lane_height * len(lanes) / 2 + 4:.1f}">{escape(group)}</text>'
+        )
+        for lane in lanes:
+            middle = y + lane_height / 2
+            mean = float(np.mean(lane.values))
+            parts.append(f'<text x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(lane.name)}</text>')
+            for value in lane.values:
+                parts.append(f'<circle class="dot c{lane.colour}" cx="{x_of(value):.1f}" cy="{middle:.1f}" r="4.5"/>')
+            parts.append(f'<line class="mean c{lane.colour}" x1="{x_of(mean):.1f}" x2="{x_of(mean):.1f}" '
+                         f'y1="{middle - 9:.1f}" y2="{middle + 9:.1f}"/>')  # fmt: skip
+            parts.append(f'<text class="strong" x="{width - right + 14}" y="{middle + 4:.1f}">{mean:.1f}</text>')
+            y += lane_height
+        y += gap
+    return _svg(title, width, height, parts)
+
+
+def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
+    """Shares between 0 and 1 as horizontal bars with their percentage."""
+    width, left, right, row = 420, 118, 50, 19
+    parts = []
+    for place, (name, share) in enumerate(bars):
+        y = place * row
+        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect class="track" x="{left}" y="{y + 4}" width="{width - left - right}" height="11" rx="2"/>')
+        length = share * (width - left - right)
+        parts.append(f'<rect class="bar c0" x="{left}" y="{y + 4}" width="{length:.1f}" height="11" rx="2"/>')
+        parts.append(f'<text x="{width - right + 8}" y="{y + 14}">{share:.0%}</text>')
+    return _svg(title, width, len(bars) * row + 2, parts)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers that enclose low ... high, about five of them (steps of 1, 2 or 5 times a power of ten)."""
+    span = high - low or abs(high) or 1.0
+    magnitude = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * 4 >= span * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 12) for place in range(first, max(last, first + 1) + 1)]
+
+
+def _thinned(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """x and y without what is no number, averaged in equal groups where there are too many."""
+    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y = x[good], y[good]
+    if len(x) <= _MAX_POINTS:
+        return x, y
+    return tuple(np.array([part.mean() for part in np.array_split(one, _MAX_POINTS)]) for one in (x, y))
+
+
+def _svg(title: str, width: int, height: int, parts: list[str]) -> Markup:
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" '
+        f'aria-label="{escape(title)}"><title>{escape(title)}</title>{"".join(parts)}</svg>'
+    )

@@ -1,0 +1,116 @@
+"""What went in: images, poses and how well they were found, settings, failures, and what was made of what."""
+
+from typing import Any
+
+import numpy as np
+
+from augment.config import Config, differences
+from augment.pose.skeleton import JOINTS
+from augment.report.charts import bar_chart
+from augment.report.run import TABLES, Run
+
+_FAILURES_SHOWN = 25
+_DIGEST = 12  # characters of a digest that people can compare by eye
+
+
+def images(run: Run) -> list[dict[str, Any]] | None:
+    """One line a split: images, people, cameras."""
+    if "images" not in run.frames:
+        return None
+    rows = run.frames["images"]
+    lines = []
+    for split in ("train", "query", "gallery"):
+        some = rows[rows["split"] == split]
+        good = some[some["status"] == "ok"]
+        people = good[good["pid"] > 0]
+        lines.append({
+            "split": split, "images": len(good), "people": people["pid"].nunique(),
+            "cameras": people["camid"].nunique(), "others": len(good) - len(people), "failed": len(some) - len(good),
+        })  # fmt: skip
+    return lines
+
+
+def pairs(run: Run) -> dict[str, int]:
+    """Split -> number of pairs."""
+    if "pairs" not in run.frames:
+        return {}
+    counts = run.frames["pairs"]["split"].value_counts()
+    return {split: int(counts.get(split, 0)) for split in ("train", "test")}
+
+
+def poses(run: Run) -> dict[str, Any] | None:
+    """The detection report: verdicts by split, and how often each joint was found."""
+    if "poses" not in run.frames or run.frames["poses"].empty:
+        return None
+    rows = run.frames["poses"].assign(split=lambda table: table["id"].str.partition("/")[0])
+    rows["verdict"] = rows["verdict"].str.partition(":")[0]
+    counts = rows.pivot_table(index="verdict", columns="split", values="id", aggfunc="count", fill_value=0)
+    verdicts = sorted(counts.index, key=lambda verdict: (verdict != "ok", -counts.loc[verdict].sum(), verdict))
+    good = rows[rows["status"] == "ok"]
+    chart = ""
+    if len(good):
+        found = np.isfinite(np.stack(good["x"].to_list()).astype(float)).mean(axis=0)
+        named = [(name.replace("_", " "), float(share)) for name, share in zip(JOINTS, found, strict=True)]
+        chart = bar_chart("Share of images in which each joint was found", named)
+    return {
+        "splits": list(counts.columns),
+        "verdicts": [("accepted" if one == "ok" else one, [int(n) for n in counts.loc[one]]) for one in verdicts],
+        "accepted": f"{rows['accepted'].mean():.1%}",
+        "several": int((good["people"] > 1).sum()),
+        "estimator": ", ".join(sorted({str(one) for one in rows["estimator"].dropna()})),
+        "chart": chart,
+    }
+
+
+def settings(config: Config) -> list[tuple[str, str]]:
+    """Every key that is not at its default, but for the run's name."""
+    return [(key, str(value)) for key, value in differences(config).items() if key != "name"]
+
+
+def failures(run: Run) -> dict[str, Any] | None:
+    """Rows with status "failed", with their reasons: how many of each, and the first by name."""
+    found = []
+    for stage, rows in run.frames.items():
+        if "status" in rows:
+            failed = rows[rows["status"] == "failed"]
+            found += [
+                (stage, str(id), str(reason or "")) for id, reason in zip(failed["id"], failed["reason"], strict=True)
+            ]
+    if not found:
+        return None
+    counts: dict[tuple[str, str], int] = {}
+    for stage, _, reason in found:
+        counts[stage, reason] = counts.get((stage, reason), 0) + 1
+    return {
+        "total": len(found),
+        "counts": sorted(
+            ((stage, reason, count) for (stage, reason), count in counts.items()), key=lambda one: -one[2]
+        )[:10],
+        "rows": found[:_FAILURES_SHOWN],
+    }
+
+
+def lineage(run: Run) -> dict[str, Any] | None:
+    """What each table was made from, and whether that is what lies in the folder now."""
+    if not run.manifests:
+        return None
+    digests = {stage: manifest.digest for stage, manifest in run.manifests.items()}
+    rows, packages = [], {}
+    for stage, manifest in run.manifests.items():
+        origin = manifest.provenance
+        packages |= origin.get("packages", {})
+        rows.append({
+            "stage": stage, "rows": len(manifest.table), "content": digests[stage][:_DIGEST],
+            "identity": str(origin.get("digest", ""))[:_DIGEST], "command": origin.get("command", ""),
+            "inputs": [
+                {"name": name, "digest": digest[:_DIGEST], "stale": _is_stale(name, digest, digests)}
+                for name, digest in sorted(origin.get("inputs", {}).items())
+            ],
+        })  # fmt: skip
+    return {"rows": rows, "packages": sorted(packages.items())}
+
+
+def _is_stale(name: str, digest: str, digests: dict[str, str]) -> bool:
+    """Whether the input is a table of this run that has changed since; other inputs (a weights file) are none."""
+    stage = {table: stage for stage, table in TABLES.items() if table != "metrics"}.get(name, name)
+    return stage in digests and digests[stage] != digest

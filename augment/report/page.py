@@ -1,0 +1,73 @@
+"""The page: every section whose stage is there, in one HTML file that needs nothing else."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from augment.config import Config, ReportConfig
+from augment.files import atomic_write
+from augment.report import generator, inputs, outcome
+from augment.report.run import Run
+
+_TITLES = {
+    "arms": "Result", "synthetic": "Synthetic images", "quality": "Quality", "training": "Training",
+    "retrieval": "Retrieval", "data": "Images and poses", "failures": "Failures", "settings": "Settings",
+    "lineage": "Lineage",
+}  # fmt: skip
+
+
+def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> Path:
+    """Write ``report.html`` into the run's folder from the tables that lie there; returns its path.
+
+    Absent stages are left out; unreadable tables and pictures are named on the page. The same tables give the same
+    bytes. Raises :class:`AugmentError` where the folder cannot be written to.
+    """
+    run = Run(folder_of_run)
+    context = {
+        "arms": outcome.arms(run, config),
+        "synthetic": generator.synthetic(run, section.examples),
+        "quality": generator.quality(run, config),
+        "examples": generator.examples(run, section.examples),
+        "training": generator.training(run),
+        "retrieval": outcome.retrieval(run, section.examples),
+        "images": inputs.images(run),
+        "pairs": inputs.pairs(run),
+        "poses": inputs.poses(run),
+        "failures": inputs.failures(run),
+        "settings": inputs.settings(config),
+        "lineage": inputs.lineage(run),
+    }
+    shown = {name for name, value in context.items() if value} | {"settings"}
+    shown |= {"quality"} if "examples" in shown else set()
+    shown |= {"data"} if shown & {"images", "poses"} else set()
+    page = _template().render(
+        name=config.name,
+        about=_about(config),
+        contents=[(id, title) for id, title in _TITLES.items() if id in shown],
+        problems=sorted(set(run.problems)),
+        **context,
+    )
+    path = run.folder / "report.html"
+    with atomic_write(path) as file:
+        file.write(page.encode(errors="backslashreplace"))  # file names may hold what is no text
+    return path
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html")
+
+
+def _about(config: Config) -> str:
+    gan, layout = (
+        config.gan,
+        {"market1501": "Market-1501", "deepfashion": "DeepFashion", "rendered": "Rendered demo set"},
+    )
+    width = "" if gan.width == 1 else f" at width {gan.width:g}"
+    return (
+        f"{layout[config.data.layout]} · poses from {config.pose.estimator} · generator {gan.system} ({gan.fidelity}"
+        f"{width}), {gan.iterations:,} iterations · re-ID {config.reid.model}, {config.reid.iterations:,} iterations"
+    )

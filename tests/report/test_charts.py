@@ -1,0 +1,70 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augment.report.charts import Lane, Series, bar_chart, dot_chart, line_chart, ticks
+from augment.report.outcome import metric_name, signed
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [
+    (0, 1, [0, 0.5, 1]),
+    (0, 4, [0, 1, 2, 3, 4]),
+    (61, 66, [60, 62, 64, 66]),
+    (0.153, 0.31, [0.15, 0.2, 0.25, 0.3, 0.35]),
+    (5, 5, [4, 6]),
+    (0, 0, [0, 0.5]),
+])  # fmt: skip
+def test_ticks_are_round_and_enclose(low, high, expected):
+    found = ticks(low, high)
+    assert found[0] <= low and found[-1] >= high
+    assert len(found) <= 7
+    if (low, high) in ((0, 4), (61, 66), (0.153, 0.31)):
+        assert found == pytest.approx(expected)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_ticks_enclose_any_range(low, span):
+    found = ticks(low, low + span)
+    assert 2 <= len(found) <= 8
+    assert found[0] <= low + 1e-6 * max(span, abs(low), 1) and found[-1] >= low + span - 1e-6 * max(span, abs(low), 1)
+
+
+def test_line_runs_from_corner_to_corner():
+    svg = line_chart("t", [Series("a", [0, 10], [0, 4])], "iteration")
+    points = re.search(r'points="([^"]+)"', svg).group(1)
+    # 460 wide: 54 left, 12 right; 230 high: 34 above and below; 4 is the highest tick
+    assert points == "54.0,196.0 448.0,34.0"
+
+
+def test_long_series_are_averaged_and_missing_values_skipped():
+    svg = line_chart("t", [Series("a", range(24_000), [1.0] * 24_000)], "x")
+    assert re.search(r'points="([^"]+)"', svg).group(1).count(",") == 240
+    svg = line_chart("t", [Series("a", [1, 2, 3], [1, float("nan"), 2])], "x")
+    assert re.search(r'points="([^"]+)"', svg).group(1).count(",") == 2
+
+
+def test_nothing_to_show_is_nothing():
+    assert line_chart("t", [Series("a", [], [])], "x") == ""
+    assert dot_chart("t", [], "%") == ""
+
+
+def test_names_are_escaped():
+    for svg in (
+        line_chart("<t>", [Series("<a>", [0, 1], [0, 1])], "<x>"),
+        dot_chart("<t>", [("<g>", [Lane("<a>", [1, 2], 0)])], "<u>"),
+        bar_chart("<t>", [("<a>", 0.5)]),
+    ):
+        assert not re.search(r"<[tagxu]>", svg)
+
+
+def test_dot_chart_marks_the_mean():
+    svg = dot_chart("t", [("rank-1", [Lane("real", [60, 62], 0)])], "%")
+    assert svg.count("<circle") == 2 and ">61.0<" in svg
+
+
+def test_words():
+    assert metric_name("mAP_trapezoid_xqda") == "mAP (trapezoid), xqda"
+    assert metric_name("rank10") == "rank-10" and metric_name("rank1_euclidean") == "rank-1, euclidean"
+    assert signed(-1.25) == "−1.2" and signed(2.0) == "+2.0" and signed(float("nan")) == "?"

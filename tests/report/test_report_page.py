@@ -1,0 +1,182 @@
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from augment.config import Config, ReportConfig
+from augment.files import sha256_bytes
+from augment.report.inputs import lineage
+from augment.report.page import write_report
+from augment.report.run import Run
+
+VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
+
+
+class Page(HTMLParser):
+    """The page's text and sections; raises where tags are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.sections, self.links, self.pictures, self.open = "", [], [], 0, []
+        self.feed(text)
+        self.text = " ".join(self.text.split())
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        assert tag != "script" and not any(name.startswith("on") for name in attrs)
+        if tag == "section":
+            self.sections.append(attrs["id"])
+        self.links += [attrs[name] for name in ("href", "src") if name in attrs]
+        self.pictures += tag == "img"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += " " + data
+
+
+def write(run, config=None):
+    config = config or run.config
+    path = write_report(config.report, config, run.folder)
+    return path, Page(path.read_text(encoding="utf-8"))
+
+
+def test_every_stage_has_its_section_in_order(fake_run):
+    path, page = write(fake_run)
+    assert path == fake_run.folder / "report.html"
+    assert page.sections == [
+        "arms", "synthetic", "quality", "training", "retrieval", "data", "failures", "settings", "lineage",
+    ]  # fmt: skip
+
+
+def test_page_needs_nothing_but_itself_and_is_small(fake_run):
+    path, page = write(fake_run)
+    outside = [link for link in page.links if not link.startswith(("data:image/", "data:,", "#"))]
+    assert outside == ["gan/gallery.html"]
+    assert "@import" not in path.read_text() and "url(" not in path.read_text()
+    assert path.stat().st_size < 5e6
+    # 3 sources; 3 x 3 strips; 3 samples over time; 2 queries with 2 arms of 8 answers
+    assert page.pictures == 3 + 9 + 3 + 2 * (1 + 2 * 8)
+
+
+def test_arms_are_told_in_words_with_difference_and_spread(fake_run):
+    _, page = write(fake_run)
+    # rank-1: 61 and 65.5; differences 5 and 4: mean 4.5, standard deviation sqrt(.5) = .7
+    assert "rank-1 61.0 → 65.5 % +4.5 ± 0.7 points over 2 seeds: gain" in page.text
+    # mAP: differences +1 and -1: no gain
+    assert "mAP 40.5 → 40.5 % +0.0 ± 1.4 points over 2 seeds: no gain" in page.text
+    assert "6 real and 18 synthetic images, 1,000 iterations" in page.text
+    assert page.text.index("61.0 → 65.5") < page.text.index("images made of")
+
+
+def test_quality_stands_beside_the_source_and_published_figures(fake_run):
+    _, page = write(fake_run)
+    assert "0.231 0.153 Ma et al. 0.253; the paper's Full 0.290; PATN 0.311" in page.text
+    assert "On 75% of 24 test pairs" in page.text  # three of four pairs
+    assert "no better than copying the source" not in page.text
+
+
+def test_published_figures_only_beside_the_same_data(fake_run):
+    config = fake_run.config.model_copy(update={"data": Config().data.model_copy(update={"layout": "rendered"})})
+    _, page = write(fake_run, config)
+    assert "Ma et al." not in page.text and "the paper: IDE" not in page.text
+
+
+def test_hostile_names_stay_text(fake_run):
+    path, page = write(fake_run)
+    assert "train/<script>alert(1)<_script>&\"'" in page.text
+    assert "the file is <b>empty</b>" in page.text
+    assert "fake <run>" in page.text
+    assert "<script" not in path.read_text()
+
+
+def test_settings_that_differ_are_listed(fake_run):
+    _, page = write(fake_run)
+    assert "gan.system dsc" in page.text and "gan.iterations 400" in page.text
+    assert "gan.batch_size" not in page.text
+
+
+def test_detection_report(fake_run):
+    _, page = write(fake_run)
+    assert re.search(r"accepted 8 5 torso incomplete 0 1", page.text)  # columns gallery, train
+    assert "92.9% of the images accepted" in page.text  # 13 of 14
+    assert re.search(r"left ear 0%", page.text) and re.search(r"nose 100%", page.text)
+
+
+@pytest.mark.parametrize("stage", ["images", "poses", "pairs", "gan", "synthetic", "quality", "reid"])
+def test_absent_and_damaged_stages_are_left_out(fake_run, stage):
+    table = next((fake_run.folder / stage).glob("*.parquet"))
+    table.write_bytes(b"damaged")
+    _, page = write(fake_run)
+    assert f"{table}: not readable as parquet" in page.text
+    table.unlink()
+    _, page = write(fake_run)
+    gone = {"images": "nothing", "poses": "nothing", "pairs": "nothing", "gan": "nothing", "reid": "arms"}
+    assert gone.get(stage, stage) not in page.sections
+
+
+def test_empty_folder_gives_a_page(tmp_path):
+    (tmp_path / "run").mkdir()
+    page = Page(write_report(ReportConfig(), Config(), tmp_path / "run").read_text())
+    assert page.sections == ["settings"]
+    assert "All settings are the defaults." in page.text
+
+
+def test_same_tables_give_the_same_bytes(fake_run):
+    first = write(fake_run)[0].read_bytes()
+    assert write(fake_run)[0].read_bytes() == first
+
+
+def test_lost_picture_is_grey_and_a_damaged_strip_named(fake_run):
+    next((fake_run.folder / "synthetic" / "images").iterdir()).unlink()
+    (fake_run.folder / "quality" / "examples" / "best-01.png").write_bytes(b"no picture")
+    _, page = write(fake_run)
+    assert "best-01.png: cannot be read as an image" in page.text
+    assert "synthetic" in page.sections
+
+
+def test_one_seed_has_no_spread(fake_run):
+    rows = fake_run.tables["reid"].frame()
+    fake_run.table("reid", "metrics", rows[rows["seed"] == 0].to_dict("records"), ("images", "synthetic"))
+    _, page = write(fake_run)
+    assert "60.0 → 65.0 % +5.0 points: one seed: its spread is unknown" in page.text
+
+
+def test_one_arm_alone_has_no_difference(fake_run):
+    rows = fake_run.tables["reid"].frame()
+    fake_run.table("reid", "metrics", rows[rows["arm"] == "real"].to_dict("records"), ("images", "synthetic"))
+    _, page = write(fake_run)
+    assert "rank-1 61.0 ± 1.4" in page.text and "difference" not in page.text.partition("Mean ±")[0]
+
+
+def test_lineage_marks_what_has_changed_since(fake_run):
+    assert not any(one["stale"] for row in lineage(Run(fake_run.folder))["rows"] for one in row["inputs"])
+    rows = fake_run.tables["poses"].frame().to_dict("records")
+    fake_run.table("poses", "poses", rows[:-1], ("images",))
+    made = {row["stage"]: row for row in lineage(Run(fake_run.folder))["rows"]}
+    stale = {stage: [one["name"] for one in row["inputs"] if one["stale"]] for stage, row in made.items()}
+    assert stale["pairs"] == stale["gan"] == stale["synthetic"] == ["poses"] and stale["reid"] == []
+    assert made["poses"]["content"] == fake_run.tables["poses"].digest[:12]
+
+
+def test_stage_tables_are_not_touched(fake_run):
+    def contents():
+        return {path: sha256_bytes(path.read_bytes()) for path in fake_run.folder.rglob("*.parquet")}
+
+    before = contents()
+    write(fake_run)
+    assert contents() == before
+
+
+def test_unreadable_csv_is_named(fake_run):
+    (fake_run.folder / "quality" / "per_pair.csv").write_text("")
+    _, page = write(fake_run)
+    assert "per_pair.csv: not readable as a table" in page.text
+    assert len(pd.read_csv(fake_run.folder / "quality" / "examples.csv")) == 12
