@@ -1,0 +1,238 @@
+"""``augment doctor``: whether everything is there that a configuration needs, and how to get what is not."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from augment.config import Config, environment_path
+from augment.errors import AugmentError
+from augment.files import sha256_file
+
+_PACKAGES = ("torch", "torchvision", "prefect", "fastapi", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
+_INSTALL = "run `make setup` in the project's folder"
+_OTHER = "choose another folder: --set output=FOLDER"
+_DEFAULT_FREE = 2e9  # bytes, where no configuration tells how much is needed
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line. ``failed`` is something needed; ``warn`` can wait, or is not needed by this configuration."""
+
+    name: str
+    status: Literal["ok", "warn", "failed"]
+    found: str
+    fix: str = ""
+
+
+def examine(config: Config | None) -> Iterator[Check]:
+    """All checks, those of the configuration last; each is made when it is asked for."""
+    if config is None:
+        config_checks: list[Callable[[Config], Iterator[Check]]] = []
+    else:
+        config_checks = [_data, _poses, _gan, _reid]
+    yield Check("python", "ok", ".".join(map(str, sys.version_info[:3])))
+    yield from map(_package, _PACKAGES)
+    yield _imported("torchvision operators", _NMS, "torchvision loads no operators", _INSTALL)
+    yield _imported("prefect with fastapi", "import prefect.server.api.server; print('its server loads')",
+                    "Prefect's server does not load",
+                    "pip install 'prefect>=3.8.8,<3.9' 'fastapi<0.151', or use --engine local")  # fmt: skip
+    yield _imported("openpifpaf works", _OPENPIFPAF, "openpifpaf does not load", _INSTALL)
+    yield _imported("torchreid works", _TORCHREID, "torchreid does not load", _INSTALL)
+    yield _gpu(config)
+    yield from _folder(config)
+    for check in config_checks:
+        yield from check(config)
+
+
+def show(checks: Iterator[Check]) -> bool:
+    """Print each check as it is made; returns False where one failed."""
+    console = Console(highlight=False, soft_wrap=True)
+    colours = {"ok": "green", "warn": "yellow", "failed": "red"}
+    seen: Counter[str] = Counter()
+    for check in checks:
+        seen[check.status] += 1
+        console.print(f"[{colours[check.status]}]{check.status:<6}[/] {check.name:<22} ", end="")
+        console.print(check.found, markup=False)
+        if check.fix:
+            console.print(f"{'':<30}-> {check.fix}", markup=False)
+    console.print(f"{seen['ok']} fine, {seen['warn']} to know, {seen['failed']} to mend.")
+    return not seen["failed"]
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, "ok", version(name))
+    except PackageNotFoundError:
+        return Check(name, "failed", "not installed", _INSTALL)
+
+
+_NMS = """
+import augment.torchvision_cpu as mended
+import torch, torchvision
+boxes = torch.tensor([[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]])
+kept = torchvision.ops.nms(boxes, torch.tensor([.9, .8, .7]), .5).tolist()
+assert kept == [0, 2], kept
+print('mended for this CPU-only torch' if mended._library else 'compiled ones')
+"""
+_OPENPIFPAF = """
+import augment.torchvision_cpu
+import openpifpaf
+import torch
+assert hasattr(torch.classes.openpifpaf_decoder, "CifCaf")
+print('its compiled decoder loads')
+"""
+_TORCHREID = """
+import augment.torchvision_cpu
+import torchreid
+assert 'osnet_x0_25' in torchreid.models.__dict__['__model_factory']
+print('its models load')
+"""
+
+
+def _imported(name: str, code: str, problem: str, fix: str) -> Check:
+    """Try it in a process of its own: what breaks or changes a process there does not here."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    if done.returncode == 0:
+        return Check(name, "ok", done.stdout.strip().splitlines()[-1])
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return Check(name, "failed", f"{problem}: {reason}", fix)
+
+
+def _gpu(config: Config | None) -> Check:
+    try:
+        import torch
+    except ImportError:
+        return Check("gpu", "warn", "torch is missing")
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 1e9
+        return Check("gpu", "ok", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB")
+    wanted = [] if config is None else [
+        f"{name}.device" for name in ("pose", "gan", "synthesis", "quality", "reid")
+        if getattr(config, name).device.startswith("cuda")
+    ]  # fmt: skip
+    if wanted:
+        return Check("gpu", "failed", f"none that this torch {torch.__version__} can use, but {wanted[0]} is cuda",
+                     f"set {wanted[0]}=auto, or install the CUDA build of torch")  # fmt: skip
+    return Check("gpu", "warn", f"none; everything runs on {torch.get_num_threads()} CPU threads")
+
+
+def _folder(config: Config | None) -> Iterator[Check]:
+    folder = (config.folder if config else Path("outputs")).absolute()
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            yield Check("write permission", "ok", str(folder))
+    except OSError as error:
+        yield Check("write permission", "failed", f"{existing}: {error.strerror}", _OTHER)
+    free = shutil.disk_usage(existing).free
+    needed, problem = _DEFAULT_FREE, None
+    if config is not None:
+        try:
+            from augment.planning import make_plan
+
+            needed = make_plan(config).disk
+        except (AugmentError, ImportError) as error:
+            problem = str(error)  # another check names it
+    found = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed" + (" (a guess)" if problem else "")
+    if free > 1.1 * needed:
+        yield Check("disk", "ok", found)
+    else:
+        yield Check("disk", "failed" if config else "warn", found, f"free some, or {_OTHER}")
+
+
+def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:
+    """``question`` returns what is found, or raises the error that the stage itself would raise, remedy included."""
+    try:
+        return Check(name, "ok", question())
+    except AugmentError as error:
+        return Check(name, "failed", str(error), fix)
+    except ImportError as error:
+        return Check(name, "failed", f"cannot be checked: {error}", _INSTALL)
+
+
+def _data(config: Config) -> Iterator[Check]:
+    def counted() -> str:
+        from augment.estimates import count
+
+        found = count(config, set()).splits
+        if not found:
+            raise AugmentError("no image is there. Set data.root to the folder of the data set.")
+        return ", ".join(f"{number:,} {split}" for split, number in sorted(found.items())) + f" ({config.data.layout})"
+
+    yield _asked("data set", counted)
+
+
+def _poses(config: Config) -> Iterator[Check]:
+    if config.pose.estimator == "annotations":
+        for split in config.pose.splits:
+            yield _asked(f"key points of {split}", lambda split=split: _annotation(config, split))
+        return
+
+    def checkpoint() -> str:
+        from augment.pose.checkpoints import find_checkpoint
+
+        found = find_checkpoint(config.pose.checkpoint, config.pose.checkpoint_sha256)
+        actual = sha256_file(found.path)
+        if actual != found.sha256:
+            raise AugmentError(f"{found.path}: its SHA-256 is {actual}, not {found.sha256}. Get the file again.")
+        return f"{found.path.name}, sha256 {actual[:16]} as it must be"
+
+    yield _asked("pose checkpoint", checkpoint)
+
+
+def _annotation(config: Config, split: str) -> str:
+    from augment.data import dataset_root
+
+    name = config.pose.annotations.get(split)
+    if name is None:
+        raise AugmentError(f"pose.annotations names no file for {split}. Set pose.annotations.{split}, or leave the "
+                           "split out of pose.splits.")  # fmt: skip
+    root = dataset_root(config.data, config.folder.absolute() / "images")
+    if config.data.layout == "rendered" and not root.exists():
+        return f"{name} will be drawn with the set"
+    places = [Path(), *filter(None, [environment_path("MARKET1501_ANNOTATIONS")]), root, root.parent]
+    for place in places:
+        if (place / name).is_file():
+            return str(place / name)
+    raise AugmentError(f"{name} is not in {', '.join(str(place) for place in places)}. Give its full path in "
+                       "pose.annotations, or set MARKET1501_ANNOTATIONS to the folder it lies in.")  # fmt: skip
+
+
+def _gan(config: Config) -> Iterator[Check]:
+    gan = config.gan
+    if gan.features != "vgg19" or gan.system in ("baseline", "dsc"):
+        return
+    import torch
+
+    from augment.gan.features import TORCHVISION_URL
+
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_URL.rpartition("/")[2]
+    file = Path(gan.vgg_weights) if gan.vgg_weights else cached
+    if file.is_file():
+        yield Check("VGG-19 weights", "ok", f"{file}, sha256 {sha256_file(file)[:16]}")
+    elif gan.vgg_weights:
+        yield Check("VGG-19 weights", "failed", f"gan.vgg_weights={file}: no such file",
+                    "give the file, or set gan.features=patches, which needs no weights")  # fmt: skip
+    else:
+        yield Check("VGG-19 weights", "warn", "not here yet; they are downloaded (548 MB) when the training begins",
+                    f"offline: put {TORCHVISION_URL} at {cached}, name a file with gan.vgg_weights, or set "
+                    "gan.features=patches, which needs no weights")  # fmt: skip
+
+
+def _reid(config: Config) -> Iterator[Check]:
+    def model() -> str:
+        from augment.reid.features import check_model
+
+        check_model(config.reid.model)
+        return config.reid.model + (", ImageNet weights downloaded by torchreid" if config.reid.pretrained else "")
+
+    yield _asked("re-ID model", model)

@@ -1,0 +1,132 @@
+"""From any row of any manifest back to what it came from."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.tree import Tree
+
+from augment.errors import AugmentError
+from augment.manifest import SORT_KEYS, Manifest, read_manifest
+from augment.pipeline import STAGES
+
+_PARENTS = {"source": "source image", "pose_source": "pose taken from"}
+
+
+def manifests_of(run: Path) -> Iterator[Manifest]:
+    """The manifests of a run that are there, in the order of the stages."""
+    for stage in STAGES:
+        path = stage.path(run)
+        if path.exists():
+            yield read_manifest(path, stage.table)
+
+
+def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
+    """The one run that has that row. Raises :class:`AugmentError` where there is none or more than one."""
+    runs = [run for run in sorted(outputs.glob("*")) if any(_row(one, row_id) for one in manifests_of(run))]
+    if not runs:
+        raise AugmentError(f"{row_id}: no run in {outputs}/ has a row with this id. Name the run with --run FOLDER.")
+    if len(runs) > 1:
+        found = ", ".join(map(str, runs))
+        raise AugmentError(f"{row_id}: stands in {len(runs)} runs ({found}). Choose one with --run FOLDER.")
+    return runs[0]
+
+
+def trace(run: Path, row_id: str) -> Tree:
+    """Everything a row came from: rows it names, the configuration of its stage, the files those stages read.
+
+    Raises :class:`AugmentError` where no manifest of the run has that row.
+    """
+    tables = {one.path.parent.name: one for one in manifests_of(run)}
+    if not tables:
+        raise AugmentError(f"{run}: holds no manifest. Give the folder of a run, like outputs/demo.")
+    for stage in reversed(tables):  # an image's id is that of its pose, too: what was made last tells more
+        row = _row(tables[stage], row_id)
+        if row is not None:
+            return _grow(Tree(f"{row_id}  ({run})"), stage, row, tables)
+    raise AugmentError(f"{run}: no row with the id {row_id}. Ids look like train/0002_c1s1_000451_03 or "
+                       "synthetic/0002_c1s1_000451_03g0; `augment manifest show` lists them.")  # fmt: skip
+
+
+def _row(manifest: Manifest, row_id: str) -> dict[str, Any] | None:
+    if "id" not in manifest.table.column_names:
+        return None
+    found = manifest.table.filter(pc.field("id") == row_id).to_pylist()
+    return found[0] if found else None
+
+
+def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifest]) -> Tree:
+    """Hang under ``tree`` what is known of a row of that stage's manifest."""
+    manifest = tables[stage]
+    if "path" in row:
+        tree.add(f"file: {manifest.file_of(row['path'])}  sha256 {str(row['sha256'])[:16]}")
+    if row.get("status") == "failed":
+        tree.add(f"failed: {row['reason']}")
+    hidden = {"id", "path", "sha256", "status", "reason", "x", "y", "confidence", "losses", "config_digest"}
+    shown = {name: value for name, value in row.items() if name not in hidden | _PARENTS.keys() and value is not None}
+    tree.add(", ".join(f"{name} {value}" for name, value in shown.items()))
+    for column, title in _PARENTS.items():
+        if column in row:
+            _image(tree.add(f"{title}: {row[column]}"), row[column], column == "pose_source", tables)
+    if stage == "synthetic":
+        _checkpoint(tree, row["checkpoint"], tables)
+    if stage == "poses":
+        _image(tree.add(f"image: {row['id']}"), row["id"], False, tables)
+    _made_by(tree, manifest)
+    return tree
+
+
+def _image(tree: Tree, image_id: str, with_pose: bool, tables: dict[str, Manifest]) -> None:
+    for stage in ("images", "poses") if with_pose else ("images",):
+        row = _row(tables[stage], image_id) if stage in tables else None
+        if row is None:
+            tree.add(f"not in the manifest of {stage} any more: run the pipeline again")
+        elif stage == "images":
+            tree.add(f"file: {tables[stage].file_of(row['path'])}  sha256 {row['sha256'][:16]}")
+            tree.add(f"person {row['pid']}, camera {row['camid']}, {row['width']}x{row['height']}")
+        else:
+            checkpoint = f", checkpoint {row['checkpoint'][:16]}" if row["checkpoint"] else ""
+            pose = tree.add(f"pose by {row['estimator']}{checkpoint}: {row['verdict']}")
+            _made_by(pose, tables[stage])
+
+
+def _checkpoint(tree: Tree, sha256: str, tables: dict[str, Manifest]) -> None:
+    branch = tree.add(f"generator: checkpoint sha256 {sha256[:16]}")
+    if "gan" not in tables:
+        branch.add("the run has no manifest of checkpoints any more")
+        return
+    manifest = tables["gan"]
+    rows = manifest.table.filter(pc.field("sha256") == sha256).to_pylist()
+    if not rows:
+        branch.add("not among the run's present checkpoints: the generator was trained again since")
+        return
+    branch.add(f"file: {manifest.file_of(rows[0]['path'])}")
+    branch.add(f"system {rows[0]['system']}, iteration {rows[0]['iteration']}, role {rows[0]['role']}")
+    _made_by(branch, manifest)
+
+
+def _made_by(tree: Tree, manifest: Manifest) -> None:
+    origin = manifest.provenance
+    branch = tree.add(f"made by stage {origin['stage']}, digest {origin['digest'][:16]}")
+    branch.add(f"command: {origin['command']}")
+    branch.add(f"configuration: {json.dumps(origin['section'])}")
+    for name, digest in origin["inputs"].items():
+        branch.add(f"input {name}: {digest[:16]}")
+
+
+def describe(manifest: Manifest) -> str:
+    """What a manifest is and how it came about, in a few lines."""
+    origin = manifest.provenance
+    lines = [
+        f"{manifest.path}: manifest of {manifest.kind}, {len(manifest.table):,} rows, digest {manifest.digest[:16]}",
+        f"stage {origin['stage']} (version {origin['version']}), stage digest {origin['digest'][:16]}",
+        f"command: {origin['command']}",
+        f"configuration: {json.dumps(origin['section'])}",
+        *(f"input {name}: {digest[:16]}" for name, digest in origin["inputs"].items()),
+        "packages: " + ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
+        f"sorted by {', '.join(SORT_KEYS.get(manifest.kind, ['id']))}",
+        f"columns {', '.join(manifest.table.column_names)}",
+    ]
+    return "\n".join(lines)
