@@ -77,7 +77,7 @@ class PairsConfig(Section):
     """Which two images of one person are a training or a test pair."""
 
     test_pairs: int = Field(12_000, ge=1)  # Sec. 6
-    test_pairs_file: str | None = None  # a published list (columns from,to) instead of a random draw
+    test_pairs_file: str | None = Runtime(None)  # a published list (from,to), not a random draw; counts by content
     seed: int = 0
 
 

@@ -32,22 +32,22 @@ def mine_pairs(poses: pd.DataFrame) -> pd.DataFrame:
 
     groups = pd.factorize(pids)[0]
     order = np.argsort(groups, kind="stable")
-    names = names[order]
+    names = names.take(order)
     sizes = np.bincount(groups)
     first = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of every image: where its identity begins
     partners = np.repeat(sizes - 1, sizes)  # and how many others that identity has
     source = np.repeat(np.arange(len(names)), partners)
     target = np.arange(len(source)) - np.repeat(np.cumsum(partners) - partners, partners) + first[source]
     target += target >= source  # nobody is paired with itself
-    return pd.DataFrame({"from": names[source], "to": names[target]})
+    return pd.DataFrame({"from": names.take(source), "to": names.take(target)})
 
 
-def _candidates(poses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(poses: pd.DataFrame) -> tuple[pd.api.extensions.ExtensionArray, np.ndarray, np.ndarray]:
     """Names, identities, and whether the pose is good enough."""
     column = "id" if "id" in poses else "name"
     if column not in poses:
         raise AugmentError(f"poses: neither a column 'id' nor 'name'; there are {', '.join(map(str, poses.columns))}.")
-    names = poses[column].to_numpy(dtype=object)
+    names = poses[column].astype("str").array
     if "pid" in poses:
         pids = poses["pid"].to_numpy()
     else:
@@ -102,7 +102,7 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if (done := finished(path, origin)) is not None:
         return done
 
-    known = images.frame()[["id", "pid", "split"]]
+    known = images.frame()[["id", "pid", "split", "path"]]
     candidates = poses.frame()[["id", "accepted"]].merge(known, on="id", validate="one_to_one")
     of_train = candidates["split"] == "train"
     check_disjoint(candidates["pid"][of_train], candidates["pid"][~of_train])
@@ -145,7 +145,7 @@ def find_published(name: str, images: Manifest) -> Path:
 
 
 def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:
-    """A list with columns ``from``, ``to`` of file names -> the pairs of it whose images have accepted poses, as ids."""
+    """A list of file names (columns ``from``, ``to``) -> those of its pairs with accepted poses, as image ids."""
     try:
         listed = pd.read_csv(file, dtype=str)
     except (OSError, ValueError) as error:
@@ -153,9 +153,9 @@ def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:
     for column in ("from", "to"):
         if column not in listed:
             raise AugmentError(f"{file}: no column '{column}'; its first line must be 'from,to'.")
-    accepted = candidates.loc[candidates["accepted"], "id"]
-    ids = dict(zip(accepted.str.rpartition("/")[2], accepted, strict=True))
-    pairs = pd.DataFrame({end: listed[end].str.rpartition(".")[0].map(ids) for end in ("from", "to")}).dropna()
+    accepted = candidates[candidates["accepted"]]
+    ids = dict(zip(accepted["path"].str.rpartition("/")[2], accepted["id"], strict=True))
+    pairs = pd.DataFrame({end: listed[end].map(ids) for end in ("from", "to")}).dropna()
     if pairs.empty:
         raise AugmentError(f"{file}: of its {len(listed)} pairs none has both images with an accepted pose here.")
     if len(pairs) < len(listed):

@@ -4,6 +4,7 @@ The body's frame: x to its own left, y up from the ground, z forward; lengths ar
 Seen with turn 0 the person faces the camera, so its left is on the picture's right.
 """
 
+from math import cos, hypot, sin
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,10 @@ HIP, SHOULDER = 0.52, 0.815
 THIGH, SHANK, FOOT = 0.245, 0.235, 0.115
 UPPER_ARM, FOREARM, HAND = 0.165, 0.145, 0.05
 HEAD = np.array([0.0, 0.918, 0.012])  # its middle
-HEAD_RADII = np.array([0.056, 0.074, 0.066])
+# Nose, eyes and ears from there: to the left, up, forward.
+_FACE = {0: (0, -0.012, 0.07), 14: (-0.022, 0.008, 0.058), 15: (0.022, 0.008, 0.058), 16: (-0.054, 0, -0.004),
+         17: (0.054, 0, -0.004)}  # fmt: skip
+_UPPER_BODY = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17, 18, 19]  # of joints, hands and toes together
 
 
 class Limbs(NamedTuple):
@@ -36,7 +40,7 @@ class Figure(NamedTuple):
     joints: np.ndarray  # (18, 3), in the order of augment.pose.skeleton.JOINTS
     hands: np.ndarray  # (2, 3), right and left finger tips
     toes: np.ndarray  # (2, 3)
-    pelvis: np.ndarray  # (3,): what the trunk stands on
+    hips: float  # their height above the ground
     lean: float
     head: float
 
@@ -70,11 +74,20 @@ def _walking(rng: np.random.Generator) -> Limbs:
 def _standing(rng: np.random.Generator) -> Limbs:
     hips = rng.normal(0.02, 0.07, 2)
     knees = np.abs(rng.normal(0.05, 0.06, 2)) + np.maximum(hips, 0)
-    shoulders, elbows, spread, inward = rng.normal(0.03, 0.1, 2), rng.uniform(0.1, 0.4, 2), rng.uniform(0.05, 0.2, 2), [0.1, 0.1]
+    shoulders, elbows, spread, inward = (
+        rng.normal(0.03, 0.1, 2),
+        rng.uniform(0.1, 0.4, 2),
+        rng.uniform(0.05, 0.2, 2),
+        [0.1, 0.1],
+    )
     for side in (0, 1):
         gesture = rng.random()
         if gesture < 0.2:  # a hand before the chest or at the ear
-            shoulders[side], elbows[side], inward[side] = rng.uniform(0.1, 0.7), rng.uniform(1.3, 2.4), rng.uniform(0.2, 0.8)
+            shoulders[side], elbows[side], inward[side] = (
+                rng.uniform(0.1, 0.7),
+                rng.uniform(1.3, 2.4),
+                rng.uniform(0.2, 0.8),
+            )
         elif gesture < 0.35:  # on the hip
             shoulders[side], elbows[side], spread[side], inward[side] = -0.15, 0.7, 0.55, 1.0
     return Limbs(tuple(hips), tuple(knees), tuple(shoulders), tuple(spread), tuple(elbows), tuple(inward),
@@ -83,40 +96,46 @@ def _standing(rng: np.random.Generator) -> Limbs:
 
 def pose_figure(limbs: Limbs, build: Build) -> Figure:
     """Forward kinematics: angles and measures -> points. The lowest toe or heel stands on the ground."""
-    shoulder, hip = 0.108 * build.shoulders, 0.062 * build.hips
-    joints = np.zeros((18, 3))
-    hands, toes = np.zeros((2, 3)), np.zeros((2, 3))
-    for side, sign in ((0, -1), (1, 1)):
+    shoulder, hip = 0.104 * build.shoulders, 0.056 * build.hips
+    joints: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * 18
+    hands, toes = [], []
+    for side, sign in ((0, -1.0), (1, 1.0)):
         arm, leg = 2 + 3 * side, 8 + 3 * side
         forward, spread = limbs.shoulder[side], limbs.spread[side]
-        joints[arm] = sign * shoulder, SHOULDER, 0
-        upper = np.array([sign * np.sin(spread), -np.cos(forward) * np.cos(spread), np.sin(forward) * np.cos(spread)])
-        joints[arm + 1] = joints[arm] + UPPER_ARM * upper
         bent = forward + limbs.elbow[side]
-        fore = np.array([-sign * np.sin(limbs.inward[side] * limbs.elbow[side] * 0.8), -np.cos(bent), np.sin(bent)])
-        fore += np.array([0.5 * sign * np.sin(spread), 0, 0])
-        fore /= np.linalg.norm(fore)
-        joints[arm + 2] = joints[arm + 1] + FOREARM * fore
-        hands[side] = joints[arm + 2] + HAND * fore
+        upper = (sign * sin(spread), -cos(forward) * cos(spread), sin(forward) * cos(spread))
+        across = sign * (0.5 * sin(spread) - sin(0.8 * limbs.inward[side] * limbs.elbow[side]))
+        length = hypot(across, 1.0)
+        fore = (across / length, -cos(bent) / length, sin(bent) / length)
+        joints[arm] = (sign * shoulder, SHOULDER, 0.0)
+        joints[arm + 1] = _step(joints[arm], upper, UPPER_ARM)
+        joints[arm + 2] = _step(joints[arm + 1], fore, FOREARM)
+        hands.append(_step(joints[arm + 2], fore, HAND))
 
         thigh, shank = limbs.hip[side], limbs.hip[side] - limbs.knee[side]
-        joints[leg] = sign * hip, HIP, 0
-        joints[leg + 1] = joints[leg] + THIGH * np.array([sign * 0.02, -np.cos(thigh), np.sin(thigh)])
-        joints[leg + 2] = joints[leg + 1] + SHANK * np.array([-sign * 0.03, -np.cos(shank), np.sin(shank)])
-        foot = shank * 0.7 - 0.22  # the sole is a little below the ankle's height in front
-        toes[side] = joints[leg + 2] + FOOT * np.array([sign * 0.15, np.sin(foot), np.cos(foot)])
-    joints[1] = (joints[2] + joints[5]) / 2
-    turn = _about_y(limbs.head)
-    for joint, place in ((0, (0, -0.012, 0.07)), (14, (-0.022, 0.008, 0.058)), (15, (0.022, 0.008, 0.058)),
-                         (16, (-0.054, 0, -0.004)), (17, (0.054, 0, -0.004))):  # fmt: skip
-        joints[joint] = HEAD + turn @ np.array(place)
-    pelvis = np.array([0, HIP, 0.0])
-    upper = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17]
-    joints[upper] = lean_points(joints[upper], limbs.lean)
-    hands = lean_points(hands, limbs.lean)
-    lowest = min(joints[[10, 13], 1].min() - 0.035, toes[:, 1].min() - 0.012)
-    up = np.array([0, -lowest, 0])
-    return Figure(joints + up, hands + up, toes + up, pelvis + up, limbs.lean, limbs.head)
+        foot = 0.7 * shank - 0.22  # in front the sole is a little below the ankle
+        joints[leg] = (sign * hip, HIP, 0.0)
+        joints[leg + 1] = _step(joints[leg], (0.02 * sign, -cos(thigh), sin(thigh)), THIGH)
+        joints[leg + 2] = _step(joints[leg + 1], (-0.03 * sign, -cos(shank), sin(shank)), SHANK)
+        toes.append(_step(joints[leg + 2], (0.15 * sign, sin(foot), cos(foot)), FOOT))
+    joints[1] = (0.0, SHOULDER, 0.0)
+    for joint, (left, up, front) in _FACE.items():
+        turned = (
+            left * cos(limbs.head) + front * sin(limbs.head),
+            up,
+            front * cos(limbs.head) - left * sin(limbs.head),
+        )
+        joints[joint] = _step(tuple(HEAD), turned, 1.0)
+
+    points = np.array([*joints, *hands, *toes])
+    points[_UPPER_BODY] = lean_points(points[_UPPER_BODY], limbs.lean)
+    lowest = min(points[[10, 13], 1].min() - 0.035, points[20:, 1].min() - 0.012)
+    points[:, 1] -= lowest
+    return Figure(points[:18], points[18:20], points[20:], HIP - lowest, limbs.lean, limbs.head)
+
+
+def _step(start: tuple[float, ...], direction: tuple[float, ...], length: float) -> tuple[float, float, float]:
+    return tuple(a + length * b for a, b in zip(start, direction, strict=True))
 
 
 def lean_points(points: np.ndarray, lean: float) -> np.ndarray:
@@ -138,16 +157,10 @@ class View(NamedTuple):
     def project(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) in the body's frame -> (..., 3): x, y in pixels and nearness to the camera."""
         cos, sin = np.cos(self.turn), np.sin(self.turn)
-        x = points[..., 0] * cos + points[..., 2] * sin
-        z = points[..., 2] * cos - points[..., 0] * sin
-        up, near = np.cos(self.pitch), np.sin(self.pitch)
-        vertical = points[..., 1] * up - z * near
-        return np.stack(
-            [self.x + self.scale * x, self.y - self.scale * vertical, z * up + points[..., 1] * near], axis=-1
-        )
-
-
-def _about_y(angle: float) -> np.ndarray:
-    """Rotation that turns forward (z) towards the left (x)."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        level, down = np.cos(self.pitch), np.sin(self.pitch)
+        matrix = np.array([
+            [self.scale * cos, 0, self.scale * sin],
+            [-self.scale * down * sin, -self.scale * level, self.scale * down * cos],
+            [-level * sin, down, level * cos],
+        ])  # fmt: skip
+        return points @ matrix.T + np.array([self.x, self.y, 0])

@@ -15,7 +15,8 @@ SPLITS = ("train", "query", "gallery")
 JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but nobody's match
 
 MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-MARKET_NAME = re.compile(r"(-1|\d{4,9})_c(\d{1,3})s(\d{1,3})_(\d{1,9})_(\d{1,4})\.(?:jpg|jpeg|png)", re.ASCII)
+# 24 files of Market-1501 v15.09.15 end in .jpg.jpg, and the protocol counts them.
+MARKET_NAME = re.compile(r"(-1|\d{4,9})_c(\d{1,3})s(\d{1,3})_(\d{1,9})_(\d{1,4})(?:\.jpg)?\.(?:jpg|jpeg|png)", re.ASCII)
 MARKET_EXAMPLE = "0002_c1s1_000451_03.jpg"
 
 # The names of the paper's authors: the path of the original folder tree, without its separators.
@@ -125,7 +126,7 @@ def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], 
         raise AugmentError(f"{folder}: holds no image. The data set's {split} images belong there.")
     stems: dict[str, str] = {}
     for name in names:
-        shown, stem = printable(name), os.path.splitext(name)[0]
+        shown, stem = printable(name), name.partition(".")[0]
         parsed = parse(name)
         if parsed is None:
             yield Found(f"{split}/{shown}", folder / name, split, NO_NAME, f"name is not like {example}")

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 
 from augment.config import RenderedConfig
-from augment.data.body import View, draw_limbs, pose_figure
-from augment.data.figure import OVERSAMPLE, draw_figure
+from augment.data.body import Figure, View, draw_limbs, pose_figure
+from augment.data.canvas import OVERSAMPLE
+from augment.data.figure import draw_figure
 from augment.data.layouts import MARKET_FOLDERS
 from augment.data.people import Person, draw_person
-from augment.data.scenes import Camera, crop_scene, draw_camera, expose
+from augment.data.scenes import Camera, crop_scene, draw_camera, draw_grain, expose
 from augment.errors import AugmentError
 from augment.files import atomic_write, encode_jpeg
 from augment.progress import progress, say
@@ -29,7 +30,7 @@ VERSION = 1  # of the drawings: another one makes other images from the same see
 MARKER = "rendered.json"
 ANNOTATIONS = {"train": "annotation-train.csv", "gallery": "annotation-test.csv"}  # as published: none for queries
 
-_PERSON, _CAMERA, _IMAGE, _NOISE = range(4)  # what a random generator is for
+_PERSON, _CAMERA, _IMAGE, _GRAIN = range(4)  # what a random generator is for
 
 
 class Item(NamedTuple):
@@ -77,14 +78,15 @@ def render_set(section: RenderedConfig, root: Path) -> Path:
     """
     root = Path(root)
     state = {"version": VERSION, "section": section.identity()}
-    if _begin(root, state):
-        return root
     items = plan(section)
+    complete = _begin(root, state)
     folders = {split: root / folder for split, folder in MARKET_FOLDERS.items()}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
-    joints: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in ANNOTATIONS}
     present = {split: set(os.listdir(folder)) for split, folder in folders.items()}
+    if complete and all(item.name in present[item.split] for item in items):
+        return root
+    joints: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in ANNOTATIONS}
     with progress("render", total=len(items)) as advance:
         for item in items:
             if item.name in present[item.split]:
@@ -104,7 +106,7 @@ def render_set(section: RenderedConfig, root: Path) -> Path:
 
 
 def _begin(root: Path, state: dict) -> bool:
-    """Prepare the folder; True where the set already stands in it."""
+    """Prepare the folder; True where it says that the whole set stands in it."""
     marker = root / MARKER
     if not marker.exists():
         if root.is_dir() and any(root.iterdir()):
@@ -139,25 +141,24 @@ def draw_item(seed: int, item: Item) -> tuple[np.ndarray, np.ndarray]:
     """One image (128, 64, 3) uint8 and its joints (18, 2), x and y in pixels, NaN where missing."""
     rng = np.random.default_rng([seed, _IMAGE, item.person, item.index])
     person, camera = _person(seed, item.person), _camera(seed, item.camera)
-    figure, view = _stage(person, camera, item, rng)
+    figure, view, joints = _stage(person, camera, item, rng)
     size = (HEIGHT * OVERSAMPLE, WIDTH * OVERSAMPLE)
     clean = np.ascontiguousarray(crop_scene(camera, size, view.y / HEIGHT, rng))
     draw_figure(clean, person, figure, view, camera.light)
     small = cv2.resize(clean, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return expose(small, camera, _noise(seed), rng), visible_joints(figure, view, seed, item)
+    return expose(small, camera, _grain(seed), rng), joints
 
 
 def draw_joints(seed: int, item: Item) -> np.ndarray:
     """The joints alone, as :func:`draw_item` returns them."""
     rng = np.random.default_rng([seed, _IMAGE, item.person, item.index])
-    figure, view = _stage(_person(seed, item.person), _camera(seed, item.camera), item, rng)
-    return visible_joints(figure, view, seed, item)
+    return _stage(_person(seed, item.person), _camera(seed, item.camera), item, rng)[2]
 
 
-def _stage(person: Person, camera: Camera, item: Item, rng: np.random.Generator):
-    limbs = draw_limbs(rng)
-    figure = pose_figure(limbs, person.build)
-    scale = HEIGHT * 0.87 * camera.zoom * person.build.height ** 0.5 * rng.uniform(0.9, 1.07)
+def _stage(person: Person, camera: Camera, item: Item, rng: np.random.Generator) -> tuple[Figure, View, np.ndarray]:
+    """Who stands where in the picture, and the joints (18, 2) that are seen."""
+    figure = pose_figure(draw_limbs(rng), person.build)
+    scale = HEIGHT * 0.87 * camera.zoom * person.build.height**0.5 * rng.uniform(0.9, 1.07)
     loose = 2.5 if item.pid == 0 else 1.0  # a distractor is a badly cut crop
     view = View(
         turn=float(rng.uniform(0, 2 * np.pi)),
@@ -166,14 +167,13 @@ def _stage(person: Person, camera: Camera, item: Item, rng: np.random.Generator)
         x=WIDTH / 2 + camera.aside + loose * float(rng.normal(0, 2.2)),
         y=HEIGHT * 0.965 + loose * float(rng.normal(0, 2.5)),
     )
-    return figure, view
+    return figure, view, visible_joints(figure, view, rng.random(18))
 
 
-def visible_joints(figure, view: View, seed: int, item: Item) -> np.ndarray:
+def visible_joints(figure: Figure, view: View, chance: np.ndarray) -> np.ndarray:
     """Projected joints (18, 2), NaN where an estimator would miss them: outside, on the far side of head or trunk."""
-    rng = np.random.default_rng([seed, _IMAGE, item.person, item.index, 1])
     places = view.project(figure.joints)
-    joints, chance = places[:, :2].copy(), rng.random(18)
+    joints = places[:, :2].copy()
     turn = view.turn + figure.head
     toward = {0: np.cos(turn), 14: np.cos(turn - 0.36), 15: np.cos(turn + 0.36), 16: np.sin(turn), 17: -np.sin(turn)}
     hidden = np.zeros(18, bool)
@@ -214,5 +214,5 @@ def _camera(seed: int, number: int) -> Camera:
 
 
 @lru_cache(maxsize=2)
-def _noise(seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, _NOISE]).standard_normal((512, 512), dtype=np.float32)
+def _grain(seed: int) -> np.ndarray:
+    return draw_grain(np.random.default_rng([seed, _GRAIN]))

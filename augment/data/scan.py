@@ -4,12 +4,12 @@ import json
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from augment.config import DataConfig, environment_path
-from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, printable
-from augment.data.rendered import render_set
+from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
+from augment.data.rendered import VERSION, plan, render_set
 from augment.errors import AugmentError
 from augment.files import decode_image, sha256_bytes
 from augment.manifest import Manifest, relative_path
@@ -43,9 +43,20 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
     return root
 
 
-def scan_images(
-    section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000
-) -> Manifest:
+def list_images(section: DataConfig, root: Path) -> list[Found]:
+    """The images of the set by their names, sorted by id; of a rendered set those that it will have."""
+    if section.layout != "rendered":
+        return select(LAYOUTS[section.layout](root), section)
+    items = plan(section.rendered)
+    found = [
+        Found(f"{item.split}/{Path(item.name).stem}", root / MARKET_FOLDERS[item.split] / item.name, item.split, name)
+        for item in items
+        if (name := parse_name(item.name)) is not None
+    ]
+    return select(sorted(found), section)
+
+
+def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
     """Find, open and hash every image; a set of layout "rendered" is drawn first. Returns the table of images.
 
     A file that cannot be used has a row with status "failed" and the reason. Raises :class:`AugmentError` where a
@@ -53,15 +64,17 @@ def scan_images(
     """
     folder = Path(folder)
     root = dataset_root(section, folder)
+    found = list_images(section, root)
+    # Sizes stand in the identity so that a file that comes, goes or is mended is noticed; content is checked by hash.
+    # A rendered set is known before it is there.
+    sizes = [[one.id, VERSION if section.layout == "rendered" else _size(one.file)] for one in found]
+    listing = sha256_bytes(json.dumps(sizes).encode())
+    origin = provenance("images", 1, section, {"listing": listing})
     if section.layout == "rendered":
         render_set(section.rendered, root)
-    found = select(LAYOUTS[section.layout](root), section)
-    # Sizes stand in the identity so that a file that comes, goes or is mended is noticed; content is checked by hash.
-    listing = json.dumps([[one.id, _size(one.file)] for one in found]).encode()
-    origin = provenance("images", 1, section, {"listing": sha256_bytes(listing)})
     manifest = run_shards(
         "images", folder / "images.parquet", origin, [one.id for one in found],
-        partial(examine, layout=section.layout, root=root), spread=spread, shard_size=shard_size,
+        partial(examine, section=section, root=root, listing=listing), spread=spread, shard_size=shard_size,
     )  # fmt: skip
     _check(manifest, section, root)
     return manifest
@@ -80,13 +93,18 @@ def select(found: list[Found], section: DataConfig) -> list[Found]:
     return found
 
 
-def examine(ids: Sequence[str], *, folder: Path, layout: str, root: Path) -> list[dict]:
-    """Open and hash some images; their rows. The root is listed again: a shard's arguments stay small that way."""
-    listing = {one.id: one for one in LAYOUTS[layout](root)}
-    missing = set(ids) - set(listing)
-    if missing:
-        raise AugmentError(f"{root}: {min(missing)} went away while the images were scanned. Run the same command again.")
-    return [_examine(listing[one], folder) for one in ids]
+def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:
+    """Open and hash some images; their rows."""
+    found = _listed(section, root, listing)
+    if lost := [one for one in ids if one not in found]:
+        raise AugmentError(f"{root}: {lost[0]} went away while the images were scanned. Run the same command again.")
+    return [_examine(found[one], folder) for one in ids]
+
+
+@lru_cache(maxsize=2)
+def _listed(section: DataConfig, root: Path, listing: str) -> dict[str, Found]:
+    """The images by id, once for all shards of a process: a shard's arguments stay small."""
+    return {one.id: one for one in list_images(section, root)}
 
 
 def _examine(found: Found, folder: Path) -> dict:

@@ -10,7 +10,15 @@ CAMERA_STRENGTH = 1.0
 
 _SCENE = (220, 560)  # height, width of a camera's background, in picture pixels
 _FLOORS = [(142, 138, 130), (104, 106, 110), (168, 158, 140), (92, 112, 74), (126, 104, 88), (180, 178, 172)]
-_WALLS = [(196, 190, 178), (150, 108, 88), (120, 132, 144), (210, 208, 202), (86, 104, 72), (160, 150, 128), (72, 82, 96)]
+_WALLS = [
+    (196, 190, 178),
+    (150, 108, 88),
+    (120, 132, 144),
+    (210, 208, 202),
+    (86, 104, 72),
+    (160, 150, 128),
+    (72, 82, 96),
+]
 
 
 class Camera(NamedTuple):
@@ -37,7 +45,9 @@ def draw_camera(rng: np.random.Generator) -> Camera:
     return Camera(
         scene=scene,
         horizon=horizon,
-        colours=_colour_map(gains, contrast, brightness, 1 + strength * rng.uniform(-0.45, 0.2), strength * rng.normal(0, 0.12)),
+        colours=_colour_map(
+            gains, contrast, brightness, 1 + strength * rng.uniform(-0.45, 0.2), strength * rng.normal(0, 0.12)
+        ),
         curve=_curve(float(np.exp(strength * rng.normal(0, 0.22)))),
         blur=float(rng.uniform(0.25, 0.25 + 0.75 * strength)),
         noise=float(rng.uniform(1.5, 2 + 7 * strength)),
@@ -78,8 +88,12 @@ def _scene(rng: np.random.Generator) -> tuple[np.ndarray, int]:
                 cv2.line(image, (x, y), (x, y + 9), (wall * 0.8).tolist(), 1)
     elif kind == "windows":
         for x in range(int(rng.integers(10, 40)), width, int(rng.integers(50, 80))):
-            cv2.rectangle(image, (x, 8), (x + 30, horizon - 16), rng.uniform(40, 120, 3).tolist(), -1)
-            cv2.rectangle(image, (x, 8), (x + 30, horizon - 16), rng.uniform(160, 230, 3).tolist(), 2)
+            cv2.rectangle(
+                image, (x, 8), (x + 30, horizon - 16), (rng.uniform(50, 110) + rng.uniform(-15, 15, 3)).tolist(), -1
+            )
+            cv2.rectangle(
+                image, (x, 8), (x + 30, horizon - 16), (rng.uniform(150, 220) + rng.uniform(-15, 15, 3)).tolist(), 2
+            )
     elif kind == "posts":
         for x in range(int(rng.integers(0, 30)), width, int(rng.integers(34, 60))):
             cv2.line(image, (x, 0), (x, horizon + 12), (wall * 0.5).tolist(), int(rng.integers(3, 8)))
@@ -89,7 +103,7 @@ def _scene(rng: np.random.Generator) -> tuple[np.ndarray, int]:
     for _ in range(int(rng.integers(5, 12))):  # clutter: boxes, bins, signs, parked things
         x, w, h = int(rng.integers(0, width)), int(rng.integers(10, 60)), int(rng.integers(10, 60))
         y = horizon + int(rng.integers(-10, 30))
-        colour = rng.uniform(30, 215, 3).astype(np.float32)
+        colour = (rng.uniform(50, 190) + rng.uniform(-45, 45, 3)).astype(np.float32)
         cv2.rectangle(image, (x, y - h), (x + w, y), colour.tolist(), -1)
         cv2.rectangle(image, (x, y - h), (x + w, y - h // 2), (colour * 1.15).tolist(), -1)
         cv2.line(image, (x - 4, y), (x + w + 4, y), (floor * 0.55).tolist(), 3)
@@ -103,7 +117,7 @@ def _scene(rng: np.random.Generator) -> tuple[np.ndarray, int]:
 
 
 def crop_scene(camera: Camera, size: tuple[int, int], ground: float, rng: np.random.Generator) -> np.ndarray:
-    """A piece of the background, (H, W, 3) uint8 of ``size``; the floor begins above ``ground`` (0..1 of the height)."""
+    """A piece of the background, (H, W, 3) uint8 of ``size``; its floor begins above ``ground``, a share of H."""
     zoom = rng.uniform(0.75, 1.1)
     height, width = int(128 * zoom), int(64 * zoom)
     top = int(np.clip(camera.horizon - height * (ground - rng.uniform(0.2, 0.4)), 0, _SCENE[0] - height))
@@ -111,18 +125,18 @@ def crop_scene(camera: Camera, size: tuple[int, int], ground: float, rng: np.ran
     return cv2.resize(camera.scene[top : top + height, left : left + width], size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def expose(image: np.ndarray, camera: Camera, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a clean picture (H, W, 3) uint8; ``noise`` is a bank (N, N) of standard normal levels."""
-    colours = camera.colours.copy()
-    colours *= 1 + CAMERA_STRENGTH * rng.normal(0, 0.06)
+def expose(image: np.ndarray, camera: Camera, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What the camera makes of a clean picture (H, W, 3) uint8; ``grain`` comes from :func:`draw_grain`."""
+    colours = camera.colours * (1 + CAMERA_STRENGTH * rng.normal(0, 0.06))
     colours[:, 3] += CAMERA_STRENGTH * rng.normal(0, 5)
-    sigma = camera.blur * rng.uniform(0.7, 1.4)
-    image = cv2.LUT(np.clip(cv2.transform(image.astype(np.float32), colours), 0, 255).astype(np.uint8), camera.curve)
-    image = cv2.GaussianBlur(image, (0, 0), sigma)
+    image = cv2.LUT(cv2.transform(image, colours), camera.curve)
+    image = cv2.GaussianBlur(image, (0, 0), camera.blur * rng.uniform(0.7, 1.4))
     height, width = image.shape[:2]
-    grains = []
-    for _ in range(3):
-        y, x = rng.integers(0, noise.shape[0] - height), rng.integers(0, noise.shape[1] - width)
-        grains.append(noise[y : y + height, x : x + width])
-    grain = cv2.merge(grains) * (0.6 * camera.noise) + grains[0][..., None] * (0.7 * camera.noise)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    y, x = rng.integers(0, grain.shape[0] - height), rng.integers(0, grain.shape[1] - width)
+    return cv2.addWeighted(image, 1, grain[y : y + height, x : x + width], camera.noise, 0, dtype=cv2.CV_8U)
+
+
+def draw_grain(rng: np.random.Generator) -> np.ndarray:
+    """Sensor noise to cut pieces from, (512, 512, 3) float32: partly of each colour, partly of all together."""
+    colour, grey = rng.standard_normal((512, 512, 3), np.float32), rng.standard_normal((512, 512, 1), np.float32)
+    return 0.6 * colour + 0.7 * grey
