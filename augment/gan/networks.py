@@ -32,7 +32,8 @@ class SampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape. ``eps`` is added to the deviation, not to the variance."""
-        std, mean = torch.std_mean(x.float(), dim=(1, 2, 3), keepdim=True, correction=0)
+        exact = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        std, mean = torch.std_mean(exact, dim=(1, 2, 3), keepdim=True, correction=0)
         scale = self.weight / (std + self.eps)
         return torch.addcmul((self.bias - mean * scale).to(x.dtype), x, scale.to(x.dtype))
 

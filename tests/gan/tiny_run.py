@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from augment.config import GanConfig
 from augment.files import encode_jpeg, sha256_bytes
 from augment.manifest import Manifest, write_manifest
+
+torch.set_num_threads(1)  # on tensors this small threads only wait for each other
 
 SIZE = (32, 16)
 # A standing person in a frame of height 1 and width 0.5, in the order of augment.pose.skeleton.JOINTS.

@@ -1,0 +1,211 @@
+"""Sizes of the networks counted by hand, the layers' arithmetic, and what the four systems have in common."""
+
+import pytest
+import torch
+from tiny_run import SIZE, STANDING, TINY
+from torch.nn import functional
+
+from augment.config import GanConfig
+from augment.errors import UsageError
+from augment.gan.networks import (
+    Discriminator,
+    SampleNorm,
+    build_discriminator,
+    build_generator,
+    channels_of,
+    count_parameters,
+)
+from augment.gan.skeletons import Region, Skeleton
+
+SYSTEMS = ("baseline", "dsc", "percloss", "full")
+
+
+def encoder_size(inputs, channels, norm, first_bias, ends_normed):
+    """Weights of 3x3 and 4x4 convolutions, the first one's biases, and ``norm(c)`` numbers a normalised layer."""
+    total = inputs * channels[0] * 9 + (channels[0] if first_bias else 0)
+    total += sum(a * b * 16 for a, b in zip(channels, channels[1:], strict=False))
+    return total + sum(norm(c) for c in (channels if ends_normed else channels[1:-1]))
+
+
+def decoder_size(skips, channels, norm):
+    outputs = channels[:0:-1]  # of the transposed convolutions, deepest first
+    inputs = [skips[-1], *(out + skip for out, skip in zip(outputs[:-1], skips[-2:0:-1], strict=True))]
+    total = sum(a * b * 16 + norm(b) for a, b in zip(inputs, outputs, strict=True))
+    return total + (outputs[-1] + skips[0]) * 3 * 9 + 3
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((128, 64), 61_109_085), ((256, 256), 82_080_611)], ids=["Market-1501", "DeepFashion"]
+)
+def test_released_sizes_are_the_published_ones(size, expected):
+    config = GanConfig(fidelity="released")
+    with torch.device("meta"):  # shapes are enough to count
+        assert count_parameters(build_generator(config, size)) == expected
+        assert count_parameters(build_discriminator(config, size)) == 2_803_782
+
+
+@pytest.mark.parametrize("fidelity", ["paper", "released"])
+@pytest.mark.parametrize("system", ["baseline", "full"])
+@pytest.mark.parametrize("size", [(128, 64), (256, 256)])
+def test_generator_size_follows_from_the_layers(fidelity, system, size):
+    channels = [64, 128, 256, 512, 512, 512] + ([512] if size[0] == 256 else [])
+    released = fidelity == "released"
+    norm = (lambda c: 2) if released else (lambda c: 2 * c)
+
+    def encoder(inputs):
+        return encoder_size(inputs, channels, norm, first_bias=released, ends_normed=not released)
+
+    if system == "baseline":
+        expected = encoder(3 + 18 + 18) + decoder_size(channels, channels, norm)
+    else:
+        expected = encoder(3 + 18) + encoder(18) + decoder_size([2 * c for c in channels], channels, norm)
+    with torch.device("meta"):
+        assert count_parameters(build_generator(GanConfig(fidelity=fidelity, system=system), size)) == expected
+
+
+def test_paper_sizes():
+    """What docs/fidelity.md states for the preset ``paper``."""
+    with torch.device("meta"):
+        config = GanConfig(fidelity="paper")
+        assert count_parameters(build_generator(config)) == 61_120_707
+        assert count_parameters(build_generator(config, (256, 256))) == 82_095_299
+        assert count_parameters(build_discriminator(config)) == 42 * 64 * 16 + 64 + sum(
+            a * b * 16 + b for a, b in [(64, 128), (128, 256), (256, 512), (512, 1)]
+        )
+
+
+def test_channels_grow_to_512_and_scale_with_width():
+    assert channels_of((128, 64), 1.0) == [64, 128, 256, 512, 512, 512]
+    assert channels_of((256, 256), 1.0) == [64, 128, 256, 512, 512, 512, 512]
+    assert channels_of((128, 64), 0.25) == [16, 32, 64, 128, 128, 128]
+
+
+@pytest.mark.parametrize("size", [(160, 60), (128, 32), (8, 4), (100, 50)])
+def test_images_that_cannot_be_halved_are_refused(size):
+    with pytest.raises(UsageError, match=rf"images of {size[0]}x{size[1]} do not fit the generator: .*gan.image_size"):
+        build_generator(GanConfig(width=0.1), size)
+
+
+def test_sample_norm_is_one_mean_and_deviation_for_all_of_a_sample():
+    x = torch.randn(3, 5, 4, 2, dtype=torch.float64)
+    norm = SampleNorm().double()
+    with torch.no_grad():
+        norm.weight.fill_(1.5)
+        norm.bias.fill_(-0.25)
+    expected = torch.stack([(one - one.mean()) / (one.std(correction=0) + 1e-3) * 1.5 - 0.25 for one in x])
+    torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_sample_norm_gradient():
+    norm = SampleNorm(eps=1e-3).double()
+    x = torch.randn(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w, b: torch.func.functional_call(norm, {"weight": w, "bias": b}, (x,)),
+                                    (x, norm.weight, norm.bias))  # fmt: skip
+
+
+def inputs(count=2, size=SIZE):
+    generator = torch.Generator().manual_seed(3)
+    joints = torch.tensor(STANDING, dtype=torch.float32).repeat(count, 1, 1) * size[0]
+    source = torch.rand((count, 3, *size), generator=generator) * 2 - 1
+    return source, joints, joints + torch.randn(joints.shape, generator=generator)
+
+
+@pytest.mark.parametrize("fidelity", ["paper", "released"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_draws_an_image(system, fidelity):
+    generator = build_generator(TINY.model_copy(update={"system": system, "fidelity": fidelity}), SIZE)
+    source, source_joints, target_joints = inputs()
+    image = generator(source, source_joints, target_joints)
+    assert image.shape == (2, 3, *SIZE)
+    assert image.abs().max() <= 1
+    image.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in generator.parameters())
+
+
+@pytest.mark.parametrize("fidelity", ["paper", "released"])
+def test_missing_joints_give_numbers(fidelity):
+    generator = build_generator(TINY.model_copy(update={"fidelity": fidelity}), SIZE)
+    source, source_joints, target_joints = inputs()
+    source_joints[0], target_joints[1] = torch.nan, torch.nan
+    assert generator(source, source_joints, target_joints).isfinite().all()
+
+
+def test_samples_of_a_batch_do_not_touch_each_other():
+    generator = build_generator(TINY, SIZE)
+    both = inputs()
+    together = generator(*both)
+    alone = generator(*(one[1:] for one in both))
+    torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_released_discriminator_gives_three_patches_and_paper_one_number():
+    source, source_joints, target_joints = inputs(1, (128, 64))
+    shapes = {}
+    for fidelity in ("released", "paper"):
+        discriminator = build_discriminator(GanConfig(width=1 / 16, fidelity=fidelity))
+        shapes[fidelity] = tuple(discriminator(source, source_joints, source, target_joints).shape)
+    assert shapes == {"released": (1, 1, 3, 1), "paper": (1, 1, 1, 1)}
+
+
+def test_noise_is_dropout_of_half_in_the_512_layers():
+    with torch.device("meta"):
+        generator = build_generator(GanConfig(), (128, 64))
+    assert generator.noise_shapes == [(512, 8, 4), (512, 16, 8), (512, 32, 16)]
+    noise = build_generator(TINY, (128, 64)).draw_noise(4, torch.Generator().manual_seed(0))
+    assert all(set(one.unique().tolist()) == {0.0, 2.0} for one in noise)
+    assert abs(float(torch.cat([one.flatten() for one in noise]).mean()) - 1) < 0.02
+
+
+def test_noise_changes_the_image_and_its_absence_is_deterministic():
+    generator = build_generator(TINY, SIZE)
+    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    plain = generator(*inputs())
+    assert torch.equal(plain, generator(*inputs()))
+    assert not torch.equal(plain, generator(*inputs(), noise))
+
+
+def test_weights_depend_on_the_seed_only():
+    torch.manual_seed(1)
+    one = build_generator(TINY, SIZE).state_dict()
+    torch.manual_seed(2)
+    two = build_generator(TINY, SIZE).state_dict()
+    other = build_generator(TINY.model_copy(update={"seed": 1}), SIZE).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_initialisation_is_glorot_uniform():
+    weight = build_generator(GanConfig(width=0.25)).pose_stream.convolutions[1].weight
+    limit = (6 / (16 * (16 + 32))) ** 0.5  # 4x4 kernels, 16 -> 32 channels
+    assert limit * 0.98 < weight.abs().max() <= limit
+
+
+def test_a_made_up_animal_can_be_trained_on():
+    joints = ("snout", "shoulder", "rump", "belly", "paw", "tail")
+    animal = Skeleton(
+        joints,
+        regions=(
+            Region("trunk", "core", (1, 2, 3)),
+            Region("head", "cluster", (0,), anchors=(1, 3)),
+            Region("leg", "limb", (3, 4), outer=True),
+            Region("tail", "limb", (2, 5)),
+        ),
+        sides=((1, 2), (1, 3)),
+        diagonals=((2, 3),),
+    )
+    generator, discriminator = build_generator(TINY, SIZE, animal), build_discriminator(TINY, SIZE, animal)
+    optimizer = torch.optim.Adam([*generator.parameters(), *discriminator.parameters()], 1e-3)
+    pose = torch.tensor([[3.0, 8], [5, 10], [11, 10], [8, 15], [8, 22], [14, 6]])
+    poses = torch.stack([pose, pose + 1])
+    source = torch.rand(2, 3, *SIZE) * 2 - 1
+    losses = []
+    for _ in range(2):
+        drawn = generator(source, poses, poses.flip(0))
+        verdict = discriminator(source, poses, drawn, poses.flip(0))
+        loss = functional.l1_loss(drawn, source.flip(0)) + functional.softplus(-verdict).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+    assert isinstance(discriminator, Discriminator)
