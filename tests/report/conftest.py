@@ -89,8 +89,9 @@ class FakeRun:
         self._make_reid()
 
     def _make_gan(self) -> None:
-        row = {"id": "gan/last", "path": "w.safetensors", "sha256": "0" * 64, "status": "ok", "role": "last",
-               "iteration": 400, "system": "dsc", "config_digest": "", "losses": "{}"}  # fmt: skip
+        row = {"id": "gan/last", "path": "w.safetensors", "sha256": "0" * 64, "status": "ok", "reason": None,
+               "role": "last", "iteration": 400, "system": "dsc", "config_digest": "", "losses": "{}",
+               "parent": None}  # fmt: skip
         self.table("gan", "checkpoints", [row], ("images", "poses", "pairs"))
         lines = [
             {
