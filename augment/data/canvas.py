@@ -91,11 +91,9 @@ def fill_turned(
     across = (np.arange(left, right + 1, dtype=np.float32) - middle) / reach
 
     columns = ((_ANGLES - turn) * (COLUMNS / (2 * np.pi)) + FRONT + 0.5).astype(int) % COLUMNS
-    strip = np.minimum(texture[:, columns] * (0.66 + 0.34 * np.cos(_ANGLES - 0.6 * light))[:, None], 255)
+    shade = (0.66 + 0.34 * np.cos(_ANGLES - 0.6 * light)).astype(np.float32)
+    strip = np.minimum(texture[:, columns] * shade[:, None], 255).astype(np.uint8)
     half_strip = np.float32((_STRIP - 1) / 2)
     rows = np.repeat(row[:, None], across.shape[1], axis=1)
-    patch = cv2.remap(strip.astype(np.float32), across * half_strip + half_strip, rows, cv2.INTER_LINEAR,
-                      borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-    cover = np.clip((1 - np.abs(across)) * reach + np.float32(0.5), 0, 1)[..., None]  # one pixel of soft edge
-    target = canvas[top : bottom + 1, left : right + 1]
-    target[:] = target + cover * (patch - target)
+    patch = cv2.remap(strip, across * half_strip + half_strip, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cv2.copyTo(patch, (np.abs(across) <= 1).view(np.uint8), canvas[top : bottom + 1, left : right + 1])

@@ -1,10 +1,12 @@
 """Draws a person: limbs as tapered tubes, trunk and skirt as turned surfaces, near parts over far ones."""
 
 from collections.abc import Callable
+from math import cos, sin
 
+import cv2
 import numpy as np
 
-from augment.data.body import HEAD, HIP, Figure, View, lean_points
+from augment.data.body import HEAD, HIP, Figure, View
 from augment.data.canvas import (
     OVERSAMPLE,
     darken_ground,
@@ -31,7 +33,7 @@ _BACKPACK = np.array(
     [[0.82, 0.05, 0.03], [0.79, 0.082, 0.05], [0.72, 0.088, 0.056], [0.65, 0.088, 0.06], [0.6, 0.075, 0.05]]
 )
 _HAIRLINE = {"bald": -9.0, "short": 0.12, "cap": 0.2, "bun": 0.3, "long": 0.42}  # how far hair reaches to the front
-_BUN = np.array([0, 0.045, -0.065])  # from the middle of the head
+_HEAD_AND_BUN = np.array([[HEAD[1], HEAD[1] + 0.045], [HEAD[2], HEAD[2] - 0.065]])  # heights, then forward
 _LEVELS = 16
 
 
@@ -45,13 +47,13 @@ class _Body:
 
     def __init__(self, canvas: np.ndarray, person: Person, figure: Figure, view: View, light: float):
         self.canvas, self.person, self.figure, self.view, self.light = canvas, person, figure, view, light
-        self.scale, self.ground = view.scale, figure.hips - HIP
+        self.scale = view.scale
         points = view.project(np.vstack([figure.joints, figure.hands, figure.toes]))
         self.joints, self.hands, self.toes = points[:18], points[18:20], points[20:]
         # All tubes are laid out at once: a call for each would cost more than drawing them.
-        tubes = {
-            (part, side): list(of(side)) for part, of in (("leg", self._leg), ("arm", self._arm)) for side in (0, 1)
-        }
+        limbs = (("leg", self._leg), ("arm", self._arm))
+        tubes = {(part, side): list(of(side)) for part, of in limbs for side in (0, 1)}
+        tubes["neck", 0] = list(self._neck())
         starts, ends, radii, colours = zip(*(tube for limb in tubes.values() for tube in limb), strict=True)
         outlines = iter(
             zip(tube_outlines(np.array(starts), np.array(ends), np.array(radii), light), colours, strict=True)
@@ -109,13 +111,16 @@ class _Body:
         if person.sleeve_length == 0.5:
             yield shoulder, shoulder + 0.7 * (elbow - shoulder), (0.035 * girth, 0.035 * girth), person.sleeve
 
+    def _neck(self):
+        girth = self.scale * self.person.build.girth
+        low, high = self._place(np.array([0.82, HEAD[1] - 0.03]), np.array([0, HEAD[2] - 0.01]))
+        yield low, high, (0.034 * girth, 0.03 * girth), self.person.skin * 0.92
+
     def trunk(self) -> None:
-        person, girth = self.person, self.scale * self.person.build.girth
-        neck = self._place(np.array([[0, 0.82, 0], HEAD - [0, 0.03, 0.01]]))
-        tube = tube_outlines(neck[:1], neck[1:], np.array([[0.034 * girth, 0.03 * girth]]), self.light)
-        fill_tube(self.canvas, tube[0], person.skin * 0.92)
-        hem = [person.hem, *(np.interp(person.hem, _TRUNK[::-1, 0], _TRUNK[::-1, column]) for column in (1, 2))]
-        self._lathe(np.vstack([_TRUNK[_TRUNK[:, 0] > person.hem], hem]), person.top)
+        self.limb("neck", 0)
+        hem = self.person.hem
+        edge = [hem, *(np.interp(hem, _TRUNK[::-1, 0], _TRUNK[::-1, column]) for column in (1, 2))]
+        self._lathe(np.vstack([_TRUNK[_TRUNK[:, 0] > hem], edge]), self.person.top)
 
     def skirt(self) -> None:
         down = np.linspace(0, 1, 4)
@@ -134,9 +139,7 @@ class _Body:
     def _lathe(self, rows: np.ndarray, texture: np.ndarray, behind: np.ndarray | float = 0.0) -> None:
         """Draw a turned surface; rows: (N, 3) height, half width, half depth from the top; behind: z of its axis."""
         build, view = self.person.build, self.view
-        points = np.zeros((len(rows), 3))
-        points[:, 1], points[:, 2] = rows[:, 0], behind
-        middle = self._place(points)
+        middle = self._place(rows[:, 0], behind)
         upper = np.clip((rows[:, 0] - 0.6) * 5, 0, 1)  # wide as the shoulders above, as the hips below
         wide = rows[:, 1] * (upper * build.shoulders + (1 - upper) * build.hips) * (0.6 + 0.4 * build.girth)
         half = view.scale * np.hypot(wide * np.cos(view.turn), rows[:, 2] * build.girth * np.sin(view.turn))
@@ -144,10 +147,17 @@ class _Body:
         axis = np.stack([np.interp(levels, middle[:, 1], middle[:, 0]), levels], axis=1)
         fill_turned(self.canvas, axis, np.interp(levels, middle[:, 1], half), texture, view.turn, self.light)
 
-    def _place(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) of an upright body on its feet -> (N, 2) in the picture, after the trunk's lean."""
-        leaning = np.where(points[:, 1:2] > HIP, lean_points(points, self.figure.lean), points)
-        return self.view.project(leaning + np.array([0, self.ground, 0]))[:, :2]
+    def _place(self, height: np.ndarray, forward: np.ndarray | float) -> np.ndarray:
+        """Where points (N,) on the middle plane of an upright body are in the picture after the trunk's lean: (N, 2).
+
+        The same as leaning and projecting them one after the other, in a fraction of the time.
+        """
+        view, lean = self.view, self.figure.lean
+        above = height - HIP
+        y = np.where(above > 0, above * cos(lean) - forward * sin(lean), above) + self.figure.hips
+        z = np.where(above > 0, above * sin(lean) + forward * cos(lean), forward)
+        x = view.x + view.scale * sin(view.turn) * z
+        return np.stack([x, view.y - view.scale * (cos(view.pitch) * y - sin(view.pitch) * cos(view.turn) * z)], axis=1)
 
     def bag(self, side: int) -> None:
         size = 0.075 * self.scale
@@ -159,7 +169,7 @@ class _Body:
         fill_polygon(self.canvas, self.hands[side, :2] + box * 0.82 + [self.light, 0.15 * size], self.person.bag)
 
     def head(self) -> None:
-        centre, bun = self._place(np.stack([HEAD, HEAD + _BUN]))
+        centre, bun = self._place(*_HEAD_AND_BUN)
         bun_in_front = np.cos(self.view.turn) <= 0
         size = 0.032 * self.scale
         if bun_in_front or self.person.hair_style != "bun":
@@ -172,9 +182,9 @@ class _Body:
     def _skull(self, centre: np.ndarray) -> None:
         """An ellipsoid with hair, eyes and mouth painted on it, pixel by pixel."""
         person, turn = self.person, self.view.turn + self.figure.head
-        cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        towards, sideways = np.float32(cos(turn)), np.float32(sin(turn))
         fuller = 1.1 if person.hair_style in ("long", "bun") else 1.03
-        rx = self.scale * OVERSAMPLE * fuller * float(np.hypot(HEAD_RADII[0] * cos, HEAD_RADII[2] * sin))
+        rx = self.scale * OVERSAMPLE * fuller * float(np.hypot(HEAD_RADII[0] * towards, HEAD_RADII[2] * sideways))
         ry = self.scale * OVERSAMPLE * 1.03 * HEAD_RADII[1]
         cx, cy = (centre + 0.5) * OVERSAMPLE - 0.5
         left, right = max(int(cx - rx), 0), min(int(cx + rx) + 2, self.canvas.shape[1])
@@ -185,7 +195,8 @@ class _Body:
         up = ((np.float32(cy) - np.arange(top, bottom, dtype=np.float32)) / np.float32(ry))[:, None]
         distance = x * x + up * up
         near = np.sqrt(np.maximum(1 - distance, 0))
-        aside, front = x * cos - near * sin, x * sin + near * cos  # in the head's own frame: to its left, forward
+        # In the head's own frame: to its left, forward.
+        aside, front = x * towards - near * sideways, x * sideways + near * towards
         colours = np.empty((*distance.shape, 3), np.float32)
         colours[:] = person.skin
         face = front > 0.3
@@ -199,6 +210,5 @@ class _Body:
             colours[np.broadcast_to(up > 0.3, hair.shape)] = person.cap
             colours[(np.abs(up - 0.29) < 0.08) & (front > 0.2)] = person.cap * 0.6  # the brim
         colours *= (0.82 + 0.22 * near + 0.12 * self.light * x)[..., None]
-        cover = np.clip((1 - np.sqrt(distance)) * np.float32(rx) + np.float32(0.5), 0, 1)[..., None]
-        target = self.canvas[top:bottom, left:right]
-        target[:] = target + cover * (np.minimum(colours, 255) - target)
+        patch = np.minimum(colours, 255).astype(np.uint8)
+        cv2.copyTo(patch, (distance <= 1).view(np.uint8), self.canvas[top:bottom, left:right])
