@@ -5,6 +5,7 @@ import click
 from augment import __version__
 from augment.commands.common import Guarded
 from augment.commands.manifests import manifest
+from augment.commands.pose import data, pose
 from augment.commands.run import run, stage_command
 from augment.commands.tools import config, doctor, report
 
@@ -29,5 +30,5 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (config, manifest, report, doctor):
+for command in (data, pose, config, manifest, report, doctor):
     main.add_command(command)

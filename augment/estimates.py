@@ -82,15 +82,9 @@ def count(config: Config, reusable: set[str]) -> Counts:
 
 def _listing(config: Config, folder: Path) -> list[tuple[str, str, int]]:
     """id, split and pid of every image file, from names alone."""
-    from augment.data import dataset_root
-    from augment.data.layouts import LAYOUTS
-    from augment.data.rendered import plan
-    from augment.data.scan import select
+    from augment.data.scan import dataset_root, list_images
 
-    if config.data.layout == "rendered":
-        return [(f"{item.split}/{Path(item.name).stem}", item.split, item.pid) for item in plan(config.data.rendered)]
-    found = select(LAYOUTS[config.data.layout](dataset_root(config.data, folder)), config.data)
-    return [(one.id, one.split, one.name.pid) for one in found]
+    return [(one.id, one.split, one.name.pid) for one in list_images(config.data, dataset_root(config.data, folder))]
 
 
 def _ordered_pairs(rows: list[tuple[str, str, int]]) -> int:

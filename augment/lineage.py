@@ -1,6 +1,7 @@
 """From any row of any manifest back to what it came from."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,11 @@ def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifes
     """Hang under ``tree`` what is known of a row of that stage's manifest."""
     manifest = tables[stage]
     if "path" in row:
-        tree.add(f"file: {manifest.file_of(row['path'])}  sha256 {str(row['sha256'])[:16]}")
+        tree.add(_file(manifest, row))
     if row.get("status") == "failed":
         tree.add(f"failed: {row['reason']}")
-    hidden = {"id", "path", "sha256", "status", "reason", "x", "y", "confidence", "losses", "config_digest"}
+    hidden = {"id", "path", "sha256", "status", "reason", "x", "y", "confidence", "losses", "config_digest",
+              "checkpoint"}  # fmt: skip
     shown = {name: value for name, value in row.items() if name not in hidden | _PARENTS.keys() and value is not None}
     tree.add(", ".join(f"{name} {value}" for name, value in shown.items()))
     for column, title in _PARENTS.items():
@@ -84,7 +86,7 @@ def _image(tree: Tree, image_id: str, with_pose: bool, tables: dict[str, Manifes
         if row is None:
             tree.add(f"not in the manifest of {stage} any more: run the pipeline again")
         elif stage == "images":
-            tree.add(f"file: {tables[stage].file_of(row['path'])}  sha256 {row['sha256'][:16]}")
+            tree.add(_file(tables[stage], row))
             tree.add(f"person {row['pid']}, camera {row['camid']}, {row['width']}x{row['height']}")
         else:
             checkpoint = f", checkpoint {row['checkpoint'][:16]}" if row["checkpoint"] else ""
@@ -102,8 +104,9 @@ def _checkpoint(tree: Tree, sha256: str, tables: dict[str, Manifest]) -> None:
     if not rows:
         branch.add("not among the run's present checkpoints: the generator was trained again since")
         return
-    branch.add(f"file: {manifest.file_of(rows[0]['path'])}")
-    branch.add(f"system {rows[0]['system']}, iteration {rows[0]['iteration']}, role {rows[0]['role']}")
+    branch.add(_file(manifest, rows[0]))
+    roles = " and ".join(row["role"] for row in rows)  # the last may be the best as well
+    branch.add(f"system {rows[0]['system']}, iteration {rows[0]['iteration']}, {roles}")
     _made_by(branch, manifest)
 
 
@@ -114,6 +117,10 @@ def _made_by(tree: Tree, manifest: Manifest) -> None:
     branch.add(f"configuration: {json.dumps(origin['section'])}")
     for name, digest in origin["inputs"].items():
         branch.add(f"input {name}: {digest[:16]}")
+
+
+def _file(manifest: Manifest, row: dict[str, Any]) -> str:
+    return f"file: {os.path.normpath(manifest.file_of(row['path']))}, sha256 {str(row['sha256'])[:16]}"
 
 
 def describe(manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """The dry run: what every stage would do, why, how much, on how much disk and for how long."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def _time(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
     if seconds < 60:
-        return f"{max(1, round(seconds))} s"
+        return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

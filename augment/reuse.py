@@ -34,8 +34,6 @@ def judge(stage: Stage, config: Config, remade: list[str]) -> Verdict:
     waiting = [need for need in stage.needs if need in remade]
     if waiting:
         return Verdict("run", f"waits for {' and '.join(waiting)}" if path.exists() else "not made yet")
-    if stage.name == "images" and not _set_stands(config, path.parent):
-        return Verdict("run", "the set is not drawn yet")
     inputs = [read_manifest(one.path(run), one.table) for one in map(stage_named, stage.needs)]
     origin = origin_of(stage.function, stage.settings(config), *inputs, path.parent)
     old = _readable(path)
@@ -50,20 +48,6 @@ def judge(stage: Stage, config: Config, remade: list[str]) -> Verdict:
     if done:
         return Verdict("partly", "was interrupted", done)
     return Verdict("run", "; ".join(_changes(stage, old.provenance, origin)) if old else "not made yet")
-
-
-def _set_stands(config: Config, folder: Path) -> bool:
-    """Whether the images are there to be listed: a rendered set may not have been drawn yet."""
-    if config.data.layout != "rendered":
-        return True
-    from augment.data import dataset_root
-    from augment.data.rendered import MARKER, VERSION
-
-    state = {"version": VERSION, "section": config.data.rendered.identity(), "complete": True}
-    try:
-        return json.loads((dataset_root(config.data, folder) / MARKER).read_text(encoding="utf-8")) == state
-    except (OSError, ValueError):
-        return False
 
 
 def _readable(path: Path) -> Manifest | None:

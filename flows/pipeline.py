@@ -16,6 +16,7 @@ from prefect.futures import as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from augment.arms import arms_cells
 from augment.config import Config
 from augment.interrupt import stop_if_asked
 from augment.pipeline import STAGES, Outcome, Stage, make_report, run_stage, stages_until
@@ -101,9 +102,9 @@ def pipeline_flow(config: Config, until: str | None = None) -> dict[str, dict[st
 def _show_arms(config: Config) -> None:
     """The table of the arms in Prefect's pages. A courtesy: nothing that goes wrong here may fail a run."""
     try:
-        from augment.reid.comparison import comparison_table
-
-        table = comparison_table(config.folder.absolute() / "reid" / "metrics.parquet")
-        create_markdown_artifact(key="arms", markdown=table.to_markdown(), description=f"Arms of {config.name}")
+        header, *lines = arms_cells(config.folder)
+        rows = [header, ["---"] * len(header), *lines]
+        markdown = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        create_markdown_artifact(key="arms", markdown=markdown, description=f"Re-ID of {config.name}, in percent")
     except Exception as error:
         get_run_logger().warning("the arms table did not become an artifact: %r", error)

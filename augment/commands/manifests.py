@@ -65,4 +65,7 @@ def trace(row_id: str, folder: Path | None) -> None:
 
     from augment.lineage import find_run, trace
 
-    Console(soft_wrap=True, highlight=False).print(trace(folder or find_run(row_id), row_id))
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=400)).print(
+        trace(folder or find_run(row_id), row_id)
+    )

@@ -65,8 +65,14 @@ def _run_flow(config: Config, folder: Path, until: str | None) -> None:
 
 def _show_result(config: Config) -> None:
     from rich.console import Console
+    from rich.table import Table
 
-    from augment.report.tables import arms_table
+    from augment.arms import arms_cells
 
-    Console().print(arms_table(config.folder / "reid" / "metrics.parquet"))
+    header, *lines = arms_cells(config.folder)
+    table = Table(*header)
+    for line in lines:
+        table.add_row(*line)
+    console = Console()
+    (console if console.is_terminal else Console(width=110)).print(table)
     click.echo(f"Report: {config.folder / 'report.html'}")

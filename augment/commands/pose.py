@@ -1,0 +1,108 @@
+"""``augment pose`` and ``augment data``: train and measure a pose estimator, convert key points, draw the demo set."""
+
+from pathlib import Path
+
+import click
+
+from augment.errors import UsageError
+
+_path = click.Path(path_type=Path)
+
+
+@click.group()
+def pose() -> None:
+    """Train and measure pose estimators, convert key point files."""
+
+
+@pose.command()
+@click.argument("output", type=_path)
+@click.option("--crops", "sources", type=(_path, _path), multiple=True, required=True, metavar="FOLDER FILE",
+              help="Crops and their key points (.csv or .json); may be given often, all are used alike.")  # fmt: skip
+@click.option("--start", default="crops", show_default=True, help="Checkpoint to train on from.")
+@click.option("--start-sha256", help="Its hash, needed for a file.")
+@click.option("--minutes", default=60.0, show_default=True)
+@click.option("--count", type=int, help="Only so many crops of each folder, drawn at random.")
+@click.option("--seed", default=0, show_default=True)
+def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, start_sha256: str | None, minutes: float,
+          count: int | None, seed: int) -> None:  # fmt: skip
+    """Train an openpifpaf checkpoint on crops and write it to OUTPUT; the same command goes on when interrupted."""
+    from augment.pose.checkpoints import find_checkpoint
+    from augment.pose.labelled import load_examples
+    from augment.pose.training import train_estimator
+
+    checkpoint = find_checkpoint(start, start_sha256)
+    examples = [one for folder, file in sources for one in load_examples(folder, file, count=count, seed=seed)]
+    train_estimator(examples, output, start=checkpoint, minutes=minutes, seed=seed)
+
+
+@pose.command()
+@click.argument("images", metavar="FOLDER", type=_path)
+@click.argument("annotations", metavar="FILE", type=_path)
+@click.option("--checkpoint", default="crops", show_default=True)
+@click.option("--checkpoint-sha256", help="Its hash, needed for a file.")
+@click.option("--count", default=1000, show_default=True, help="So many crops, drawn at random.")
+@click.option("--device", default="auto", show_default=True)
+def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256: str | None, count: int,
+             device: str) -> None:  # fmt: skip
+    """Measure a checkpoint on the crops in FOLDER whose joints FILE (.csv or .json) gives: PCK of the crop's height."""
+    from augment.pose.evaluation import evaluate_estimator
+
+    table, averages = evaluate_estimator(
+        images, annotations, checkpoint=checkpoint, checkpoint_sha256=checkpoint_sha256, count=count, device=device
+    )
+    click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    click.echo(
+        f"{averages['crops']:.0f} crops; on average found {averages['found']:.1%}, PCK@0.1 {averages['pck@0.1']:.1%}, "
+        f"PCK@0.05 {averages['pck@0.05']:.1%}; torso whole in {averages['torso']:.1%}."
+    )
+
+
+@pose.command()
+@click.argument("source", type=_path)
+@click.argument("target", type=_path)
+def convert(source: Path, target: Path) -> None:
+    """Convert key points from SOURCE (.csv, .json, or a manifest of poses) to TARGET (.csv or .json)."""
+    from augment.pose.annotations import read_coco_json, read_posegan_csv, write_coco_json, write_posegan_csv
+
+    readers = {".csv": read_posegan_csv, ".json": read_coco_json, ".parquet": _poses}
+    writers = {".csv": write_posegan_csv, ".json": write_coco_json}
+    for path, known in ((source, readers), (target, writers)):
+        if path.suffix not in known:
+            raise UsageError(f"{path}: must end in {' or '.join(known)}: .csv is the paper's format, .json is COCO's.")
+    frame = readers[source.suffix](source)
+    writers[target.suffix](frame, target)
+    click.echo(f"{target}: {len(frame):,} images")
+
+
+def _poses(path: Path):
+    from augment.manifest import read_manifest
+
+    frame = read_manifest(path, "poses").frame()
+    return frame.assign(name=[Path(one).name for one in frame["path"]])
+
+
+@click.group()
+def data() -> None:
+    """Make data sets."""
+
+
+@data.command()
+@click.argument("folder", type=_path)
+@click.option("--train-identities", default=40, show_default=True)
+@click.option("--test-identities", default=40, show_default=True)
+@click.option("--images-per-identity", default=12, show_default=True)
+@click.option("--cameras", default=6, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def render(folder: Path, **settings: int) -> None:
+    """Draw a set of people into FOLDER, in Market-1501's layout, with the exact joints beside it."""
+    from pydantic import ValidationError
+
+    from augment.config import RenderedConfig
+    from augment.data import render_set
+
+    try:
+        section = RenderedConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{first['loc'][0].replace('_', '-')}: {first['msg']} (got {first['input']}).") from None
+    click.echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
