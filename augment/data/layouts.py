@@ -5,7 +5,8 @@ Identity and camera come from base names alone, by one strict pattern; a folder 
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +21,10 @@ MARKET_NAME = re.compile(r"(-1|\d{4,9})_c(\d{1,3})s(\d{1,3})_(\d{1,9})_(\d{1,4})
 MARKET_EXAMPLE = "0002_c1s1_000451_03.jpg"
 
 # The names of the paper's authors: the path of the original folder tree, without its separators.
-DEEPFASHION_NAME = re.compile(r"fasion(?:WO)?MEN[A-Za-z]+id(\d{8})(\d{2})_(\d)([a-z]+)\.(?:jpg|jpeg|png)", re.ASCII)
+DEEPFASHION_NAME = re.compile(r"fasion(?:WO)?MEN[A-Za-z]+id(0\d{7})(\d{2})_(\d)([a-z]+)\.(?:jpg|jpeg|png)", re.ASCII)
 DEEPFASHION_EXAMPLE = "fasionMENDenimid0000008001_1front.jpg or img/MEN/Denim/id_00000080/01_1_front.jpg"
 _DEEPFASHION_TREE = re.compile(
-    r"img/((?:WO)?MEN)/([A-Za-z_]+)/id_(\d{8})/(\d{2})_(\d)_([a-z]+)(\.(?:jpg|jpeg|png))", re.ASCII
+    r"img/((?:WO)?MEN)/([A-Za-z_]+)/id_(0\d{7})/(\d{2})_(\d)_([a-z]+)(\.(?:jpg|jpeg|png))", re.ASCII
 )
 _DEEPFASHION_PARTITION = "list_eval_partition.txt"
 _PARTITION_LINE = re.compile(r"(\S.*\S)\s+id_\d+\s+(train|query|gallery)")
@@ -82,7 +83,7 @@ def list_market(root: Path) -> list[Found]:
     found = []
     for split, folder in MARKET_FOLDERS.items():
         found += _list_folder(root / folder, split, parse_market, MARKET_EXAMPLE)
-    return sorted(found)
+    return _by_id(found)
 
 
 def list_deepfashion(root: Path) -> list[Found]:
@@ -93,14 +94,15 @@ def list_deepfashion(root: Path) -> list[Found]:
     """
     for partition in (root / _DEEPFASHION_PARTITION, root / "Eval" / _DEEPFASHION_PARTITION):
         if partition.exists():
-            return sorted(_list_partition(partition, root))
+            return _by_id(_list_partition(partition, root))
     if not (root / "train").is_dir():
         raise AugmentError(
             f"{root}: neither {_DEEPFASHION_PARTITION} (original in-shop tree) nor the folders train and test (flat "
             f"names) are there. Set data.root to the folder that holds them."
         )
-    found = _list_folder(root / "train", "train", parse_deepfashion, DEEPFASHION_EXAMPLE)
-    return sorted(found + _list_folder(root / "test", "gallery", parse_deepfashion, DEEPFASHION_EXAMPLE))
+    found = [*_list_folder(root / "train", "train", parse_deepfashion, DEEPFASHION_EXAMPLE)]
+    found += _list_folder(root / "test", "gallery", parse_deepfashion, DEEPFASHION_EXAMPLE)
+    return _by_id(found)
 
 
 LAYOUTS: dict[str, Callable[[Path], list[Found]]] = {
@@ -155,6 +157,14 @@ def _list_partition(partition: Path, root: Path) -> Iterator[Found]:
         gender, category, item, clothes, view, side, suffix = match.groups()
         flat = f"fasion{gender}{category.replace('_', '')}id{item}{clothes}_{view}{side}"
         yield Found(f"{split}/{flat}", root / path, split, parse_deepfashion(flat + suffix) or NO_NAME)
+
+
+def _by_id(found: Iterable[Found]) -> list[Found]:
+    found = sorted(found, key=lambda one: one.id)
+    for one, other in pairwise(found):
+        if one.id == other.id:
+            raise AugmentError(f"{one.file} and {other.file} would both be called {one.id}. Rename or remove one.")
+    return found
 
 
 def printable(name: str) -> str:

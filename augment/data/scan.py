@@ -53,7 +53,7 @@ def list_images(section: DataConfig, root: Path) -> list[Found]:
         for item in items
         if (name := parse_name(item.name)) is not None
     ]
-    return select(sorted(found), section)
+    return select(sorted(found, key=lambda one: one.id), section)
 
 
 def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
