@@ -57,7 +57,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     saved(path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(AugmentError, match="weights.safetensors: .*damaged"):
+    with pytest.raises(AugmentError, match=r"weights.safetensors: .*damaged"):
         load_generator(path)
 
 

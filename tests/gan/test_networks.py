@@ -1,5 +1,7 @@
 """Sizes of the networks counted by hand, the layers' arithmetic, and what the four systems have in common."""
 
+import itertools
+
 import pytest
 import torch
 from tiny_run import SIZE, STANDING, TINY
@@ -23,7 +25,7 @@ SYSTEMS = ("baseline", "dsc", "percloss", "full")
 def encoder_size(inputs, channels, norm, first_bias, ends_normed):
     """Weights of 3x3 and 4x4 convolutions, the first one's biases, and ``norm(c)`` numbers a normalised layer."""
     total = inputs * channels[0] * 9 + (channels[0] if first_bias else 0)
-    total += sum(a * b * 16 for a, b in zip(channels, channels[1:], strict=False))
+    total += sum(a * b * 16 for a, b in itertools.pairwise(channels))
     return total + sum(norm(c) for c in (channels if ends_normed else channels[1:-1]))
 
 

@@ -184,8 +184,8 @@ def test_a_longer_training_may_go_on_from_a_shorter_one(undisturbed, run, tmp_pa
     at_once = train_gan(longer, *inputs(run), tmp_path / "at_once")
     last = [one.frame().set_index("id").loc["gan/last"] for one in (went_on, at_once)]
     assert last[0]["losses"] == last[1]["losses"]
-    raw = [load_generator(one.path.parent / "weights-000008.safetensors", weights="raw")[0] for one in (went_on, at_once)]
-    for one, other in zip(raw[0].parameters(), raw[1].parameters(), strict=True):
+    networks = (load_generator(one.path.parent / "weights-000008.safetensors")[0] for one in (went_on, at_once))
+    for one, other in zip(*(network.parameters() for network in networks), strict=True):
         assert torch.equal(one, other)
     with pytest.raises(AugmentError, match="already has 6 iterations"):
         train_gan(TINY, *inputs(run), tmp_path / "same", resume_from=state)

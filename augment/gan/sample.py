@@ -1,0 +1,112 @@
+"""One picture in any number of poses: what ``augment gan sample`` does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from augment.config import PoseConfig
+from augment.drawing import draw_pose, image_grid
+from augment.errors import AugmentError, UsageError
+from augment.files import atomic_write, read_image
+from augment.gan.checkpoints import Weights, load_generator
+from augment.gan.dataset import fit, scale_joints, to_network, to_uint8
+from augment.gan.processes import pick_device
+from augment.pose.annotations import read_posegan_csv
+
+Estimate = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> joints (18, 2), NaN where missing
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A pose, and the picture it was seen in where there is one."""
+
+    joints: np.ndarray  # (18, 2) in pixels of a picture of ``size``
+    size: tuple[int, int]  # (H, W)
+    image: np.ndarray | None = None  # uint8 (H, W, 3)
+
+    def at(self, size: tuple[int, int]) -> "Posed":
+        """The same for pictures of another size (H, W)."""
+        joints = scale_joints(self.joints, np.array(self.size[::-1], np.float32), size)
+        return Posed(joints, size, None if self.image is None else fit(self.image, size))
+
+
+def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, source_pose: str | None = None,
+           which: Weights = "average", device: str = "auto", pose: PoseConfig | None = None) -> None:  # fmt: skip
+    """Draw the person of an image in other poses and write a grid as PNG.
+
+    Each of ``poses`` is an image, whose pose is estimated, or ``FILE.csv:NAME``, a row of a file of key points in the
+    paper's format. ``source_pose`` likewise; None estimates it. A row of the grid: source, its pose, target pose,
+    where that was seen (empty for a CSV row), generated. Raises :class:`AugmentError` where a file cannot be used or
+    no person is found in a picture.
+    """
+    if not poses:
+        raise UsageError("no pose was given: name an image, or FILE.csv:NAME for a row of a file of key points.")
+    estimate = cache(lambda: _estimator(pose or PoseConfig(), device))
+    picture = read_image(Path(source))
+    joints = _pose(source_pose or str(source), estimate).at(picture.shape[:2]).joints
+    person = Posed(joints, picture.shape[:2], picture)
+    targets = [_pose(text, estimate) for text in poses]
+    generated = draw(Path(weights), person, targets, which=which, device=device)
+    size = generated.shape[1:3]
+    person = person.at(size)
+    targets = [target.at(size) for target in targets]
+    rows = [
+        [person.image, draw_pose(person.joints, size), draw_pose(target.joints, size), target.image, one]
+        for target, one in zip(targets, generated, strict=True)
+    ]
+    with atomic_write(Path(output)) as file:
+        Image.fromarray(image_grid(rows)).save(file, "PNG")
+
+
+def draw(weights: Path, person: Posed, targets: Sequence[Posed], *, which: Weights = "average",
+         device: str = "auto") -> np.ndarray:  # fmt: skip
+    """The person, who has an image, in each pose: uint8 (number of targets, H, W, 3)."""
+    place = pick_device(device)
+    generator, _ = load_generator(weights, weights=which, device=place)
+    person = person.at(generator.image_size)
+    source = to_network(torch.from_numpy(np.array(person.image))[None].to(place))
+    source_joints = torch.from_numpy(person.joints)[None].to(place)
+    drawn = []
+    with torch.inference_mode():
+        for target in targets:
+            joints = torch.from_numpy(target.at(generator.image_size).joints)[None].to(place)
+            drawn.append(to_uint8(generator(source, source_joints, joints)).cpu())
+    return torch.cat(drawn).numpy()
+
+
+def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:
+    """An image's estimated pose, or a row of a CSV file."""
+    file, marker, name = text.partition(".csv:")
+    if marker:
+        return _from_csv(Path(file + ".csv"), name)
+    if text.endswith(".csv"):
+        raise UsageError(f"{text}: which row? Write {text}:NAME, NAME being an image's name in that file.")
+    image = read_image(Path(text))
+    joints = np.asarray(estimate()(image), np.float32)
+    if not np.isfinite(joints).all(axis=1).any():
+        raise AugmentError(f"{text}: no person was found in it. Give the pose as FILE.csv:NAME instead.")
+    return Posed(joints, image.shape[:2], image)
+
+
+def _from_csv(path: Path, name: str) -> Posed:
+    """Such files don't tell the pictures' size. Joints that fit are taken for those of a Market-1501 crop."""
+    frame = read_posegan_csv(path).set_index("name")
+    if name not in frame.index:
+        raise AugmentError(f"{path}: no row is named {name!r}. The first of {len(frame)} is {frame.index[0]!r}.")
+    row = frame.loc[name]
+    joints = np.stack([np.asarray(row["x"], np.float32), np.asarray(row["y"], np.float32)], 1)
+    seen = joints[np.isfinite(joints).all(axis=1)]
+    return Posed(joints, (128, 64) if (seen < (64, 128)).all() else (256, 256))
+
+
+def _estimator(section: PoseConfig, device: str) -> Estimate:
+    from augment.pose.checkpoints import find_checkpoint  # openpifpaf takes seconds to import and may not be needed
+    from augment.pose.estimator import Estimator
+
+    estimator = Estimator(find_checkpoint(section.checkpoint, section.checkpoint_sha256), device=device, batch_size=1)
+    return lambda image: estimator.estimate([image])[0].joints[:, :2]
