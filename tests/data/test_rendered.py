@@ -1,0 +1,188 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augment.config import DataConfig, RenderedConfig
+from augment.data import render_set, scan_images
+from augment.data.body import HIP, View, draw_limbs, lean_points, pose_figure
+from augment.data.canvas import OVERSAMPLE
+from augment.data.figure import draw_figure
+from augment.data.layouts import list_market, parse_market
+from augment.data.people import Build, draw_person
+from augment.data.rendered import Item, draw_item, draw_joints, plan, visible_joints
+from augment.errors import AugmentError
+from augment.pose.annotations import read_posegan_csv
+from augment.pose.skeleton import INDEX
+
+SMALL = RenderedConfig(train_identities=3, test_identities=2, images_per_identity=4, cameras=3)
+AVERAGE = Build(height=1.0, girth=1.0, shoulders=1.0, hips=1.0)
+
+
+def figure_of(seed: int):
+    return pose_figure(draw_limbs(np.random.default_rng(seed)), AVERAGE)
+
+
+def view(turn: float) -> View:
+    return View(turn=turn, pitch=0.1, scale=110.0, x=32.0, y=122.0)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(2, 20), st.integers(2, 9))
+def test_plan_follows_the_protocol(train, test, images, cameras):
+    items = plan(
+        RenderedConfig(train_identities=train, test_identities=test, images_per_identity=images, cameras=cameras)
+    )
+    assert len({(item.split, item.name) for item in items}) == len(items)
+    people = {split: {item.pid for item in items if item.split == split} for split in ("train", "query", "gallery")}
+    assert len(people["train"]) == train and len(people["query"]) == test
+    assert not people["train"] & (people["query"] | people["gallery"])
+    assert people["gallery"] == people["query"] | {0}
+    queries = [(item.pid, item.camera) for item in items if item.split == "query"]
+    assert len(queries) == len(set(queries))  # one for a person and camera
+    for item in items:
+        name = parse_market(item.name)
+        assert (name.pid, name.camid) == (item.pid, item.camera) and 1 <= item.camera <= cameras
+    for pid, camera in queries:  # each can be found in another camera
+        assert any(item.split == "gallery" and item.pid == pid and item.camera != camera for item in items)
+
+
+def test_default_demo_is_forty_and_forty_by_twelve():
+    items = plan(RenderedConfig())
+    assert sum(item.split == "train" for item in items) == 480
+    assert sum(item.split == "query" for item in items) == 240
+    assert sum(item.split == "gallery" and item.pid > 0 for item in items) == 240
+
+
+def test_set_on_disk_has_the_layout_and_exact_joints(tmp_path):
+    root = render_set(SMALL, tmp_path / "rendered")
+    assert [(one.split, one.file.name) for one in list_market(root)] == sorted(
+        ((item.split, item.name) for item in plan(SMALL)), key=lambda pair: f"{pair[0]}/{pair[1]}"
+    )
+    for split, file in (("train", "annotation-train.csv"), ("gallery", "annotation-test.csv")):
+        rows = read_posegan_csv(root / file).set_index("name")
+        items = [item for item in plan(SMALL) if item.split == split]
+        assert list(rows.index) == [item.name for item in items]
+        for item in items:
+            exact = draw_joints(SMALL.seed, item)
+            written = np.stack([rows.loc[item.name, "x"], rows.loc[item.name, "y"]], axis=1)
+            np.testing.assert_allclose(written, np.round(exact), equal_nan=True)
+
+
+def test_half_a_set_is_completed_to_the_same_bytes(tmp_path):
+    whole = render_set(SMALL, tmp_path / "whole")
+    half = tmp_path / "half"
+    shutil.copytree(whole, half)
+    state = json.loads((half / "rendered.json").read_text()) | {"complete": False}
+    (half / "rendered.json").write_text(json.dumps(state))
+    for number, file in enumerate(sorted(half.rglob("*.jpg"))):
+        if number % 3:
+            file.unlink()
+    (half / "annotation-test.csv").unlink()
+    render_set(SMALL, half)
+    assert contents(half) == contents(whole)
+    lost = next(half.rglob("*.jpg"))
+    lost.unlink()  # a finished set that lost a file is mended too
+    render_set(SMALL, half)
+    assert contents(half) == contents(whole)
+
+
+def contents(root):
+    return {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def test_order_and_company_do_not_matter():
+    items = plan(SMALL)
+    alone = draw_item(5, items[7])
+    for item in items[:9]:
+        draw_item(5, item)
+    again = draw_item(5, items[7])
+    np.testing.assert_array_equal(alone[0], again[0])
+    np.testing.assert_array_equal(alone[1], again[1])
+    assert (draw_item(6, items[7])[0] != alone[0]).any()
+    assert alone[0].shape == (128, 64, 3) and alone[0].dtype == np.uint8
+
+
+def test_a_changed_configuration_draws_anew_and_foreign_folders_are_left_alone(tmp_path):
+    root = render_set(SMALL, tmp_path / "rendered")
+    fewer = SMALL.model_copy(update={"images_per_identity": 2})
+    render_set(fewer, root)
+    assert len(list_market(root)) == len(plan(fewer))
+    foreign = tmp_path / "holidays"
+    foreign.mkdir()
+    (foreign / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(AugmentError, match="holidays: is not empty, and not a rendered set"):
+        render_set(SMALL, foreign)
+    assert (foreign / "photo.jpg").read_bytes() == b"mine"
+
+
+def test_scanning_renders_first_and_reuses(tmp_path):
+    section = DataConfig(layout="rendered", rendered=SMALL, train_identities=2)
+    manifest = scan_images(section, tmp_path / "images")
+    frame = manifest.frame()
+    assert set(frame["status"]) == {"ok"} and set(frame.loc[frame["split"] == "train", "pid"]) == {1, 2}
+    before = manifest.path.read_bytes()
+    assert scan_images(section, tmp_path / "images").path.read_bytes() == before
+
+
+def test_left_and_right_as_seen_from_front_and_behind():
+    figure = figure_of(0)
+    front, back = view(0.0).project(figure.joints), view(np.pi).project(figure.joints)
+    left, right = INDEX["left_shoulder"], INDEX["right_shoulder"]
+    assert front[left, 0] > front[right, 0] and back[left, 0] < back[right, 0]
+    for joint in ("nose", "left_eye", "right_eye"):
+        assert np.isnan(visible_joints(figure._replace(head=0.0), view(np.pi), np.ones(18))[INDEX[joint]]).all()
+        assert not np.isnan(visible_joints(figure._replace(head=0.0), view(0.0), np.ones(18))[INDEX[joint]]).any()
+    profile = visible_joints(figure._replace(head=0.0), view(np.pi / 2), np.ones(18))  # walks to the picture's right
+    assert np.isnan(profile[INDEX["left_ear"]]).all() and not np.isnan(profile[INDEX["right_ear"]]).any()
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30)
+def test_limbs_keep_their_lengths_and_feet_stand_on_the_ground(seed):
+    figure = figure_of(seed)
+
+    def length(a, b):
+        return np.linalg.norm(figure.joints[INDEX[a]] - figure.joints[INDEX[b]])
+
+    assert length("left_elbow", "left_wrist") == pytest.approx(length("right_elbow", "right_wrist"), abs=0.01)
+    assert length("left_hip", "left_knee") == pytest.approx(0.245, abs=0.001)
+    assert length("right_shoulder", "right_elbow") == pytest.approx(0.165, abs=1e-6)
+    assert 0 <= figure.toes[:, 1].min() < 0.05
+    nose = figure.joints[INDEX["nose"], 1]
+    assert 0.7 < nose < 1.0
+
+
+def test_leaning_turns_about_the_hips():
+    np.testing.assert_allclose(lean_points(np.array([0.1, HIP, 0.0]), 0.3), [0.1, HIP, 0.0])
+    np.testing.assert_allclose(lean_points(np.array([0.0, HIP + 1, 0.0]), np.pi / 2), [0.0, HIP, 1.0], atol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.floats(0, 6.28))
+@settings(max_examples=25, deadline=None)
+def test_joints_lie_on_the_drawn_body(seed, turn):
+    figure, seen = figure_of(seed), view(turn)
+    canvas = np.full((128 * OVERSAMPLE, 64 * OVERSAMPLE, 3), 255, np.uint8)
+    canvas[:, :, 1] = 0  # a magenta that nobody wears
+    background = canvas.copy()
+    draw_figure(canvas, draw_person(np.random.default_rng(seed)), figure, seen, light=1.0)
+    drawn = (canvas != background).any(axis=2)
+    for x, y in visible_joints(figure, seen, np.ones(18)):
+        if not np.isnan(x):
+            assert drawn[round((y + 0.5) * OVERSAMPLE - 0.5), round((x + 0.5) * OVERSAMPLE - 0.5)]
+
+
+def test_most_poses_pass_the_papers_filter():
+    torso = [INDEX[name] for name in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")]
+    items = [item for item in plan(RenderedConfig()) if item.split == "train"]
+    accepted = [not np.isnan(draw_joints(0, item)[torso]).any() for item in items]
+    assert 0.85 < np.mean(accepted) < 1.0
+
+
+def test_distractors_are_nobody_else():
+    items = plan(RenderedConfig())
+    people = {item.person for item in items if item.pid > 0}
+    assert not {item.person for item in items if item.pid == 0} & people
+    assert Item("gallery", 0, 90, 2, 9).name.startswith("0000_c2s1_")
