@@ -149,8 +149,9 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     """Open a table; raises :class:`AugmentError` where it is none, damaged, too new or of another kind."""
     manifest = Manifest(Path(path))
-    if kind is not None and manifest.kind != kind:
-        raise AugmentError(f"{path}: is a manifest of {manifest.kind}, not of {kind}.")
+    found = manifest.kind  # reads the table, so that a damaged one is told here
+    if kind not in (None, found):
+        raise AugmentError(f"{path}: is a manifest of {found}, not of {kind}.")
     return manifest
 
 

@@ -94,11 +94,13 @@ def tables(tmp_path: Path, rows: list[tuple[str, int, bool]]):
     images, poses = [], []
     for one, pid, accepted in rows:
         split, _, stem = one.partition("/")
-        common = {"id": one, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
-                  "reason": ""}  # fmt: skip
+        common = {
+            "id": one, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
+            "reason": "",
+        }  # fmt: skip
         images.append(common | {"split": split, "pid": pid, "camid": 1, "sequence": 1, "frame": 1})
-        poses.append(common | {"x": blank, "y": blank, "confidence": blank, "people": 1, "estimator": "e", "checkpoint": "",
-                               "accepted": accepted, "verdict": ""})  # fmt: skip
+        found = {"x": blank, "y": blank, "confidence": blank, "people": 1, "estimator": "e", "checkpoint": ""}
+        poses.append(common | found | {"accepted": accepted, "verdict": ""})
     return (
         write_manifest(tmp_path / "run" / "images" / "images.parquet", "images", images, ORIGIN),
         write_manifest(tmp_path / "run" / "poses" / "poses.parquet", "poses", poses, ORIGIN),

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augment.config import Config, DataConfig, all_keys, differences, dump_yaml, load_config
+from augment.errors import UsageError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_file_then_overrides(tmp_path):
+    file = write(tmp_path, "gan:\n  iterations: 500\n  learning_rate: 1e-3\npairs: {seed: 4}\n")
+    config = load_config(file, ["gan.iterations=7", "reid.seeds=[1, 2]", "gan.precision=bf16"])
+    assert config.name == "mine" and config.folder == Path("outputs/mine")
+    assert (config.gan.iterations, config.gan.learning_rate, config.pairs.seed) == (7, 1e-3, 4)
+    assert config.reid.seeds == (1, 2)
+    assert differences(config) == {
+        "name": "mine", "pairs.seed": 4, "gan.iterations": 7, "gan.learning_rate": 1e-3, "gan.precision": "bf16",
+        "reid.seeds": [1, 2],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("gan.iteration=5", "unknown key gan.iteration. Did you mean gan.iterations?"),
+        ("iterations=5", "unknown key iterations. Did you mean gan.iterations?"),
+        ("gann.iterations=5", "unknown key gann. Did you mean gan?"),
+        ("data.rendered.camera=5", "unknown key data.rendered.camera. Did you mean data.rendered.cameras?"),
+        ("gan.iterations=0", "gan.iterations: Input should be greater than or equal to 1 (got 0)"),
+        ("gan.iterations=many", "gan.iterations: Input should be a valid integer"),
+        ("gan.system=best", "gan.system: Input should be 'baseline', 'dsc', 'percloss' or 'full' (got 'best')"),
+        ("data.layout=cuhk", "data.layout: Input should be 'market1501', 'deepfashion' or 'rendered'"),
+        ("gan.iterations", "--set gan.iterations: write it as section.key=value"),
+        ("name.a=1", "--set name.a=1: 'name' is a value, not a section."),
+        ("gan.iterations=[1", "--set gan.iterations=[1: the value is not valid YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, override, message):
+    file = write(tmp_path, "name: mine\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(file, [override])
+    assert message in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path):
+    for text, message in (
+        ("gan: [1\n", "not valid YAML"),
+        ("- gan\n", "must hold sections like 'gan:' with keys below them, not a list"),
+        ("gan:\n  wdith: 0.5\n", "unknown key gan.wdith. Did you mean gan.width?"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            load_config(write(tmp_path, text))
+        assert message in str(caught.value) and "mine.yaml" in str(caught.value)
+    with pytest.raises(UsageError, match=r"gone\.yaml: no such configuration file"):
+        load_config(tmp_path / "gone.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"bytes\.yaml: cannot be read as a configuration"):
+        load_config(tmp_path / "bytes.yaml")
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    assert differences(load_config(write(tmp_path, "# nothing\n"))) == {"name": "mine"}
+
+
+def test_dump_reads_back(tmp_path):
+    config = load_config(None, ["data.layout=rendered", "gan.width=0.25", "pose.annotations={train: a.csv}"])
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_yaml(config))
+    assert load_config(file) == config
+
+
+def test_runtime_fields_are_no_part_of_the_identity(tmp_path):
+    here = load_config(None, ["data.root=/a", "gan.device=cuda", "flow.workers=8", "synthesis.device=cpu"])
+    assert here.identity() == load_config().identity()
+    assert "root" not in DataConfig().identity()
+    assert load_config(None, ["data.rendered.seed=1"]).data.identity() != load_config().data.identity()
+
+
+@given(st.sampled_from(all_keys()))
+def test_every_key_has_a_default_that_can_be_set_again(key):
+    value = load_config().model_dump(mode="json")
+    for part in key.split("."):
+        value = value[part]
+    text = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+    assert load_config(None, [f"{key}={text}"]) == Config()
+
+
+@given(st.sampled_from([key for key in all_keys() if "." in key]), st.integers(0, 30))
+def test_a_slip_of_the_finger_is_answered_with_a_key_that_exists(key, place):
+    section, _, field = key.rpartition(".")
+    slip = field[: place % len(field)] + "q" + field[place % len(field) :]
+    if f"{section}.{slip}" in all_keys():
+        return
+    with pytest.raises(UsageError, match="unknown key") as caught:
+        load_config(None, [f"{section}.{slip}=1"])
+    message = str(caught.value)
+    assert any(f"Did you mean {known}?" in message for known in all_keys()) or "Known here: " in message
+
+
+def test_sections_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().gan.iterations = 5

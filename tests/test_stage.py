@@ -1,0 +1,155 @@
+import pickle
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augment.config import DataConfig, PairsConfig
+from augment.errors import AugmentError
+from augment.files import sha256_bytes
+from augment.manifest import read_manifest, write_manifest
+from augment.stage import finished, one_by_one, origin_of, provenance, run_shards
+
+IDS = [f"train/{number:02d}" for number in range(10)]
+
+
+def origin(version: int = 1):
+    return provenance("images", version, DataConfig(), {"listing": "abc"})
+
+
+def work(ids, *, folder: Path, log: list | None = None, stop_at: str | None = None):
+    """Writes a file for each id; every third id fails."""
+    rows = []
+    for one in ids:
+        if one == stop_at:
+            raise KeyboardInterrupt
+        if log is not None:
+            log.append(one)
+        failed = int(one[-1]) % 3 == 0
+        content = one.encode()
+        file = folder / "files" / one.replace("/", "-")
+        if not failed:
+            file.parent.mkdir(exist_ok=True, parents=True)
+            file.write_bytes(content)
+        rows.append({
+            "id": one, "path": f"files/{file.name}", "sha256": "" if failed else sha256_bytes(content), "width": 1,
+            "height": 1, "status": "failed" if failed else "ok", "reason": "third" if failed else "", "split": "train",
+            "pid": 1, "camid": 1, "sequence": 1, "frame": 1,
+        })  # fmt: skip
+    return rows
+
+
+def make(folder: Path, log: list | None = None, ids=IDS, version: int = 1, **options):
+    stop_at = options.pop("stop_at", None)
+    function = partial(work, log=log, stop_at=stop_at)
+    return run_shards(
+        "images", folder / "images.parquet", origin(version), ids, function, **{"shard_size": 3} | options
+    )
+
+
+def test_work_is_done_once(tmp_path):
+    log: list[str] = []
+    first = make(tmp_path, log)
+    assert log == IDS and first.frame()["id"].tolist() == IDS
+    stamp = first.path.stat().st_mtime_ns
+    assert make(tmp_path, log).digest == first.digest
+    assert log == IDS and first.path.stat().st_mtime_ns == stamp
+    assert not (tmp_path / ".parts").exists()
+
+
+def test_only_what_is_lost_or_changed_is_done_again(tmp_path):
+    before = make(tmp_path).path.read_bytes()
+    (tmp_path / "files" / "train-01").unlink()
+    (tmp_path / "files" / "train-05").write_bytes(b"scribble")
+    log: list[str] = []
+    assert make(tmp_path, log).path.read_bytes() == before
+    assert log == ["train/01", "train/05"]
+    assert (tmp_path / "files" / "train-05").read_bytes() == b"train/05"
+
+
+def test_a_torn_table_is_made_anew(tmp_path):
+    path = make(tmp_path).path
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    assert make(tmp_path).path.read_bytes() == before
+
+
+@given(stop=st.sampled_from(IDS), first_size=st.integers(1, 11), second_size=st.integers(1, 11), lost=st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_interrupted_anywhere_the_bytes_are_the_same(tmp_path_factory, stop, first_size, second_size, lost):
+    undisturbed = make(tmp_path_factory.mktemp("whole"))
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        make(folder, shard_size=first_size, stop_at=stop)
+    parts = sorted((folder / ".parts").rglob("*.parquet"))
+    finished_ids = {one for part in parts[lost:] for one in pq.read_table(part)["id"].to_pylist()}
+    for part in parts[:lost]:
+        part.unlink()
+    log: list[str] = []
+    resumed = make(folder, log, shard_size=second_size)
+    assert resumed.path.read_bytes() == undisturbed.path.read_bytes()
+    assert sorted(log) == sorted(set(IDS) - finished_ids)
+
+
+def test_another_digest_does_all_and_fewer_ids_none(tmp_path):
+    make(tmp_path)
+    log: list[str] = []
+    make(tmp_path, log, version=2)
+    assert log == IDS
+    log.clear()
+    assert make(tmp_path, log, ids=IDS[:4], version=2).frame()["id"].tolist() == IDS[:4]
+    assert log == []
+
+
+def backwards(function, shards):
+    return map(pickle.loads(pickle.dumps(function)), reversed(shards))  # as another process would get it
+
+
+def test_spread_may_reorder_and_send_elsewhere(tmp_path):
+    whole = make(tmp_path / "a")
+    spread = make(tmp_path / "b", spread=backwards)
+    assert whole.path.read_bytes() == spread.path.read_bytes()
+
+
+def test_a_forgotten_row_is_an_error(tmp_path):
+    def forgetful(ids, *, folder):
+        return work(ids[1:], folder=folder)
+
+    with pytest.raises(AugmentError, match="images: no row came back for train/00 and 0 more"):
+        run_shards("images", tmp_path / "images.parquet", origin(), IDS, forgetful, spread=one_by_one, shard_size=3)
+
+
+def test_digest_covers_section_version_and_inputs_by_content(tmp_path):
+    metrics = [{"run": "r", "arm": "a", "seed": 0, "metric": "m", "value": 1.0}]
+    here = write_manifest(tmp_path / "a.parquet", "metrics", metrics, {})
+    there = write_manifest(tmp_path / "deep" / "b.parquet", "metrics", metrics, {"command": "another"})
+    other = write_manifest(tmp_path / "c.parquet", "metrics", [metrics[0] | {"value": 2.0}], {})
+    base = provenance("pairs", 1, PairsConfig(), {"images": here})["digest"]
+    assert provenance("pairs", 1, PairsConfig(test_pairs_file="x.csv"), {"images": there})["digest"] == base
+    assert provenance("pairs", 1, PairsConfig(seed=1), {"images": here})["digest"] != base
+    assert provenance("pairs", 2, PairsConfig(), {"images": here})["digest"] != base
+    assert provenance("pairs", 1, PairsConfig(), {"images": other})["digest"] != base
+    assert provenance("poses", 1, PairsConfig(), {"images": here})["digest"] != base
+
+
+def test_finished_wants_the_same_digest_and_whole_files(tmp_path):
+    path = tmp_path / "images.parquet"
+    assert finished(path, origin()) is None
+    make(tmp_path)
+    assert finished(path, origin()).digest == read_manifest(path).digest
+    assert finished(path, origin(2)) is None
+    (tmp_path / "files" / "train-01").write_bytes(b"scribble")
+    assert finished(path, origin()) is None
+
+
+def test_a_stage_can_be_asked_for_its_provenance(tmp_path):
+    def stage(section, folder):
+        provenance_here = provenance("images", 1, section, {})
+        (folder / "made").touch()
+        return provenance_here
+
+    assert origin_of(stage, DataConfig(), tmp_path) == provenance("images", 1, DataConfig(), {})
+    assert not (tmp_path / "made").exists()
