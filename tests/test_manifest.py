@@ -196,3 +196,14 @@ def test_atomic_write_tells_a_full_disk_and_a_missing_permission(tmp_path):
     if Path("/dev/full").exists():
         with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb", buffering=0) as full:
             full.write(b"x")
+
+
+def test_the_documentation_has_every_column():
+    text = (Path(__file__).parents[1] / "docs" / "manifests.md").read_text(encoding="utf-8")
+    common, *sections = text.partition("## Columns")[2].partition("## Provenance")[0].split("\n### ")[1:]
+    titled = {section.partition("\n")[0]: section for section in sections}
+    assert set(titled) == set(SCHEMAS)
+    for kind, schema in SCHEMAS.items():
+        listed = titled[kind] + (common if "width" in schema.names or kind == "checkpoints" else "")
+        for column in schema.names:
+            assert f"| {column} " in listed or f", {column}" in listed or f"`{column}`" in listed, (kind, column)
