@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from augment.errors import UsageError
+from augment.gan.nearest import nearest_distances
 
 Reduction = Literal["mean", "sum"]
 Adversarial = Literal["non-saturating", "minimax"]
@@ -26,15 +26,7 @@ def nearest_neighbour_loss(
         raise UsageError(f"gan.neighbourhood is {neighbourhood}: it must be odd, for a window has a middle pixel.")
     if fake.shape != real.shape:
         raise UsageError(f"nearest_neighbour_loss: shapes differ, {tuple(fake.shape)} and {tuple(real.shape)}.")
-    radius = neighbourhood // 2
-    height, width = fake.shape[2:]
-    padded = functional.pad(real, [radius] * 4, value=torch.inf)
-    distances = [
-        (fake - padded[:, :, y : y + height, x : x + width]).abs().sum(1)
-        for y in range(neighbourhood)
-        for x in range(neighbourhood)
-    ]
-    nearest = torch.stack(distances).amin(0)
+    nearest = nearest_distances(fake, real, neighbourhood)
     return nearest.mean() if reduction == "mean" else nearest.sum() / len(fake)
 
 
