@@ -1,0 +1,107 @@
+"""What tests of several parts share: a tiny rendered set, its configuration, a finished run, Prefect's test server."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from augment.config import Config, RenderedConfig
+
+# Small enough that the whole pipeline takes seconds, large enough for several shards of every stage.
+TINY_SET = {"train_identities": 4, "test_identities": 4, "images_per_identity": 6, "cameras": 3}
+TINY = {
+    "name": "tiny",
+    "data": {"layout": "rendered", "rendered": TINY_SET},
+    "pose": {
+        "estimator": "annotations",
+        "annotations": {"train": "annotation-train.csv", "gallery": "annotation-test.csv"},
+    },
+    "pairs": {"test_pairs": 20},
+    "gan": {
+        "width": 0.0625, "features": "patches", "iterations": 6, "checkpoint_every": 2, "keep_checkpoints": 1,
+        "sample_every": 3,
+    },
+    "synthesis": {"poses_per_image": 2},
+    "quality": {"pairs": 8},
+    "reid": {"model": "osnet_x0_25", "height": 64, "width": 32, "iterations": 3, "batch_size": 8, "seeds": [0]},
+    "flow": {"shard_size": 8},
+}  # fmt: skip
+
+# Runs the command line in a process of its own with the same recorded command whatever the engine, and kills it with
+# SIGKILL where it would put its n-th file that matches a pattern in place.
+DRIVER = """
+import os, re, signal, sys
+pattern, count, *arguments = sys.argv[1:]
+put_in_place, seen = os.replace, 0
+def replace(source, target, **others):
+    global seen
+    if pattern and re.search(pattern, str(target)):
+        seen += 1
+        if seen == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+    put_in_place(source, target, **others)
+os.replace = replace
+sys.argv = ["augment", "run", "tiny.yaml"]
+from augment.cli import main
+main(arguments)
+"""
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    """Neither a data set nor a Prefect server of the developer's machine may decide a test."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory) -> Path:
+    """A rendered set in Market-1501's layout. Read only."""
+    from augment.data import render_set
+
+    return render_set(RenderedConfig(**TINY_SET), tmp_path_factory.mktemp("set") / "rendered")
+
+
+@pytest.fixture
+def tiny_config(tmp_path) -> Config:
+    """The tiny configuration with its output in the test's own folder."""
+    return Config.model_validate(TINY | {"output": str(tmp_path / "tiny")})
+
+
+def _run_command(folder: Path, *arguments: str, kill: tuple[str, int] = ("", 0)) -> subprocess.CompletedProcess:
+    """``augment`` with these arguments in ``folder``, where a ``tiny.yaml`` lies; ``kill``: see :data:`DRIVER`."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, kill[0], str(kill[1]), *arguments],
+        cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Command:
+    """``run_command(folder, *arguments, kill=(pattern, count))`` runs ``augment`` on the tiny configuration."""
+    return _run_command
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """The folder of an undisturbed run of the tiny configuration. Read only; ``tiny.yaml`` lies two folders up."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = _run_command(folder, "run", "tiny.yaml", "--engine", "local")
+    assert done.returncode == 0, done.stderr
+    return folder / "outputs" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def prefect_harness() -> Iterator[None]:
+    """One Prefect server for all tests that run flows; its start is slow on a busy machine."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

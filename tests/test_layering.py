@@ -1,0 +1,74 @@
+"""What may import what: data flows one way, and only flows/ knows Prefect."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import augment
+
+PACKAGE = Path(augment.__file__).parent
+ROOT = PACKAGE.parent
+
+# Left to right; a module may import from its own place and from places to its left. The command line may use flows.
+ORDER = [
+    ["errors", "files", "progress", "torchvision_cpu"],
+    ["config", "interrupt", "drawing"],
+    ["manifest"],
+    ["stage"],
+    ["data"],
+    ["pose"],
+    ["pairs"],
+    ["gan"],
+    ["synthesis"],
+    ["quality"],
+    ["reid"],
+    ["report"],
+    ["pipeline"],
+    ["reuse", "lineage", "arms", "estimates"],
+    ["planning"],
+    ["doctor"],
+    ["commands"],
+    ["cli"],
+]
+PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_never_imports_prefect(path):
+    assert not {name for name in imports(path) if name.split(".")[0] in ("prefect", "prefect_dask", "prefect_ray")}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_from_its_left(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    assert own in PLACE, f"{own} has no place in the order yet"
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "augment" and rest and (other := rest.split(".")[0]) in PLACE:
+            assert PLACE[other] <= PLACE[own], f"{own} imports {other}, which lies to its right"
+        if package == "flows":
+            assert own == "commands"
+
+
+def test_only_the_adapter_imports_openpifpaf():
+    users = {path.name for path in modules() if any(name.split(".")[0] == "openpifpaf" for name in imports(path))}
+    assert users == {"openpifpaf_adapter.py"}
