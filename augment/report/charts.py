@@ -42,8 +42,11 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
     lines = [(name, x, y) for name, x, y in lines if len(x)]
     if not lines:
         return Markup("")
-    width, height, left, right, top, bottom = 460, 230, 54, 12, 34, 34
-    x_low, x_high = min(x.min() for _, x, _ in lines), max(x.max() for _, x, _ in lines)
+    width, height, left, right, top, bottom = 460, 230, 54, 22, 34, 34
+    every_x = np.concatenate([np.asarray(one.x, float) for one in series])
+    x_low, x_high = float(np.nanmin(every_x)), float(np.nanmax(every_x))
+    if 0 < x_low < 0.1 * x_high:
+        x_low = 0.0  # iterations are counted from 1, axes from 0
     y_ticks = ticks(min(y.min() for _, _, y in lines), max(y.max() for _, _, y in lines))
     x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high]
 
@@ -84,7 +87,7 @@ def dot_chart(title: str, groups: Sequence[tuple[str, Sequence[Lane]]], unit: st
     if not values:
         return Markup("")
     scale = ticks(min(values), max(values))
-    width, left, right, lane_height, gap = 640, 150, 66, 22, 14
+    width, left, right, lane_height, gap = 640, 172, 56, 22, 14
     height = sum(len(lanes) * lane_height + gap for _, lanes in groups) + 26
 
     def x_of(value: float) -> float:
@@ -130,11 +133,14 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
 
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers that enclose low ... high, about five of them (steps of 1, 2 or 5 times a power of ten)."""
-    span = high - low or abs(high) or 1.0
-    magnitude = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * 4 >= span * 0.999)
+    size = max(abs(low), abs(high))
+    span = high - low
+    if span <= 1e-9 * size or span < 1e-100:  # equal but for rounding
+        span = size if size > 1e-100 else 1.0
+    magnitude = 10.0 ** math.floor(math.log10(span / 5.5))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * 5.5 >= span)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 12) for place in range(first, max(last, first + 1) + 1)]
+    return [float(f"{place * step:.12g}") for place in range(first, max(last, first + 1) + 1)]
 
 
 def _thinned(series: Series) -> tuple[np.ndarray, np.ndarray]:

@@ -63,8 +63,8 @@ def poses(run: Run) -> dict[str, Any] | None:
 
 
 def settings(config: Config) -> list[tuple[str, str]]:
-    """Every key that is not at its default, but for the run's name."""
-    return [(key, str(value)) for key, value in differences(config).items() if key != "name"]
+    """Every key that is not at its default, but for those that only say what and where this run is."""
+    return [(key, str(value)) for key, value in differences(config).items() if key not in ("name", "output")]
 
 
 def failures(run: Run) -> dict[str, Any] | None:

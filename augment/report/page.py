@@ -62,12 +62,12 @@ def _template() -> Template:
 
 
 def _about(config: Config) -> str:
-    gan, layout = (
-        config.gan,
-        {"market1501": "Market-1501", "deepfashion": "DeepFashion", "rendered": "Rendered demo set"},
-    )
-    width = "" if gan.width == 1 else f" at width {gan.width:g}"
-    return (
-        f"{layout[config.data.layout]} · poses from {config.pose.estimator} · generator {gan.system} ({gan.fidelity}"
-        f"{width}), {gan.iterations:,} iterations · re-ID {config.reid.model}, {config.reid.iterations:,} iterations"
-    )
+    gan, reid = config.gan, config.reid
+    layout = {"market1501": "Market-1501", "deepfashion": "DeepFashion", "rendered": "Rendered demo set"}
+    width = "" if gan.width == 1 else f", width {gan.width:g}"
+    return " · ".join([
+        layout[config.data.layout],
+        f"poses from {config.pose.estimator}",
+        f"generator {gan.system} ({gan.fidelity}{width}), {gan.iterations:,} iterations",
+        f"re\N{NON-BREAKING HYPHEN}ID {reid.model}, {reid.iterations:,} iterations",
+    ])  # fmt: skip
