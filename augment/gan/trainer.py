@@ -37,7 +37,7 @@ class Trainer:
         self.generator = build_generator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.discriminator = build_discriminator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.objectives = Objectives(section, data.image_size).to(device)
+        self.objectives = Objectives(section, data.image_size).to(device, memory_format=_FORMAT)
         adam = {
             "lr": section.learning_rate, "betas": (section.beta1, section.beta2), "fused": True,
             "capturable": device.type == "cuda" and section.compile,

@@ -1,0 +1,86 @@
+"""One generated image against the plain form of the same network, then bulk generation with JPEG writing.
+
+    python benchmarks/generation.py [--width 1.0] [--batch 16] [--rounds 3]
+
+Times as in training_step.py: processor seconds on one thread, in turns, the least of each.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from plain_gan import PlainGenerator, plain_norms
+from torch.utils.flop_counter import FlopCounterMode
+from training_step import made_up_data, matrix_rate, plain_batch, seconds
+
+from augment.config import GanConfig
+from augment.files import encode_jpeg
+from augment.gan.dataset import to_uint8
+from augment.gan.networks import build_generator
+from augment.gan.skeletons import HUMAN
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    asked = parser.parse_args()
+    device = torch.device(asked.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    config = GanConfig(width=asked.width)
+    data = made_up_data(device)
+    ours = build_generator(config).eval().to(device, memory_format=torch.channels_last)
+    batch = data.batch(data.train[: asked.batch])
+
+    def draw() -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=asked.precision == "bf16"):
+            return ours(batch.source, batch.source_joints, batch.target_joints)
+
+    def draw_and_write() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, image in enumerate(to_uint8(draw()).cpu().numpy()):
+                (Path(folder) / f"{number}.jpg").write_bytes(encode_jpeg(image))
+
+    times: dict[str, list[float]] = {"plain": [], "ours": [], "ours, written as JPEG": []}
+    plain = None
+    with FlopCounterMode(display=False) as counter:
+        drawn = draw()
+    if device.type == "cpu":
+        plain = PlainGenerator(config, data.image_size, HUMAN).eval()
+        plain_norms(plain)
+        plain.load_state_dict(ours.state_dict())
+        one_by_one = plain_batch(data, torch.arange(asked.batch).numpy())
+
+        def draw_plain() -> torch.Tensor:
+            """Without batches, as one would at first."""
+            with torch.no_grad():
+                return torch.cat([plain(*(part[n : n + 1] for part in (one_by_one.source, one_by_one.source_joints,
+                                        one_by_one.target_joints))) for n in range(asked.batch)])  # fmt: skip
+
+        difference = (draw_plain() - drawn).abs().max()
+        print(f"largest difference between the two's images: {difference:.1e}")
+    for _ in range(asked.rounds):
+        if plain is not None:
+            times["plain"].append(seconds(draw_plain, device))
+        times["ours"].append(seconds(draw, device))
+        times["ours, written as JPEG"].append(seconds(draw_and_write, device))
+    rate = matrix_rate(device)
+    base = min(times["plain"] or times["ours"])
+    print(f"{'':24}{'ms/image':>12}{'images/s':>12}{'ratio':>9}")
+    for name, taken in times.items():
+        if taken:
+            print(f"{name:24}{min(taken) / asked.batch * 1e3:12.1f}{asked.batch / min(taken):12.1f}"
+                  f"{base / min(taken):9.2f}")  # fmt: skip
+    limit = counter.get_total_flops() / rate
+    print(f"{'limit: products alone':24}{limit / asked.batch * 1e3:12.1f}{asked.batch / limit:12.1f}")
+    print(f"\n{counter.get_total_flops() / asked.batch / 1e9:.2f} GFLOP an image, {rate / 1e9:.1f} GFLOP/s measured on "
+          f"products of 1024x1024: ours reaches {limit / min(times['ours']):.0%} of the limit.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
