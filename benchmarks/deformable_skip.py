@@ -116,7 +116,8 @@ def main():
     share = masks[:, 1:].float().mean((0, 2, 3)).sum() * 100
     limit, best = touched / rate, min(times["ours, channels last"])
     print(f"Head and limbs together cover {share:.0f} % of the image. Limit: {touched / 1e6:.0f} MB (map and gradient,")
-    print(f"in and out) at the {rate / 1e9:.1f} GB/s of a copy: {1e3 * limit:.1f} ms. Our best is {best / limit:.1f} times that.")
+    print(f"in and out) at the {rate / 1e9:.1f} GB/s of a copy: {1e3 * limit:.1f} ms.", end=" ")
+    print(f"Our best is {best / limit:.1f} times that.")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 

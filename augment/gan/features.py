@@ -86,7 +86,7 @@ class VGGFeatures(nn.Module):
             channels = width
         self.layers = nn.Sequential(*modules)
         self.requires_grad_(False).eval()
-        self.to(memory_format=torch.channels_last)  # maps come out as rows of channels, which the loss wants; faster too
+        self.to(memory_format=torch.channels_last)  # maps come out as rows of channels, as the loss wants them
         if preprocessing == "torchvision":
             self._match_caffe(layer)
 
