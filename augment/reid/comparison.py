@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from augment.config import ReidConfig
 from augment.files import atomic_write
@@ -17,10 +18,9 @@ from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.evaluation import rank
 from augment.reid.features import check_model, extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, unit_length
-from augment.reid.training import ReidDataManager, pick_device, trained_model
+from augment.reid.training import VERSION, ReidDataManager, pick_device, trained_model
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
-VERSION = 1
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
 _one_at_a_time = threading.Lock()  # torch's and Python's random state belong to the process
 
@@ -67,6 +67,8 @@ def _run(
 def train_and_test(run: str, seed: int, section: ReidConfig, data: ReidData, folder: Path) -> dict[str, float]:
     """One run, its files written to ``folder``; returns its figures by name."""
     device = pick_device(section.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # torchreid's engine sends batches to the current one
     manager = ReidDataManager(data, section, device)
     model = trained_model(run, seed, section, data, manager, device, folder)
 

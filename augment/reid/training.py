@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import pickle
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from augment.reid.dataset import ManifestDataset, ReidData
 from augment.reid.features import build_model
 from augment.reid.torchreid_quiet import quiet, torchreid
 
+VERSION = 1  # of training and testing: another one makes other figures from the same section
 _SAVE_EVERY_S = 60.0  # what a kill can cost
 _CURVE_POINTS = 100
 _NOT_TRAINING = ("arms", "seeds", "distances")  # keys of the section that one training does not depend on
@@ -139,7 +141,7 @@ def _origin(section: ReidConfig, data: ReidData, seed: int) -> dict:
     settings = {key: value for key, value in section.identity().items() if key not in _NOT_TRAINING}
     images = [[content, *item[1:]] for content, item in zip(data.train_content, data.train, strict=True)]
     content = sha256_bytes(json.dumps(images).encode())
-    origin = {"reid": settings, "seed": seed, "images": content, "people": data.people}
+    origin = {"version": VERSION, "reid": settings, "seed": seed, "images": content, "people": data.people}
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 
@@ -168,7 +170,7 @@ def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list
             return []
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise AugmentError(f"{path}: cannot be read ({error}). Delete it to train this run anew.") from error
     return list(state["curve"])
 
