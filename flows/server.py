@@ -20,7 +20,7 @@ from pathlib import Path
 from augment.errors import AugmentError
 from augment.progress import say
 
-_START_LIMIT_S = 120  # 7 to 16 s on an idle machine, far more on a busy one
+_START_LIMIT_S = 300  # 7 to 16 s on an idle machine, over a minute on a very busy one
 _LOG = "prefect.log"
 
 

@@ -103,5 +103,5 @@ def prefect_harness() -> Iterator[None]:
     """One Prefect server for all tests that run flows; its start is slow on a busy machine."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield

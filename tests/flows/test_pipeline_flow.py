@@ -1,0 +1,89 @@
+"""The flows: same tables as the local engine, one task a shard, reuse that shows, errors that come through."""
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from augment import pipeline
+from augment.config import Config
+from augment.errors import AugmentError
+from augment.pipeline import run_local
+
+pytestmark = pytest.mark.usefixtures("prefect_harness")
+
+
+def with_flow(config: Config, **flow: object) -> Config:
+    return Config.model_validate(config.model_dump() | {"flow": config.flow.model_dump() | flow})
+
+
+def task_names(flow_run_id) -> list[str]:
+    from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+
+    with get_client(sync_client=True) as client:
+        wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run_id]))
+        return sorted(run.name for run in client.read_task_runs(task_run_filter=wanted))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_same_tables_as_the_local_engine(tiny_config, tmp_path, workers, monkeypatch):
+    from flows.pipeline import pipeline_flow
+
+    monkeypatch.setattr("sys.argv", ["augment", "run"])
+    local = Config.model_validate(tiny_config.model_dump() | {"output": str(tmp_path / "local")})
+    run_local(local, until="pairs")
+    done = pipeline_flow(with_flow(tiny_config, workers=workers, shard_size=10), until="pairs")
+    assert list(done) == ["images", "poses", "pairs"]
+    for stage in pipeline.stages_until("pairs"):
+        assert stage.path(tiny_config.folder).read_bytes() == stage.path(local.folder).read_bytes()
+
+
+def test_reuse_shows_as_state_and_a_shard_is_a_task(tiny_config):
+    from flows.pipeline import STAGE_FLOWS
+
+    images = STAGE_FLOWS["images"]
+    first = images(tiny_config, return_state=True)
+    assert (first.name, first.type) == ("Completed", "COMPLETED")
+    assert task_names(first.state_details.flow_run_id) == [f"images {k} of 7" for k in range(1, 8)]  # 49 images, by 8
+    second = images(tiny_config, return_state=True)
+    assert (second.name, second.type) == ("Reused", "COMPLETED")
+    assert second.result()["reused"] is True
+    assert second.result()["digest"] == first.result()["digest"]
+    assert task_names(second.state_details.flow_run_id) == []
+
+
+def test_a_stage_alone_says_what_it_lacks(tiny_config):
+    from flows.pipeline import STAGE_FLOWS
+
+    with pytest.raises(AugmentError, match=r"images\.parquet: no such manifest\. Run the stage that makes it first"):
+        STAGE_FLOWS["pairs"](tiny_config)
+
+
+def test_errors_come_through_as_they_are(tiny_config, tmp_path):
+    from flows.pipeline import pipeline_flow
+
+    config = Config.model_validate({"data": {"root": str(tmp_path / "nowhere")}, "output": str(tmp_path / "run")})
+    with pytest.raises(AugmentError, match="nowhere: no such folder"):
+        pipeline_flow(config, until="images")
+
+
+def test_a_failing_artifact_fails_nothing(tiny_config, monkeypatch):
+    from flows import pipeline as flows_pipeline
+
+    def broken(*_, **__):
+        raise RuntimeError("the server is gone")
+
+    monkeypatch.setattr(flows_pipeline, "arms_cells", lambda run: [["%", "real"], ["mAP", "1.0"]])
+    monkeypatch.setattr(flows_pipeline, "create_markdown_artifact", broken)
+    monkeypatch.setattr(flows_pipeline, "stages_until", lambda until: [])
+    monkeypatch.setattr(flows_pipeline, "make_report", lambda config: None)
+    assert flows_pipeline.pipeline_flow(tiny_config) == {}
+
+
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_missing_runner_is_named(tiny_config, runner, monkeypatch):
+    import sys
+
+    from flows.pipeline import pipeline_flow
+
+    monkeypatch.setitem(sys.modules, f"prefect_{runner}", None)
+    with pytest.raises(AugmentError, match=f"pip install 'prefect-{runner}', or set flow.runner=threads"):
+        pipeline_flow(with_flow(tiny_config, runner=runner), until="images")

@@ -1,0 +1,75 @@
+"""The doctor names what is missing, how to get it, and whether this configuration needs it."""
+
+import pytest
+from click.testing import CliRunner
+
+from augment import doctor
+from augment.cli import main
+from augment.config import Config
+from augment.doctor import Check
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without the checks that start a process for each package."""
+    monkeypatch.setattr(doctor, "_imported", lambda name, *_: Check(name, "ok", "works"))
+
+
+def checks(config: Config) -> dict[str, Check]:
+    return {check.name: check for check in doctor.examine(config)}
+
+
+def test_everything_the_tiny_run_needs(quick, tiny_config):
+    found = checks(tiny_config)
+    assert {name: check for name, check in found.items() if check.status == "failed"} == {}
+    assert found["data set"].found == "13 gallery, 12 query, 24 train (rendered)"
+    assert found["key points of train"].found == "annotation-train.csv will be drawn with the set"
+    assert not tiny_config.folder.exists()
+
+
+def test_missing_data_set(quick, tmp_path):
+    config = Config.model_validate({"data": {"root": str(tmp_path / "no")}, "output": str(tmp_path / "run")})
+    check = checks(config)["data set"]
+    assert check.status == "failed" and "no such folder. Set data.root" in check.found
+
+
+def test_missing_weights(quick, tmp_path, tiny_set):
+    gan = {"features": "vgg19", "vgg_weights": str(tmp_path / "vgg.pth")}
+    config = Config.model_validate({"data": {"root": str(tiny_set)}, "gan": gan, "output": str(tmp_path / "run")})
+    check = checks(config)["VGG-19 weights"]
+    assert check.status == "failed" and "no such file" in check.found and "gan.features=patches" in check.fix
+
+
+def test_missing_package(quick, monkeypatch):
+    def version(name):
+        raise doctor.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+    check = next(check for check in doctor.examine(None) if check.name == "openpifpaf")
+    assert check.status == "failed" and check.found == "not installed" and "make setup" in check.fix
+
+
+def test_a_gpu_that_is_not_there(quick, tmp_path, tiny_set, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = Config.model_validate({"data": {"root": str(tiny_set)}, "gan": {"device": "cuda"}})
+    check = checks(config)["gpu"]
+    assert check.status == "failed" and "gan.device is cuda" in check.found and "gan.device=auto" in check.fix
+
+
+def test_exit_code(quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("data: {layout: rendered}\ngan: {features: patches}")
+    bad.write_text("data: {root: nowhere}")
+    result = CliRunner().invoke(main, ["doctor", str(good)])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(main, ["doctor", str(bad)])
+    assert result.exit_code == 3
+    assert "failed data set" in result.output and "to mend" in result.output
+
+
+def test_packages_really_work():
+    """The real checks, each in its own process."""
+    found = {check.name: check for check in doctor.examine(None)}
+    for name in ("torchvision operators", "prefect with fastapi", "openpifpaf works", "torchreid works"):
+        assert found[name].status == "ok", found[name]
