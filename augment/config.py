@@ -69,8 +69,8 @@ class PoseConfig(Section):
     filter: Literal["torso", "detected"] = "torso"  # released code: both hips and shoulders; paper: any body
     joint_confidence: float = Field(0.1, ge=0, le=1)  # openpifpaf: a joint below it is missing
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)  # below it the run stops: nothing to train on
+    batch_size: int = Field(64, ge=1)  # part of the identity: the last bits of a pose depend on it
     device: str = Runtime("auto")
-    batch_size: int = Runtime(64, ge=1)
 
 
 class PairsConfig(Section):

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from augment.pose import openpifpaf_adapter as adapter
 from augment.pose.checkpoints import Checkpoint
 from augment.pose.decoding import decode
-from augment.pose.network_input import input_size, normalise
+from augment.pose.network_input import enlarge, input_size, normalise
 from augment.pose.skeleton import from_coco
 
 _LEAST_JOINTS = 3  # fewer sure joints are no person
@@ -43,40 +42,43 @@ class Estimator:
     def estimate(self, crops: Sequence[np.ndarray]) -> list[Pose]:
         """uint8 RGB crops (H, W, 3), of any sizes -> one pose each, in order.
 
-        The last batch of a size is filled up, so that every crop meets the same kernels.
+        Crops that become equally large make a batch; the last is filled up, so that every crop meets the same kernels.
         """
         by_size = defaultdict(list)
         for index, crop in enumerate(crops):
-            by_size[crop.shape].append(index)
+            by_size[input_size(*crop.shape[:2])].append(index)
         poses: list[Pose | None] = [None] * len(crops)
-        for indices in by_size.values():
+        for size, indices in by_size.items():
             for start in range(0, len(indices), self.batch_size):
                 chosen = indices[start : start + self.batch_size]
-                filled = chosen + [chosen[-1]] * (self.batch_size - len(chosen))
-                batch = torch.from_numpy(np.stack([crops[index] for index in filled]))
-                for index, pose in zip(chosen, self._batch(batch), strict=False):
+                for index, pose in zip(chosen, self._batch([crops[index] for index in chosen], size), strict=True):
                     poses[index] = pose
         return poses
 
     @torch.inference_mode()
-    def _batch(self, crops: torch.Tensor) -> list[Pose]:
-        height, width = crops.shape[1:3]
-        size = input_size(height, width)
-        images = crops.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        # Corners meet corners: pixel x of the crop is x (size - 1) / (width - 1) of the input, and back.
-        images = normalise(functional.interpolate(images, size, mode="bilinear", align_corners=True))
+    def _batch(self, crops: list[np.ndarray], size: tuple[int, int]) -> list[Pose]:
+        images = torch.zeros(self.batch_size, 3, *size, device=self.device)
+        if len({crop.shape for crop in crops}) == 1:
+            images[: len(crops)] = self._enlarged(np.stack(crops), size)
+        else:
+            for place, crop in enumerate(crops):
+                images[place] = self._enlarged(crop[None], size)[0]
         intensity, association = self._network(images.contiguous(memory_format=torch.channels_last))[:2]
         people = decode(intensity, association, self._limbs)
-        joints = from_coco(people.joints.cpu().numpy())
-        joints[..., 0] *= self._stride * (width - 1) / (size[1] - 1)
-        joints[..., 1] *= self._stride * (height - 1) / (size[0] - 1)
+        joints = from_coco(people.joints[: len(crops)].cpu().numpy())
+        shapes = np.array([crop.shape[1::-1] for crop in crops])  # width, height
+        joints[..., :2] *= (self._stride * (shapes - 1) / (np.array(size[::-1]) - 1))[:, None]
         sure = joints[..., 2] >= self.joint_confidence
         sure[sure.sum(axis=1) < _LEAST_JOINTS] = False
         joints[~sure, :2] = np.nan
         return [
-            Pose(one, max(int(count), 1) if there else 0)
-            for one, count, there in zip(joints, people.count.tolist(), sure.any(axis=1), strict=True)
+            Pose(one, max(count, 1) if there else 0)
+            for one, count, there in zip(joints, people.count.tolist(), sure.any(axis=1), strict=False)
         ]
+
+    def _enlarged(self, crops: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+        images = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        return normalise(enlarge(images, size))
 
 
 @lru_cache(maxsize=2)

@@ -3,18 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from augment.errors import AugmentError
 from augment.files import decode_image
-from augment.pose.annotations import read_posegan_csv
+from augment.pose.lookup import read_annotations
 from augment.pose.skeleton import to_coco
 from augment.progress import say
 
-CROP_SIZE = (128, 64)  # height, width that all crops are brought to: one size makes one array
-ENOUGH_JOINTS = 8  # of the 18: with fewer, more is missing than known
+CROP_SIZE = (128, 64)  # height, width that all crops are brought to for training: one size makes one array
+ENOUGH_JOINTS = 8  # of the 18, to learn from: with fewer, more is missing than known
+
+
+class Example(NamedTuple):
+    """name; image (H, W, 3) uint8 RGB; joints (18, 2) as (x, y) in its pixels, NaN where not known."""
+
+    name: str
+    image: np.ndarray
+    joints: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -26,38 +35,44 @@ class LabelledCrops:
     known: np.ndarray
 
     @staticmethod
-    def merge(sources: Sequence["LabelledCrops"]) -> "LabelledCrops":
-        """All of them as one."""
-        fields = ("crops", "joints", "known")
-        return LabelledCrops(*(np.concatenate([getattr(one, field) for one in sources]) for field in fields))
+    def of(examples: Sequence[Example]) -> "LabelledCrops":
+        """Examples of any size, brought to one."""
+        crops, points = [], []
+        for example in examples:
+            scale = np.array(CROP_SIZE[::-1]) / example.image.shape[1::-1]
+            image = example.image
+            if (scale != 1).any():
+                image = cv2.resize(image, CROP_SIZE[::-1], interpolation=cv2.INTER_AREA)
+            crops.append(image)
+            points.append(to_coco((example.joints + 0.5) * scale - 0.5))
+        joints = np.stack(points).astype(np.float32)
+        return LabelledCrops(np.stack(crops), np.nan_to_num(joints), ~np.isnan(joints).any(axis=2))
 
 
-def load_labelled(images: Path, annotations: Path) -> LabelledCrops:
-    """The crops of a folder that a CSV in the paper's format gives enough joints for, sorted by name.
+def load_examples(
+    images: Path, annotations: Path, *, minimum: int = ENOUGH_JOINTS, count: int | None = None, seed: int = 0
+) -> list[Example]:
+    """Crops of a folder and their joints from a key point file (.csv or .json), those with ``minimum`` joints or more.
 
-    Files that are gone or damaged are left out and counted aloud. Raises :class:`AugmentError` where none is left.
+    ``count``: so many drawn at random, the same for the same seed; None: all, in order of their names. Files that are
+    gone or damaged are left out and counted aloud. Raises :class:`AugmentError` where none is left.
     """
     images = Path(images)
-    crops, points, lost = [], [], 0
-    for row in read_posegan_csv(annotations).sort_values("name").itertuples():
-        joints = np.stack([row.x, row.y], axis=1)
-        if (~np.isnan(joints).any(axis=1)).sum() < ENOUGH_JOINTS:
-            continue
+    rows = read_annotations(Path(annotations)).sort_index()
+    joints = np.stack([np.stack(rows["x"]), np.stack(rows["y"])], axis=2) if len(rows) else np.empty((0, 18, 2))
+    usable = np.flatnonzero((~np.isnan(joints).any(axis=2)).sum(axis=1) >= minimum)
+    if count is not None:
+        usable = np.random.default_rng(seed).permutation(usable)[:count]
+    examples, lost = [], 0
+    for index in usable:
         try:
-            image = decode_image((images / row.name).read_bytes())
+            image = decode_image((images / rows.index[index]).read_bytes())
         except (OSError, ValueError):
             lost += 1
             continue
-        height, width = image.shape[:2]
-        if (height, width) != CROP_SIZE:
-            image = cv2.resize(image, CROP_SIZE[::-1], interpolation=cv2.INTER_AREA)
-            joints = (joints + 0.5) * (np.array(CROP_SIZE[::-1]) / (width, height)) - 0.5
-        crops.append(image)
-        points.append(to_coco(joints))
+        examples.append(Example(rows.index[index], image, joints[index]))
     if lost:
-        say(f"{images}: {lost} files named in {annotations} are missing or damaged and are left out.")
-    if not crops:
-        raise AugmentError(f"{annotations}: names no readable crop of {images} with {ENOUGH_JOINTS} or more joints.")
-    stacked = np.stack(points).astype(np.float32)
-    known = ~np.isnan(stacked).any(axis=2)
-    return LabelledCrops(np.stack(crops), np.nan_to_num(stacked), known)
+        say(f"{images}: {lost} images named in {annotations} are missing or damaged and are left out.")
+    if not examples:
+        raise AugmentError(f"{annotations}: names no readable image of {images} with {minimum} or more joints.")
+    return examples

@@ -10,11 +10,6 @@ _MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """RGB in [0, 1], (B, 3, H, W) -> the network's scale."""
-    return (images - _MEAN.to(images.device)) / _DEVIATION.to(images.device)
-
-
 def input_size(height: int, width: int) -> tuple[int, int]:
     """Size at which a crop is fed: its long edge becomes 161, the other follows in steps of 16; 128x64 -> 161x81.
 
@@ -22,3 +17,25 @@ def input_size(height: int, width: int) -> tuple[int, int]:
     """
     scale = (LONG_EDGE - 1) / max(height - 1, width - 1, 1)
     return tuple(max(1, round((edge - 1) * scale / _STEP)) * _STEP + 1 for edge in (height, width))
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """RGB in [0, 1], (B, 3, H, W) -> the network's scale."""
+    return (images - _MEAN.to(images.device)) / _DEVIATION.to(images.device)
+
+
+def enlarge(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear resampling of (B, C, H, W) where corners meet corners: pixel x becomes x (size - 1) / (width - 1).
+
+    What ``interpolate`` does, but of single multiplications and additions: torch's kernel gives other last bits with
+    another number of threads, and the poses must not depend on that.
+    """
+    for axis, edge in ((2, size[0]), (3, size[1])):
+        last = images.shape[axis] - 1
+        position = torch.arange(edge, device=images.device) * (last / (edge - 1))
+        low = position.floor().clamp(max=max(last - 1, 0)).long()
+        shape = [-1 if axis == one else 1 for one in range(4)]
+        share = (position - low).view(shape)
+        high = (low + 1).clamp(max=last)
+        images = images.index_select(axis, low) * (1 - share) + images.index_select(axis, high) * share
+    return images

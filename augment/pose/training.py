@@ -7,7 +7,7 @@ minutes, since the machine decides how many steps they hold; the rate falls as a
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from torch.nn import functional
 from augment.errors import AugmentError
 from augment.files import atomic_write
 from augment.pose import openpifpaf_adapter as adapter
-from augment.pose.labelled import CROP_SIZE, LabelledCrops
+from augment.pose.checkpoints import Checkpoint
+from augment.pose.labelled import CROP_SIZE, Example, LabelledCrops
 from augment.pose.network_input import input_size, normalise
 from augment.pose.skeleton import COCO_MIRROR
 from augment.pose.targets import ABSENT, LABELLED, UNLABELLED, encode
@@ -38,11 +39,10 @@ class _Run:
 
 
 def train_estimator(
-    sources: Sequence[LabelledCrops],
+    examples: Sequence[Example],
     output: Path,
     *,
-    start: Path,
-    start_sha256: str,
+    start: Checkpoint,
     minutes: float = 60.0,
     learning_rate: float = 1e-3,
     batch_size: int = 32,
@@ -51,10 +51,14 @@ def train_estimator(
 ) -> Path:
     """Train on from the checkpoint ``start`` and write ``output``, loadable by openpifpaf as well; returns its path.
 
-    ``sources``: crops with their joints, all used alike. An interrupted call goes on where it was (its state lies in
-    ``<output>.state``); the minutes it already had count.
+    ``examples`` are all used alike, real or rendered. An interrupted call goes on where it was (its state lies in
+    ``<output>.state``); the minutes it already had count. Raises :class:`AugmentError` where there is too little to
+    learn from or the loss stops being a number.
     """
-    network = adapter.load_network(start, start_sha256).train().to(memory_format=torch.channels_last)
+    data = LabelledCrops.of(examples)
+    if len(data.crops) < batch_size:
+        raise AugmentError(f"Only {len(data.crops)} crops with joints to train on; at least {batch_size} are needed.")
+    network = adapter.load_network(start.path, start.sha256).train().to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )
@@ -64,7 +68,7 @@ def train_estimator(
     state_path = output.with_name(output.name + ".state")
     run = _resume(state_path, network, average, optimizer)
     last, saved, shown = time.monotonic(), run.minutes, []
-    for crops, joints, known in _batches(sources, batch_size, seed, first=run.step):
+    for crops, joints, known in _batches(data, batch_size, seed, first=run.step):
         now = time.monotonic()
         run.minutes, last = run.minutes + (now - last) / 60, now
         if run.minutes >= minutes:
@@ -150,17 +154,14 @@ def _recolour(images: torch.Tensor, uniform) -> torch.Tensor:
     return normalise((images * uniform(0.7, 1.3, 1, 1, 1) * uniform(0.9, 1.1, 3, 1, 1)).clamp(0, 1))
 
 
-def _batches(sources: Sequence[LabelledCrops], size: int, seed: int, first: int) -> Iterator[Iterable[torch.Tensor]]:
+def _batches(data: LabelledCrops, size: int, seed: int, first: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """Endless batches, a new order of all crops each round, starting at batch number ``first``."""
-    merged = LabelledCrops.merge(sources)
-    if len(merged.crops) < size:
-        raise AugmentError(f"Only {len(merged.crops)} crops with joints to train on; at least {size} are needed.")
-    a_round = len(merged.crops) // size
+    a_round = len(data.crops) // size
     while True:
-        order = np.random.default_rng([seed, first // a_round]).permutation(len(merged.crops))
+        order = np.random.default_rng([seed, first // a_round]).permutation(len(data.crops))
         for number in range(first % a_round, a_round):
             chosen = order[number * size : (number + 1) * size]
-            yield tuple(torch.from_numpy(one[chosen]) for one in (merged.crops, merged.joints, merged.known))
+            yield tuple(torch.from_numpy(one[chosen]) for one in (data.crops, data.joints, data.known))
         first = (first // a_round + 1) * a_round
 
 

@@ -1,0 +1,60 @@
+"""How good an estimator is: the percentage of correct key points (PCK) on crops with known joints."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from augment.pose.checkpoints import find_checkpoint
+from augment.pose.estimator import Estimator
+from augment.pose.labelled import load_examples
+from augment.pose.skeleton import JOINTS, TORSO
+
+
+def pck(predicted: np.ndarray, truth: np.ndarray, heights: np.ndarray, threshold: float) -> np.ndarray:
+    """Share of each joint's known places that were met to ``threshold`` times the crop's height (18,).
+
+    predicted, truth: (N, 18, 2), NaN missing; heights (N,) in the same pixels. Only joints that are known count; one
+    that was not found counts as wrong. NaN for a joint that is nowhere known.
+    """
+    known = ~np.isnan(truth).any(axis=2)
+    distance = np.linalg.norm(predicted - truth, axis=2) / np.asarray(heights)[:, None]
+    met = np.nan_to_num(distance, nan=np.inf) <= threshold
+    count = known.sum(axis=0)
+    return np.where(count > 0, (met & known).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def evaluate_estimator(
+    images: Path,
+    annotations: Path,
+    *,
+    checkpoint: str = "crops",
+    checkpoint_sha256: str | None = None,
+    joint_confidence: float = 0.0,
+    count: int | None = 1000,
+    seed: int = 0,
+    device: str = "auto",
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Measure a checkpoint on crops of the folder ``images`` whose joints a key point file gives.
+
+    Joints below ``joint_confidence`` are missing, and so wrong. Returns a table with a row a joint (joint, known,
+    found, pck@0.1, pck@0.05) and the averages over joints, with the share of crops whose torso was found whole.
+    """
+    examples = load_examples(images, annotations, minimum=1, count=count, seed=seed)
+    estimator = Estimator(
+        find_checkpoint(checkpoint, checkpoint_sha256), device=device, joint_confidence=joint_confidence
+    )
+    predicted = np.stack([pose.joints for pose in estimator.estimate([one.image for one in examples])])[..., :2]
+    truth = np.stack([one.joints for one in examples])
+    heights = np.array([one.image.shape[0] for one in examples])
+    known, found = ~np.isnan(truth).any(axis=2), ~np.isnan(predicted).any(axis=2)
+    table = pd.DataFrame({
+        "joint": JOINTS,
+        "known": known.sum(axis=0),
+        "found": (found & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1),
+        "pck@0.1": pck(predicted, truth, heights, 0.1),
+        "pck@0.05": pck(predicted, truth, heights, 0.05),
+    })  # fmt: skip
+    averages = {name: float(table[name].mean()) for name in ("found", "pck@0.1", "pck@0.05")}
+    whole = float(found[:, TORSO].all(axis=1).mean())
+    return table, averages | {"crops": float(len(examples)), "torso": whole}
