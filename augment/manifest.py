@@ -140,7 +140,8 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
     """Write a table whole or not at all."""
     table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
     header = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
-    table = table.replace_schema_metadata({"augment": json.dumps(header, sort_keys=True)})
+    # A part that was read back names the items of its lists otherwise; the bytes must not tell an interrupted run.
+    table = table.cast(SCHEMAS[kind]).replace_schema_metadata({"augment": json.dumps(header, sort_keys=True)})
     with atomic_write(path) as file:
         pq.write_table(table, file, compression="zstd")
     return Manifest(Path(path))
