@@ -4,6 +4,7 @@ import click
 
 from augment import __version__
 from augment.commands.common import Guarded
+from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import data, pose
 from augment.commands.run import run, stage_command
@@ -16,16 +17,10 @@ def main() -> None:
     """Pose-guided synthetic images for person re-identification: make them, and measure what they are worth."""
 
 
-@click.group()
-def gan() -> None:
-    """Train the generator, draw samples from it."""
-
-
 main.add_command(run)
 main.add_command(stage_command("images", "images", "Open and hash every input image."))
 main.add_command(stage_command("poses", "poses", "Find the 18 joints of every person."))
 main.add_command(stage_command("pairs", "pairs", "List training and test pairs."))
-gan.add_command(stage_command("train", "gan", "Train the generator."))
 main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))

@@ -1,6 +1,7 @@
 """The stages in their order, and how one is called, by the local engine, the Prefect flows and the dry run alike."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,6 +153,9 @@ def locked_run(config: Config) -> Iterator[Path]:
     Raises :class:`AugmentError` where another process holds it or it cannot be written to.
     """
     run = config.folder.absolute()
+    if int(os.environ.get("RANK", "0")):  # torchrun: the first process holds the folder for all of them
+        yield run
+        return
     lock = FileLock(run / ".lock")
     try:
         run.mkdir(parents=True, exist_ok=True)
