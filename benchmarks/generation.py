@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from plain_gan import PlainGenerator, plain_norms
+from plain_gan import PlainGenerator, plain_layers
 from torch.utils.flop_counter import FlopCounterMode
 from training_step import made_up_data, matrix_rate, plain_batch, seconds
 
@@ -52,7 +52,7 @@ def main() -> None:
         drawn = draw()
     if device.type == "cpu":
         plain = PlainGenerator(config, data.image_size, HUMAN).eval()
-        plain_norms(plain)
+        plain_layers(plain)
         plain.load_state_dict(ours.state_dict())
         one_by_one = plain_batch(data, torch.arange(asked.batch).numpy())
 

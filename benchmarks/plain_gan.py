@@ -12,6 +12,7 @@ from torch.nn import functional
 from augment.config import GanConfig
 from augment.gan.dataset import Batch
 from augment.gan.features import build_features
+from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import Discriminator, Generator, build_discriminator, build_generator
 from augment.gan.regions import part_transforms, region_masks
 from augment.gan.skeletons import HUMAN
@@ -79,7 +80,7 @@ class PlainDiscriminator(Discriminator):
 
 
 class PlainNorm(nn.Module):
-    """augment.gan.networks.SampleNorm, step by step."""
+    """augment.gan.layers.SampleNorm, step by step."""
 
     def __init__(self):
         super().__init__()
@@ -98,7 +99,7 @@ class PlainTrainer:
         self.generator = PlainGenerator(config, image_size, HUMAN)
         self.discriminator = PlainDiscriminator(config, image_size, HUMAN)
         for network, ours in ((self.generator, build_generator), (self.discriminator, build_discriminator)):
-            plain_norms(network)
+            plain_layers(network)
             network.load_state_dict(ours(config, image_size).state_dict())
         self.average = {name: one.clone() for name, one in self.generator.state_dict().items()}
         self.features = build_features(config)
@@ -133,9 +134,13 @@ class PlainTrainer:
         return self.generator(batch.source, batch.source_joints, batch.target_joints, noise)
 
 
-def plain_norms(network: nn.Module) -> None:
-    """Put a :class:`PlainNorm` in the place of every norm."""
+def plain_layers(network: nn.Module) -> None:
+    """Put PyTorch's convolutions and a :class:`PlainNorm` in the places of our layers."""
     for module in network.modules():
         for name, child in list(module.named_children()):
-            if type(child).__name__ == "SampleNorm":
+            if isinstance(child, SampleNorm):
                 setattr(module, name, PlainNorm())
+            elif isinstance(child, HalvingConvolution | DoublingConvolution):
+                kind = nn.Conv2d if isinstance(child, HalvingConvolution) else nn.ConvTranspose2d
+                setattr(module, name, kind(child.in_channels, child.out_channels, 4, stride=2, padding=1,
+                                           bias=child.bias is not None))  # fmt: skip

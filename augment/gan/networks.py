@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from augment.config import GanConfig
 from augment.errors import UsageError
+from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.regions import deformation
 from augment.gan.skeletons import HUMAN, Skeleton
 from augment.gan.warp import apply_plan, plan_deformation
@@ -19,23 +20,6 @@ from augment.pose.heatmaps import render_heatmaps
 
 _DEFORMED = 4  # released code: skips of the four finest scales; the deeper ones are plain
 _DROPOUT_LAYERS = 3  # CD512 (Sec. 5)
-
-
-class SampleNorm(nn.Module):
-    """The released code's "instance" norm: mean and deviation over all of C, H, W, one scalar scale and shift."""
-
-    def __init__(self, eps: float = 1e-3):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape. ``eps`` is added to the deviation, not to the variance."""
-        exact = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        std, mean = torch.std_mean(exact, dim=(1, 2, 3), keepdim=True, correction=0)
-        scale = self.weight / (std + self.eps)
-        return torch.addcmul((self.bias - mean * scale).to(x.dtype), x, scale.to(x.dtype))
 
 
 def _norm(channels: int, fidelity: str) -> nn.Module:
@@ -75,8 +59,10 @@ class Encoder(nn.Module):
         for level, outputs in enumerate(channels):
             first, last = level == 0, level == len(channels) - 1
             plain = fidelity == "released" and (first or last)
-            size, stride = (3, 1) if first else (4, 2)
-            self.convolutions.append(nn.Conv2d(inputs, outputs, size, stride, padding=1, bias=plain and first))
+            if first:
+                self.convolutions.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=plain))
+            else:
+                self.convolutions.append(HalvingConvolution(inputs, outputs, bias=False))
             self.norms.append(nn.Identity() if plain else _norm(outputs, fidelity))
             inputs = outputs
 
@@ -100,7 +86,7 @@ class Decoder(nn.Module):
         inputs = skips[-1]
         for level in range(len(channels) - 2, -1, -1):
             outputs = channels[level + 1]
-            self.convolutions.append(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+            self.convolutions.append(DoublingConvolution(inputs, outputs))
             self.norms.append(_norm(outputs, fidelity))
             inputs = outputs + skips[level]
         self.to_image = nn.Conv2d(inputs, 3, 3, padding=1)
@@ -194,11 +180,11 @@ class Discriminator(nn.Module):
         for outputs in hidden:
             outputs = scaled(outputs, config.width)
             layers.append(nn.LeakyReLU(self.slope))
-            layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not released))
+            layers.append(HalvingConvolution(inputs, outputs, bias=not released))
             if released:  # C, not CN, in the paper's notation
                 layers.append(_norm(outputs, config.fidelity))
             inputs = outputs
-        layers += [nn.LeakyReLU(self.slope), nn.Conv2d(inputs, 1, 4, stride=2, padding=1, bias=not released)]
+        layers += [nn.LeakyReLU(self.slope), HalvingConvolution(inputs, 1, bias=not released)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, source: Tensor, source_joints: Tensor, image: Tensor, target_joints: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Sizes of the networks counted by hand, the layers' arithmetic, and what the four systems have in common."""
 
+import copy
 import itertools
 
 import pytest
@@ -9,9 +10,9 @@ from torch.nn import functional
 
 from augment.config import GanConfig
 from augment.errors import UsageError
+from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import (
     Discriminator,
-    SampleNorm,
     build_discriminator,
     build_generator,
     channels_of,
@@ -103,6 +104,31 @@ def test_sample_norm_gradient():
     x = torch.randn(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w, b: torch.func.functional_call(norm, {"weight": w, "bias": b}, (x,)),
                                     (x, norm.weight, norm.bias))  # fmt: skip
+
+
+def test_sample_norm_of_a_constant_is_its_shift():
+    norm = SampleNorm()
+    x = torch.full((1, 2, 3, 4), 7.0, requires_grad=True)
+    norm(x).sum().backward()
+    assert torch.equal(norm(x), torch.zeros(1, 2, 3, 4))
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("layer", [HalvingConvolution(6, 5, bias=False), DoublingConvolution(6, 5)])
+@pytest.mark.parametrize("size", [(2, 2), (4, 2), (7, 3), (8, 4), (6, 10)])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_convolutions_as_matrix_products_are_convolutions(layer, size, memory):
+    layer = copy.deepcopy(layer).double().to(memory_format=memory)
+    x = torch.randn(3, 6, *size, dtype=torch.float64).to(memory_format=memory).requires_grad_()
+    plain = functional.conv2d if isinstance(layer, HalvingConvolution) else functional.conv_transpose2d
+    expected = plain(x, layer.weight, stride=2, padding=1)
+    weights = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad((weights * made).sum(), (x, layer.weight), retain_graph=True)
+        for made in (expected, layer(x))
+    ]
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def inputs(count=2, size=SIZE):
