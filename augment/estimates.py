@@ -1,7 +1,7 @@
 """How much a run would make: counted from file listings and manifests, nothing is decoded; disk and time from rates.
 
 Times come from the run's own ``timings.json`` where the stage ran before, scaled to the new amount of work, else from
-the rates below, measured on two cores of a current server. There is no default rate for a GPU: none is guessed.
+the rates below, for two cores of a current server. There is no default rate for a GPU: none is guessed.
 """
 
 from collections import Counter
@@ -24,11 +24,12 @@ RATES = {
     "render": 800.0, "images": 2500.0, "poses annotations": 20_000.0, "poses openpifpaf": 100.0, "pairs": 400_000.0,
     "quality": 25.0,
 }  # fmt: skip
-# Seconds on two cores: constant, and by width and width squared; of one image of a batch in one iteration.
-GAN_SECONDS = (0.02, 0.02, 0.45)
-SYNTHESIS_SECONDS = (0.004, 0.004, 0.09)
-# Seconds on two cores of one 256x128 image in one iteration of re-ID training.
-REID_SECONDS = {"resnet50": 0.18, "resnet50_fc512": 0.18, "osnet_x0_25": 0.03, "osnet_x0_5": 0.06, "osnet_x1_0": 0.16}
+# Seconds on two cores: constant, and by width and width squared; of one image of a batch in one iteration. Half the CPU
+# time measured at widths 0.25 and 0.5.
+GAN_SECONDS = (0.015, 0.114, 0.232)
+SYNTHESIS_SECONDS = (0.005, 0.034, 0.043)
+# Seconds on two cores of one 256x128 image in one iteration of re-ID training, from the networks' arithmetic.
+REID_SECONDS = {"resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12}
 # Bytes
 IMAGE_ROW, RENDERED_IMAGE, GENERATED_IMAGE, POSE_ROW, PAIR_ROW = 120, 4000, 4500, 450, 12
 REID_RUN = 110 * MIB
