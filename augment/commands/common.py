@@ -49,7 +49,7 @@ class Guarded(click.Group):
         except AugmentError as error:
             _tell(str(error))
             ctx.exit(error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):  # `| head` is no error
             raise
         except Exception as error:
             ctx.exit(_report(error, ctx.find_root().obj))
