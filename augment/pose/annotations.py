@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from augment.errors import AugmentError
+from augment.errors import AugmentError, UsageError
 from augment.files import atomic_write
 from augment.pose.skeleton import COCO_NAMES, JOINTS, from_coco, to_coco
 
 _HEADER = ["name", "keypoints_y", "keypoints_x"]
 _MISSING = -1
 _COUNT = len(JOINTS)
+
+
+def read_keypoints(path: Path | str) -> pd.DataFrame:
+    """Read a key point file by its ending: .csv is the paper's format, .json COCO's."""
+    ending = Path(path).suffix.lower()
+    if ending not in _READERS:
+        raise UsageError(f"{path}: a key point file ends in .csv (the paper's format) or .json (COCO key points).")
+    return _READERS[ending](path)
 
 
 def read_posegan_csv(path: Path | str) -> pd.DataFrame:
@@ -107,6 +115,9 @@ def write_coco_json(frame: pd.DataFrame, path: Path | str) -> None:
     content = {"images": images, "annotations": annotations, "categories": [category]}
     with atomic_write(Path(path)) as file:
         file.write(json.dumps(content).encode())
+
+
+_READERS = {".csv": read_posegan_csv, ".json": read_coco_json}
 
 
 def _read_text(path: Path) -> str:

@@ -14,8 +14,6 @@ from augment.pose.decoding import decode
 from augment.pose.network_input import enlarge, input_size, normalise
 from augment.pose.skeleton import from_coco
 
-_LEAST_JOINTS = 3  # fewer sure joints are no person
-
 
 class Pose(NamedTuple):
     """joints: (18, 3) float32 as x, y in pixels of the crop and confidence, x and y NaN where missing."""
@@ -28,12 +26,20 @@ class Estimator:
     """openpifpaf's network with a decoder for crops."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: str = "auto", batch_size: int = 64, joint_confidence: float = 0.1
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        batch_size: int = 64,
+        joint_confidence: float = 0.3,
+        person_confidence: float = 0.4,
     ):
-        """device: "auto" takes a GPU where there is one. joint_confidence: joints below it are missing."""
+        """device: "auto" takes a GPU where there is one. What is less sure than the two confidences is missing: a joint
+        by itself, or the whole person by the mean over all joints.
+        """
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.batch_size = batch_size
-        self.joint_confidence = joint_confidence
+        self.joint_confidence, self.person_confidence = joint_confidence, person_confidence
         network = adapter.load_network(checkpoint.path, checkpoint.sha256)
         layout = adapter.field_layout(network)
         self._limbs, self._stride = layout.limbs, layout.stride
@@ -68,8 +74,8 @@ class Estimator:
         joints = from_coco(people.joints[: len(crops)].cpu().numpy())
         shapes = np.array([crop.shape[1::-1] for crop in crops])  # width, height
         joints[..., :2] *= (self._stride * (shapes - 1) / (np.array(size[::-1]) - 1))[:, None]
-        sure = joints[..., 2] >= self.joint_confidence
-        sure[sure.sum(axis=1) < _LEAST_JOINTS] = False
+        person = people.joints[: len(crops), :, 2].mean(dim=1).cpu().numpy() >= self.person_confidence
+        sure = (joints[..., 2] >= self.joint_confidence) & person[:, None]
         joints[~sure, :2] = np.nan
         return [
             Pose(one, max(count, 1) if there else 0)
@@ -82,6 +88,11 @@ class Estimator:
 
 
 @lru_cache(maxsize=2)
-def cached_estimator(checkpoint: Checkpoint, device: str, batch_size: int, joint_confidence: float) -> Estimator:
+def cached_estimator(
+    checkpoint: Checkpoint, device: str, batch_size: int, joint_confidence: float, person_confidence: float
+) -> Estimator:
     """An estimator that stays loaded from one shard to the next of a process."""
-    return Estimator(checkpoint, device=device, batch_size=batch_size, joint_confidence=joint_confidence)
+    return Estimator(
+        checkpoint, device=device, batch_size=batch_size, joint_confidence=joint_confidence,
+        person_confidence=person_confidence,
+    )  # fmt: skip

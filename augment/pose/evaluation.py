@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from augment.config import PoseConfig
 from augment.pose.checkpoints import find_checkpoint
 from augment.pose.estimator import Estimator
 from augment.pose.labelled import load_examples
 from augment.pose.skeleton import JOINTS, TORSO
+
+_USUAL = PoseConfig()
 
 
 def pck(predicted: np.ndarray, truth: np.ndarray, heights: np.ndarray, threshold: float) -> np.ndarray:
@@ -30,20 +33,23 @@ def evaluate_estimator(
     *,
     checkpoint: str = "crops",
     checkpoint_sha256: str | None = None,
-    joint_confidence: float = 0.0,
+    joint_confidence: float = _USUAL.joint_confidence,
+    person_confidence: float = _USUAL.person_confidence,
     count: int | None = 1000,
     seed: int = 0,
     device: str = "auto",
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Measure a checkpoint on crops of the folder ``images`` whose joints a key point file gives.
 
-    Joints below ``joint_confidence`` are missing, and so wrong. Returns a table with a row a joint (joint, known,
-    found, pck@0.1, pck@0.05) and the averages over joints, with the share of crops whose torso was found whole.
+    Joints and persons below the confidences are missing, and so wrong; both are the stage's by default. Returns a
+    table with a row a joint (joint, known, found, pck@0.1, pck@0.05) and the averages over joints, with the share of
+    crops whose torso was found whole.
     """
     examples = load_examples(images, annotations, minimum=1, count=count, seed=seed)
     estimator = Estimator(
-        find_checkpoint(checkpoint, checkpoint_sha256), device=device, joint_confidence=joint_confidence
-    )
+        find_checkpoint(checkpoint, checkpoint_sha256), device=device, joint_confidence=joint_confidence,
+        person_confidence=person_confidence,
+    )  # fmt: skip
     predicted = np.stack([pose.joints for pose in estimator.estimate([one.image for one in examples])])[..., :2]
     truth = np.stack([one.joints for one in examples])
     heights = np.array([one.image.shape[0] for one in examples])

@@ -10,7 +10,7 @@ import pandas as pd
 from augment.config import PoseConfig, environment_path
 from augment.errors import AugmentError, UsageError
 from augment.manifest import Manifest
-from augment.pose.annotations import read_coco_json, read_posegan_csv
+from augment.pose.annotations import read_keypoints
 
 _VARIABLE = "MARKET1501_ANNOTATIONS"
 
@@ -33,8 +33,7 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
 
 def read_annotations(path: Path) -> pd.DataFrame:
     """Rows of a key point file, indexed by file name: x, y, confidence."""
-    frame = read_coco_json(path) if path.suffix.lower() == ".json" else read_posegan_csv(path)
-    return frame.set_index("name")
+    return read_keypoints(path).set_index("name")
 
 
 def joints_of(names: Sequence[str], rows: pd.DataFrame) -> np.ndarray:

@@ -75,7 +75,9 @@ def _look_up(
 def _estimate(ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, checkpoint) -> list[dict]:
     from augment.pose.estimator import cached_estimator
 
-    estimator = cached_estimator(checkpoint, section.device, section.batch_size, section.joint_confidence)
+    estimator = cached_estimator(
+        checkpoint, section.device, section.batch_size, section.joint_confidence, section.person_confidence
+    )
     readable, made = [], []
     for row in _rows_of(ids, images).itertuples():
         if row.status == "ok":

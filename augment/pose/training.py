@@ -28,6 +28,8 @@ from augment.progress import say
 INPUT_SIZE = input_size(*CROP_SIZE)  # height, width
 _FACE = slice(0, 5)  # COCO's nose, eyes and ears
 _WARM_UP_STEPS = 100
+_SHUFFLED, _BLOWN_UP = 0.06, 0.06  # shares of crops made into pictures of nobody
+_SQUARE = 16  # pixels; divides a crop's height and width
 
 
 @dataclass
@@ -109,15 +111,19 @@ def augment(
 
     Mirrored, turned, scaled, shifted and recoloured at random, in one resampling. A joint that was not published is
     unlabelled half of the time and absent otherwise: it may have been overlooked, but most were not there to be seen.
-    In the face it is always absent, for the usual cause is a person seen from behind.
+    In the face it is always absent, for the usual cause is a person seen from behind. A few crops are made into
+    pictures of nobody, so that confidence means something: cut up and shuffled, or a small spot blown up.
     """
     count, (height, width) = len(crops), crops.shape[1:3]
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.rand(count, *shape, generator=generator) * (high - low) + low
 
+    chance = torch.rand(count, generator=generator)
+    shuffled, blown_up = chance < _SHUFFLED, (chance >= _SHUFFLED) & (chance < _SHUFFLED + _BLOWN_UP)
     mirrored = torch.rand(count, generator=generator) < 0.5
     images = crops.permute(0, 3, 1, 2).float() / 255
+    images[shuffled] = _shuffle(images[shuffled], generator)
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     flipped = joints[:, COCO_MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor([width - 1.0, 0.0])
     joints = torch.where(mirrored[:, None, None], flipped, joints)
@@ -125,7 +131,9 @@ def augment(
 
     # output pixel -> crop pixel: p = centre + matrix (q - centre of output) / scale + shift
     angle, scale = uniform(-0.2, 0.2), torch.exp(uniform(-0.2, 0.2))
-    shift = uniform(-0.06, 0.06, 2) * torch.tensor([width, height])
+    scale = torch.where(blown_up, uniform(4.0, 8.0), scale)
+    shift = torch.where(blown_up[:, None], uniform(-0.45, 0.45, 2), uniform(-0.06, 0.06, 2))
+    shift = shift * torch.tensor([width, height])
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
     out_h, out_w = INPUT_SIZE
     ratio = torch.tensor([(width - 1) / (out_w - 1), (height - 1) / (out_h - 1)])  # crop pixels an output pixel
@@ -143,7 +151,16 @@ def augment(
     state = torch.where(known & inside, LABELLED, ABSENT)
     overlooked = ~known & (torch.rand(known.shape, generator=generator) < 0.5)
     overlooked[:, _FACE] = False
-    return _recolour(images, uniform), points, state.masked_fill(overlooked, UNLABELLED)
+    state = state.masked_fill(overlooked, UNLABELLED).masked_fill((shuffled | blown_up)[:, None], ABSENT)
+    return _recolour(images, uniform), points, state
+
+
+def _shuffle(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each image (B, 3, H, W) cut into squares that change places."""
+    count, _, height, width = images.shape
+    squares = functional.unfold(images, _SQUARE, stride=_SQUARE)  # (B, values of a square, squares)
+    order = torch.rand(count, 1, squares.shape[2], generator=generator).argsort(dim=2).expand_as(squares)
+    return functional.fold(squares.gather(2, order), (height, width), _SQUARE, stride=_SQUARE)
 
 
 def _recolour(images: torch.Tensor, uniform) -> torch.Tensor:

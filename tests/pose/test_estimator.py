@@ -19,7 +19,7 @@ def crops():
 
 @pytest.fixture(scope="module")
 def estimator():
-    return Estimator(find_checkpoint("crops"), device="cpu", batch_size=4, joint_confidence=0.0)
+    return Estimator(find_checkpoint("crops"), device="cpu", batch_size=4, joint_confidence=0.0, person_confidence=0.0)
 
 
 def stacked(poses):
@@ -40,7 +40,7 @@ def test_crops_of_several_sizes_come_back_in_order(estimator, crops):
 
 
 def test_nobody_is_in_noise(crops):
-    sober = Estimator(find_checkpoint("crops"), device="cpu", batch_size=4, joint_confidence=0.2)
+    sober = Estimator(find_checkpoint("crops"), device="cpu", batch_size=4)
     for pose in sober.estimate(crops):
         assert pose.people == 0 and np.isnan(pose.joints[:, :2]).all()
 

@@ -28,7 +28,25 @@ def test_mirror_swaps_left_and_right():
         assert COCO_NAMES[other] == swapped
 
 
-def test_augmented_joints_stay_on_their_pixels():
+@pytest.fixture
+def people_only(monkeypatch):
+    monkeypatch.setattr(training, "_SHUFFLED", 0.0)
+    monkeypatch.setattr(training, "_BLOWN_UP", 0.0)
+
+
+def test_pictures_of_nobody_have_no_joints(monkeypatch):
+    monkeypatch.setattr(training, "_SHUFFLED", 1.0)
+    crops = torch.randint(0, 255, (4, 128, 64, 3), dtype=torch.uint8)
+    everything = torch.ones(4, 17, dtype=torch.bool)
+    _, _, state = training.augment(crops, torch.full((4, 17, 2), 30.0), everything, torch.Generator().manual_seed(0))
+    assert (state == ABSENT).all()
+    images = crops.permute(0, 3, 1, 2).float()
+    shuffled = training._shuffle(images, torch.Generator().manual_seed(0))
+    assert not torch.equal(shuffled, images)
+    torch.testing.assert_close(shuffled.flatten().sort().values, images.flatten().sort().values)  # the same pixels
+
+
+def test_augmented_joints_stay_on_their_pixels(people_only):
     """A bright dot is painted at a joint; after augmentation the joint lies on the brightest pixel."""
     count = 16
     crops = torch.full((count, 128, 64, 3), 40, dtype=torch.uint8)
@@ -53,7 +71,7 @@ def test_augmented_joints_stay_on_their_pixels():
     assert 0 < mirrored < count
 
 
-def test_what_was_not_published_is_unlabelled_or_absent_and_a_face_always_absent():
+def test_what_was_not_published_is_unlabelled_or_absent_and_a_face_always_absent(people_only):
     known = torch.zeros(64, 17, dtype=torch.bool)
     crops = torch.zeros(64, 128, 64, 3, dtype=torch.uint8)
     _, _, state = training.augment(crops, torch.zeros(64, 17, 2), known, torch.Generator().manual_seed(0))
