@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ from augment.errors import AugmentError
 from augment.files import decode_image, sha256_file
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
+from augment.pose.checkpoints import Checkpoint, find_checkpoint
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 VERSION = 1
+_AT_ONCE = 256  # images in memory
 
 
 def estimate_poses(
@@ -34,8 +37,6 @@ def estimate_poses(
             lookup.check_names(_names(frame[frame["split"] == split]), lookup.read_annotations(path), path)
         work = partial(_look_up, section=section, images=images, files=files)
     else:
-        from augment.pose.checkpoints import find_checkpoint  # openpifpaf takes seconds to import: only when needed
-
         checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)
         inputs = {"checkpoint": checkpoint.sha256}
         work = partial(_estimate, section=section, images=images, checkpoint=checkpoint)
@@ -72,32 +73,33 @@ def _look_up(
     return made
 
 
-def _estimate(ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, checkpoint) -> list[dict]:
-    from augment.pose.estimator import cached_estimator
+def _estimate(
+    ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, checkpoint: Checkpoint
+) -> list[dict]:
+    from augment.pose.estimator import cached_estimator  # openpifpaf takes seconds to import: only when needed
 
     estimator = cached_estimator(
         checkpoint, section.device, section.batch_size, section.joint_confidence, section.person_confidence
     )
-    readable, made = [], []
-    for row in _rows_of(ids, images).itertuples():
-        if row.status == "ok":
-            readable.append(row)
-        else:
-            made.append(_pose(row, None, 0, folder, section, images, "openpifpaf", checkpoint.sha256))
-    crops, problems = [], {}
-    for row in readable:
-        try:
-            crops.append(decode_image(images.file_of(row.path).read_bytes()))
-        except (OSError, ValueError) as error:
-            problems[row.id] = str(error)
-    seen = [row for row in readable if row.id not in problems]
-    for row, pose in zip(seen, estimator.estimate(crops), strict=True):
-        made.append(_pose(row, pose.joints, pose.people, folder, section, images, "openpifpaf", checkpoint.sha256))
-    for row in readable:
-        if row.id in problems:
-            failed = row._replace(status="failed", reason=problems[row.id])
-            made.append(_pose(failed, None, 0, folder, section, images, "openpifpaf", checkpoint.sha256))
+    rows, made = list(_rows_of(ids, images).itertuples()), []
+    for start in range(0, len(rows), _AT_ONCE):
+        opened = [_open(row, images) for row in rows[start : start + _AT_ONCE]]
+        poses = iter(estimator.estimate([crop for _, crop in opened if crop is not None]))
+        for row, crop in opened:
+            pose = next(poses) if crop is not None else None
+            joints, people = (None, 0) if pose is None else pose
+            made.append(_pose(row, joints, people, folder, section, images, "openpifpaf", checkpoint.sha256))
     return made
+
+
+def _open(row, images: Manifest) -> tuple[Any, np.ndarray | None]:
+    """A row of the images and its crop; where it cannot be read, the row as a failed one and None."""
+    if row.status != "ok":
+        return row, None
+    try:
+        return row, decode_image(images.file_of(row.path).read_bytes())
+    except (OSError, ValueError) as error:
+        return row._replace(status="failed", reason=str(error)), None
 
 
 def _rows_of(ids: Sequence[str], images: Manifest) -> pd.DataFrame:
