@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 # How far cameras differ, 0: not at all. The one knob for how hard the rendered set is.
-CAMERA_STRENGTH = 1.0
+# At 0.3 the demo's OSNet, trained on real images alone, finds half of the queries first; at 1.0 a sixth.
+CAMERA_STRENGTH = 0.3
 
 _SCENE = (220, 560)  # height, width of a camera's background, in picture pixels
 _FLOORS = [(142, 138, 130), (104, 106, 110), (168, 158, 140), (92, 112, 74), (126, 104, 88), (180, 178, 172)]
