@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from augment.config import SynthesisConfig
+from augment.devices import pick_device
 from augment.errors import AugmentError
 from augment.files import encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import fit, joints_of, scale_joints, to_network, to_uint8
-from augment.gan.processes import pick_device
 from augment.manifest import Manifest
 from augment.progress import say
 from augment.stage import Spread, one_by_one, provenance, run_shards

@@ -12,7 +12,7 @@ ROOT = PACKAGE.parent
 
 # Left to right; a module may import from its own place and from places to its left. The command line may use flows.
 ORDER = [
-    ["errors", "files", "progress", "torchvision_cpu"],
+    ["errors", "devices", "files", "progress", "torchvision_cpu"],
     ["config", "interrupt", "drawing"],
     ["manifest"],
     ["stage"],

@@ -1,4 +1,4 @@
-"""Where training runs: the device, and how many processes share it under torchrun."""
+"""How many processes share a training under torchrun."""
 
 import os
 from collections.abc import Iterator
@@ -6,23 +6,6 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-
-from augment.errors import UsageError
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Raises :class:`UsageError` for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device={name}: no such kind of device. Use auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device={name}: this PyTorch sees no CUDA device. Use device=cpu, or install a CUDA build.")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return device
 
 
 def rank() -> int:

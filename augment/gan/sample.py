@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from augment.config import PoseConfig
+from augment.devices import pick_device
 from augment.drawing import draw_pose, image_grid
 from augment.errors import AugmentError, UsageError
 from augment.files import atomic_write, read_image
 from augment.gan.checkpoints import Weights, load_generator
 from augment.gan.dataset import fit, scale_joints, to_network, to_uint8
-from augment.gan.processes import pick_device
 from augment.pose.annotations import read_posegan_csv
 
 Estimate = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> joints (18, 2), NaN where missing

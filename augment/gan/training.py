@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.config import GanConfig
+from augment.devices import pick_device
 from augment.errors import AugmentError
 from augment.files import atomic_write
 from augment.gan import processes
@@ -44,7 +45,7 @@ def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Mani
     if features is not None:
         inputs["features"] = features
     origin = provenance(STAGE, VERSION, section, inputs)
-    device = processes.pick_device(section.device)
+    device = pick_device(section.device)
     with processes.process_group(device):
         if processes.rank() == 0:
             _take_folder(folder, origin)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from augment.devices import pick_device
 from augment.pose import openpifpaf_adapter as adapter
 from augment.pose.checkpoints import Checkpoint
 from augment.pose.decoding import decode
@@ -37,7 +38,7 @@ class Estimator:
         """device: "auto" takes a GPU where there is one. What is less sure than the two confidences is missing: a joint
         by itself, or the whole person by the mean over all joints.
         """
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = pick_device(device)
         self.batch_size = batch_size
         self.joint_confidence, self.person_confidence = joint_confidence, person_confidence
         network = adapter.load_network(checkpoint.path, checkpoint.sha256)

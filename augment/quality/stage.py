@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 
 from augment.config import QualityConfig
+from augment.devices import pick_device
 from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_file
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import to_network, to_uint8
-from augment.gan.processes import pick_device
 from augment.manifest import Manifest, write_manifest
 from augment.progress import progress, say
 from augment.quality.detection import PersonDetector

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from augment.config import ReidConfig
+from augment.devices import pick_device
 from augment.files import atomic_write
 from augment.manifest import Manifest
 from augment.reid.batches import Batches
@@ -18,7 +19,7 @@ from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.evaluation import rank
 from augment.reid.features import check_model, extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, unit_length
-from augment.reid.training import VERSION, ReidDataManager, pick_device, trained_model
+from augment.reid.training import VERSION, ReidDataManager, trained_model
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from augment.config import ReidConfig
-from augment.errors import AugmentError, UsageError
+from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_bytes
 from augment.progress import progress, say
 from augment.reid.batches import Batches, seed_of
@@ -61,19 +61,6 @@ class ReidDataManager(torchreid.data.datamanager.DataManager):
             num_workers=self._section.workers,
             pin_memory=self.use_gpu,
         )
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto": the GPU where there is one. Raises UsageError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"reid.device={name}: use auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"reid.device={name}: torch sees no GPU here. Use reid.device=auto or cpu.")
-    return device
 
 
 def trained_model(
