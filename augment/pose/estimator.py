@@ -33,7 +33,7 @@ class Estimator:
         device: str = "auto",
         batch_size: int = 64,
         joint_confidence: float = 0.3,
-        person_confidence: float = 0.4,
+        person_confidence: float = 0.45,
     ):
         """device: "auto" takes a GPU where there is one. What is less sure than the two confidences is missing: a joint
         by itself, or the whole person by the mean over all joints.
