@@ -70,7 +70,7 @@ class PoseConfig(Section):
     joint_confidence: float = Field(0.3, ge=0, le=1)  # openpifpaf: a joint below it is missing
     person_confidence: float = Field(0.45, ge=0, le=1)  # openpifpaf: no person where the mean of all joints is below it
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)  # below it the run stops: nothing to train on
-    batch_size: int = Field(64, ge=1)  # part of the identity: the last bits of a pose depend on it
+    batch_size: int = Field(32, ge=1)  # part of the identity: the last bits of a pose depend on it
     device: str = Runtime("auto")
 
 

@@ -31,7 +31,7 @@ class Estimator:
         checkpoint: Checkpoint,
         *,
         device: str = "auto",
-        batch_size: int = 64,
+        batch_size: int = 32,
         joint_confidence: float = 0.3,
         person_confidence: float = 0.45,
     ):
