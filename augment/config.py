@@ -154,7 +154,6 @@ class ReidConfig(Section):
     arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
     device: str = Runtime("auto")
-    workers: int = Runtime(0, ge=0)  # processes that prepare batches; 0: none beside the main one
 
 
 class ReportConfig(Section):

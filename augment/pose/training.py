@@ -6,10 +6,10 @@ minutes, since the machine decides how many steps they hold; the rate falls as a
 """
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import torch
@@ -69,9 +69,9 @@ def train_estimator(
     layout = adapter.field_layout(network)
     state_path = output.with_name(output.name + ".state")
     run = _resume(state_path, network, average, optimizer)
-    last, saved, shown = time.monotonic(), run.minutes, []
+    last, saved, shown = monotonic(), run.minutes, []
     for crops, joints, known in _batches(data, batch_size, seed, first=run.step):
-        now = time.monotonic()
+        now = monotonic()
         run.minutes, last = run.minutes + (now - last) / 60, now
         if run.minutes >= minutes:
             break

@@ -58,7 +58,6 @@ class ReidDataManager(torchreid.data.datamanager.DataManager):
         self.train_loader = DataLoader(
             ManifestDataset(self._data, "train", self.transform_tr, keep=True, title=title),
             batch_sampler=Batches(self._data.train, self._section, seed, iteration),
-            num_workers=self._section.workers,
             pin_memory=self.use_gpu,
         )
 

@@ -109,7 +109,7 @@ def test_batches_go_on_where_they_were():
 @pytest.mark.slow
 def test_training_goes_on_after_an_interruption_and_writes_what_openpifpaf_loads(tmp_path, monkeypatch):
     clock = iter(np.arange(0, 6000, 30.0).tolist())  # half a minute a step
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(training, "monotonic", lambda: next(clock))
     output = tmp_path / "mine.pkl"
     arguments = {"start": find_checkpoint("crops"), "batch_size": 4, "save_every_minutes": 0.5}
     training.train_estimator(examples(8), output, minutes=1.0, **arguments)
