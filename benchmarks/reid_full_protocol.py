@@ -40,7 +40,6 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--queries", type=int, help="only so many of the 3,368")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         compare(args, read_data(scan_images(DataConfig(), Path(folder) / "images"), None))
@@ -54,7 +53,7 @@ def compare(args: argparse.Namespace, data: ReidData) -> None:
     model = build_model("osnet_x0_25", data.people, "softmax", False, device)
     model.load_state_dict(torch.load(args.weights, map_location=device, weights_only=True))
     start = time.perf_counter()
-    features = {split: extract_features(model, manager.test_set(split), device, args.workers, split)
+    features = {split: extract_features(model, manager.test_set(split), device, split)
                 for split in ("query", "gallery")}  # fmt: skip
     seconds = time.perf_counter() - start
     distances = cosine(features["query"], features["gallery"])

@@ -74,7 +74,7 @@ def train_and_test(run: str, seed: int, section: ReidConfig, data: ReidData, fol
     model = trained_model(run, seed, section, data, manager, device, folder)
 
     def features(split: str) -> np.ndarray:
-        return extract_features(model, manager.test_set(split), device, section.workers, f"{run} {split}")
+        return extract_features(model, manager.test_set(split), device, f"{run} {split}")
 
     query, gallery = features("query"), features("gallery")
     train = features("train") if set(section.distances) & set(LEARNED) else None

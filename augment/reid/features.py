@@ -40,11 +40,11 @@ def build_model(name: str, people: int, loss: str, pretrained: bool, device: tor
 
 @torch.inference_mode()
 def extract_features(
-    model: torch.nn.Module, dataset: ManifestDataset, device: torch.device, workers: int = 0, title: str = "features"
+    model: torch.nn.Module, dataset: ManifestDataset, device: torch.device, title: str = "features"
 ) -> np.ndarray:
     """The network's features of all images of a data set in its order: float32 (N, D)."""
     model.eval()
-    loader = DataLoader(dataset, batch_size=_BATCH, num_workers=workers)
+    loader = DataLoader(dataset, batch_size=_BATCH)
     features = []
     with progress(title, total=len(dataset)) as advance:
         for batch in loader:
