@@ -17,12 +17,13 @@ import torch
 
 from augment.config import DataConfig, ReidConfig
 from augment.data import scan_images
+from augment.devices import pick_device
 from augment.reid.dataset import ReidData, read_data
 from augment.reid.evaluation import rank
 from augment.reid.features import build_model, extract_features
 from augment.reid.metric_learning import cosine
 from augment.reid.torchreid_quiet import torchreid
-from augment.reid.training import ReidDataManager, pick_device
+from augment.reid.training import ReidDataManager
 
 
 def some_queries(data: ReidData, count: int) -> ReidData:
