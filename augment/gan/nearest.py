@@ -1,16 +1,21 @@
 """The search inside the nearest-neighbour loss (App. A), without the n² maps that it is usually written with.
 
 The forward pass keeps the best distance so far and its offset; the backward pass looks at the chosen offset alone.
-Memory beyond inputs and outputs does not grow with n. On a CPU each offset is one call: with the pixels of the batch
-end to end as rows of channels, an offset is a step along the rows, and ``torch.cdist`` of single rows is subtraction,
-absolute value and sum in one pass, without an intermediate map. Feature maps in channels-last format are such rows
-already; others are transposed once.
+Memory beyond inputs and outputs does not grow with n. On a CPU both passes are loops that numba compiles: a pixel's
+window is in the cache, so every map is read from memory once.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+_BAND = 32  # rows of an image that one thread works on
 
 
 def nearest_distances(fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
@@ -21,77 +26,160 @@ def nearest_distances(fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
 class _Nearest(torch.autograd.Function):
     @staticmethod
     def forward(ctx, fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
-        mine, theirs = _pixel_rows(fake), _pixel_rows(real)
-        search = _search_rows if fake.device.type == "cpu" and fake.dtype.itemsize >= 4 else _search_maps
-        distance, step = search(mine, theirs, neighbourhood, fake.shape)
-        chosen = step.flatten() + torch.arange(len(mine), device=fake.device)
-        ctx.save_for_backward(mine, theirs, chosen)
+        # numpy has no bfloat16, and halves are summed in fp32
+        ctx.loops = fake.device.type == "cpu" and fake.dtype.itemsize >= 4
+        distance, step = (_search_loops if ctx.loops else _search_maps)(fake, real, neighbourhood // 2)
+        ctx.save_for_backward(fake, real, step)
         return distance
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        mine, theirs, chosen = ctx.saved_tensors
-        slope = theirs.index_select(0, chosen)
-        torch.sub(mine, slope, out=slope).sign_().mul_(gradient.reshape(-1, 1))
-        other = torch.zeros_like(theirs).index_add_(0, chosen, slope, alpha=-1) if ctx.needs_input_grad[1] else None
-        batch, height, width = gradient.shape
-        slope, other = (
-            None if rows is None else rows.view(batch, height, width, -1).permute(0, 3, 1, 2) for rows in (slope, other)
-        )
+        fake, real, step = ctx.saved_tensors
+        slope = (_slope_loops if ctx.loops else _slope_maps)(fake, real, step, gradient)
+        other = None
+        if ctx.needs_input_grad[1]:
+            rows = torch.zeros_like(_pixel_rows(real)).index_add_(0, _chosen(step), _pixel_rows(slope), alpha=-1)
+            other = _as_map(rows, real)
         return slope, other, None
 
 
-def _pixel_rows(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B·H·W, C): a view of a channels-last map, else a copy."""
-    batch, channels, height, width = x.shape
-    if x.device.type != "cpu" or not x.is_contiguous():
-        return x.permute(0, 2, 3, 1).reshape(-1, channels)
-    rows = x.new_empty(batch, height * width, channels)
-    for image, to in zip(x.flatten(2), rows, strict=True):  # matrix by matrix: torch's blocked transposition
-        to.copy_(image.t())
-    return rows.flatten(0, 1)
-
-
-def _offsets(neighbourhood: int) -> list[tuple[int, int]]:
-    reach = range(-(neighbourhood // 2), neighbourhood // 2 + 1)
-    return [(dy, dx) for dy in reach for dx in reach]
-
-
-def _search_rows(mine: Tensor, theirs: Tensor, neighbourhood: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Smallest distance and the step along the rows that leads to it, both (B, H, W)."""
-    batch, _, height, width = shape
-    best = mine.new_full((batch, height, width), torch.inf)
-    step = torch.zeros(best.shape, dtype=torch.long)
-    distance = torch.empty_like(best)
-    for dy, dx in _offsets(neighbourhood):
-        if abs(dy) >= height or abs(dx) >= width:
-            continue
-        along = dy * width + dx
-        first, count = max(0, -along), len(mine) - abs(along)
-        pairs = torch.cdist(mine.narrow(0, first, count)[:, None], theirs.narrow(0, first + along, count)[:, None], p=1)
-        distance.view(-1).narrow(0, first, count).copy_(pairs.view(-1))
-        if dx:  # what wrapped around an edge of the image is out of reach
-            distance[:, :, slice(-dx) if dx < 0 else slice(width - dx, width)] = torch.inf
-        if dy:
-            distance[:, slice(-dy) if dy < 0 else slice(height - dy, height)] = torch.inf
-        step.masked_fill_(distance < best, along)
-        torch.minimum(best, distance, out=best)
-    return best, step
-
-
-def _search_maps(mine: Tensor, theirs: Tensor, neighbourhood: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The same in operations that a compiler fuses; distances of half-precision maps are summed in fp32."""
-    batch, channels, height, width = shape
-    radius = neighbourhood // 2
-    mine, theirs = (rows.view(batch, height, width, channels) for rows in (mine, theirs))
+def _search_maps(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Smallest distance (B, H, W), fp32 or wider, and the step from a pixel's number to that of its nearest."""
+    batch, channels, height, width = fake.shape
+    mine, theirs = (_pixel_rows(x).view(batch, height, width, channels) for x in (fake, real))
     padded = functional.pad(theirs, (0, 0, radius, radius, radius, radius), value=torch.inf)
     wide = torch.promote_types(mine.dtype, torch.float32)
     best = mine.new_full((batch, height, width), torch.inf, dtype=wide)
     step = torch.zeros(best.shape, dtype=torch.long, device=mine.device)
-    for dy, dx in _offsets(neighbourhood):
-        shifted = padded[:, radius + dy : radius + dy + height, radius + dx : radius + dx + width]
-        distance = (mine - shifted).abs().sum(-1, dtype=wide)
-        step = torch.where(distance < best, dy * width + dx, step)
-        best = torch.minimum(best, distance)
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            shifted = padded[:, radius + dy : radius + dy + height, radius + dx : radius + dx + width]
+            distance = (mine - shifted).abs().sum(-1, dtype=wide)
+            step = torch.where(distance < best, dy * width + dx, step)
+            best = torch.minimum(best, distance)
     return best, step
+
+
+def _slope_maps(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with respect to ``fake``: the sign of its difference from the pixel that was chosen."""
+    slope = _pixel_rows(real).index_select(0, _chosen(step))
+    torch.sub(_pixel_rows(fake), slope, out=slope).sign_().mul_(gradient.reshape(-1, 1))
+    return _as_map(slope, fake)
+
+
+def _pixel_rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B·H·W, C): a view of a channels-last map, else a copy."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _as_map(rows: Tensor, like: Tensor) -> Tensor:
+    batch, channels, height, width = like.shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _chosen(step: Tensor) -> Tensor:
+    """The number, in the whole batch, of the pixel that each pixel chose."""
+    return step.flatten() + torch.arange(step.numel(), device=step.device)
+
+
+def _search_loops(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """What :func:`_search_maps` gives, on a CPU."""
+    batch, _, height, width = fake.shape
+    best, step = fake.new_empty(batch, height, width), torch.empty(batch, height, width, dtype=torch.long)
+    mine, theirs = (x.detach().permute(0, 2, 3, 1).numpy() for x in (fake, real))
+    smallest, where = best.numpy(), step.numpy()
+
+    def search(image: int, top: int, bottom: int) -> None:
+        above, below = max(0, top - radius), min(height, bottom + radius)
+        _search(_channels_last(mine[image, top:bottom]), _channels_last(theirs[image, above:below]), top - above,
+                radius, smallest[image, top:bottom], where[image, top:bottom])  # fmt: skip
+
+    _in_bands(search, batch, height, _BAND)
+    return best, step
+
+
+def _slope_loops(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> Tensor:
+    """What :func:`_slope_maps` gives, on a CPU."""
+    by_planes = fake.is_contiguous() and real.is_contiguous()
+    if by_planes:
+        mine, theirs, out = fake.flatten(2), real.flatten(2), torch.empty_like(fake).flatten(2)
+    else:
+        mine, theirs = (_pixel_rows(x).unflatten(0, (len(fake), -1)) for x in (fake, real))
+        out = torch.empty_like(mine)
+    arrays = [x.detach().numpy() for x in (mine, theirs, step.flatten(1), gradient.flatten(1), out)]
+    work = _slope_of_planes if by_planes else _slope_of_rows
+    _in_bands(lambda *band: work(*band, *arrays), len(fake), step[0].numel(), _BAND * step.shape[2])
+    return out.view_as(fake) if by_planes else _as_map(out.flatten(0, 1), fake)
+
+
+def _in_bands(work: Callable[[int, int, int], None], batch: int, count: int, size: int) -> None:
+    """Call ``work(image, first, after the last)`` for every ``size`` of each image's ``count``, on torch's threads.
+
+    The compiled loops let go of Python's lock. Numba's own threads are not used: they do not survive a fork.
+    """
+    bands = [(image, first, min(first + size, count)) for image in range(batch) for first in range(0, count, size)]
+    threads = min(torch.get_num_threads(), len(bands))
+    if threads == 1:
+        for band in bands:
+            work(*band)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, *band) for band in bands]:
+            done.result()
+
+
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (h, w, C) with their channels side by side in memory; copied where they lie plane by plane."""
+    return pixels if pixels.flags.c_contiguous else _transpose(pixels)
+
+
+# Sums may be reordered, or they could not be vectorised; NaN stays NaN.
+_loops = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@_loops
+def _search(mine, theirs, above, radius, best, step):  # row y of ``mine`` stands at row y + above of ``theirs``
+    rows, width, channels = mine.shape
+    for y in range(rows):
+        for x in range(width):
+            pixel = mine[y, x]
+            smallest, where = mine.dtype.type(np.inf), 0
+            for v in range(max(0, y + above - radius), min(len(theirs), y + above + radius + 1)):
+                for u in range(max(0, x - radius), min(width, x + radius + 1)):
+                    other = theirs[v, u]
+                    distance = mine.dtype.type(0)
+                    for c in range(channels):
+                        distance += abs(pixel[c] - other[c])
+                    if distance < smallest or distance != distance:  # once NaN, always NaN
+                        smallest, where = distance, (v - above - y) * width + u - x
+            best[y, x], step[y, x] = smallest, where
+
+
+@_loops
+def _transpose(pixels):
+    rows, width, channels = pixels.shape
+    result = np.empty(pixels.shape, pixels.dtype)
+    for y in range(rows):
+        for c in range(channels):
+            for x in range(width):
+                result[y, x, c] = pixels[y, x, c]
+    return result
+
+
+@_loops
+def _slope_of_rows(image, first, last, mine, theirs, step, gradient, out):
+    for p in range(first, last):
+        pixel, other, to = mine[image, p], theirs[image, p + step[image, p]], out[image, p]
+        for c in range(len(pixel)):
+            difference = pixel[c] - other[c]
+            to[c] = gradient[image, p] * (np.float32(difference > 0) - np.float32(difference < 0))
+
+
+@_loops
+def _slope_of_planes(image, first, last, mine, theirs, step, gradient, out):
+    for c in range(mine.shape[1]):
+        plane, other, to = mine[image, c], theirs[image, c], out[image, c]
+        for p in range(first, last):
+            difference = plane[p] - other[p + step[image, p]]
+            to[p] = gradient[image, p] * (np.float32(difference > 0) - np.float32(difference < 0))
