@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 # Right, left and middle of the body in colours that the colour-blind tell apart (Okabe and Ito's palette).
 RIGHT = (230, 159, 0)
@@ -47,6 +48,13 @@ def draw_pose(joints: np.ndarray, size: tuple[int, int], image: np.ndarray | Non
     for point in points[present].tolist():
         cv2.circle(canvas, point, round(radius * 2**_SHIFT), (255, 255, 255), -1, cv2.LINE_AA, _SHIFT)
     return canvas
+
+
+def write_text(text: str, width: int, height: int = 16) -> np.ndarray:
+    """Black on white, uint8 (height, width, 3); a text too long for the width is cut off."""
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).text((1, height // 2), text, "black", ImageFont.load_default(11), anchor="lm")
+    return np.asarray(image)
 
 
 def image_grid(rows: Sequence[Sequence[np.ndarray | None]], *, gap: int = 4,

@@ -79,7 +79,8 @@ def main():
     rate, once = copy_rate(), 6 * fake.nbytes  # two maps read forward, two backward; gathered map and slope written
     limit, best = once / rate, min(times["ours, channels last"])
     print(f"Limit: {3 * n * n * fake.numel() / 1e6:.0f} MFLOP are little. {once / 1e6:.0f} MB, every map crossing")
-    print(f"memory once, at the {rate / 1e9:.1f} GB/s of a copy: {1e3 * limit:.1f} ms. Our best: {best / limit:.1f} times that.")
+    print(f"memory once, at the {rate / 1e9:.1f} GB/s of a copy: {1e3 * limit:.1f} ms. Our best is", end=" ")
+    print(f"{best / limit:.1f} times that.")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,25 @@ def sample(weights: Path, source: Path, poses: tuple[str, ...], source_pose: str
     click.echo(f"{output}: source, its pose, target pose, where it was seen, generated; a row for each pose")
 
 
+@gan.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_path)
+@click.option("--output", type=_path, default=Path("outputs/comparison"), show_default=True, help="Folder to write to.")
+@click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Test pairs to score.")
+@click.option("--drawn", type=click.IntRange(1), default=32, show_default=True, help="How many of them to show.")
+@click.option("--device", default="auto", show_default=True)
+def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device: str) -> None:
+    """Put the generators of several RUN folders side by side: the same test pairs drawn and scored, SSIM over
+    iterations and time. The runs must share their data, poses and pairs; systems, widths, losses may differ."""
+    from augment.report.systems import compare_generators
+
+    scores = compare_generators(runs, output, pairs=pairs, drawn=drawn, device=device)
+    for row in scores.loc[scores.groupby("run", sort=False)["iteration"].idxmax()].to_dict("records"):
+        after = f"  after {row['iteration']:,} iterations, {row['minutes']:.1f} min" if row["iteration"] else ""
+        click.echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} ± {row['ssim_released ±']:.3f}  "
+                   f"mask-SSIM {row['mask_ssim_released']:.3f}{after}")  # fmt: skip
+    click.echo(f"{output / 'comparison.html'}")
+
+
 def _last(run: Path) -> Path:
     """The weights file of a run's last iteration."""
     from augment.manifest import read_manifest

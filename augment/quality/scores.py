@@ -8,6 +8,7 @@ import torch
 
 from augment.quality import detection, inception
 from augment.quality.masks import evaluation_mask
+from augment.quality.pictures import PairPictures
 from augment.quality.ssim import ssim_scores
 
 PER_PAIR = ("ssim_released", "ssim_255", "mask_ssim_released", "mask_ssim_255", "l1_released")
@@ -38,6 +39,16 @@ def pair_scores(images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor
     difference = (images.short() - targets.short()).abs().double()
     scores["l1_released"] = difference.flatten(1).mean(dim=1) * (2 / 255)
     return {name: scores[name].cpu().numpy() for name in PER_PAIR}
+
+
+def score_images(images: torch.Tensor, pictures: PairPictures, device: torch.device) -> dict[str, np.ndarray]:
+    """Each of :data:`PER_PAIR` for any number of uint8 images (B, 3, H, W) that stand for the pairs' targets."""
+    found = []
+    for batch in torch.arange(len(pictures)).split(100):  # scores are made of float64 maps, some MB an image
+        some = pictures.select(batch)
+        masks = body_masks(some.target_joints, tuple(some.target.shape[-2:])).to(device)
+        found.append(pair_scores(images[batch].to(device), some.target.to(device), masks))
+    return {metric: np.concatenate([one[metric] for one in found]) for metric in PER_PAIR}
 
 
 def judge(judges: Judges, images: torch.Tensor, masks: torch.Tensor) -> dict[str, np.ndarray]:

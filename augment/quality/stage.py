@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from augment.config import QualityConfig
 from augment.devices import pick_device
 from augment.errors import AugmentError
 from augment.files import atomic_write, sha256_file
 from augment.gan.checkpoints import load_generator
-from augment.gan.dataset import to_network, to_uint8
 from augment.manifest import Manifest, write_manifest
 from augment.progress import progress, say
+from augment.quality.artist import Artist
 from augment.quality.detection import PersonDetector
 from augment.quality.examples import Load, write_examples
 from augment.quality.inception import InceptionClassifier
@@ -80,32 +79,6 @@ def measure_quality(
     manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
-
-
-class Artist:
-    """A generator with what it needs to draw any number of pairs, always in batches of one size."""
-
-    def __init__(self, generator: torch.nn.Module, batch_size: int, device: torch.device) -> None:
-        """``generator``: as :func:`augment.gan.checkpoints.load_generator` gives it."""
-        self.batch_size = batch_size
-        self.device = device
-        self._generator = generator
-
-    @torch.inference_mode()
-    def draw(self, pictures: PairPictures) -> torch.Tensor:
-        """Generated images of B pairs, uint8 (B, 3, H, W), on the CPU.
-
-        The last batch is filled up with the last pair: kernels are chosen by size and round differently.
-        """
-        count = len(pictures)
-        filled = torch.arange(-(-count // self.batch_size) * self.batch_size).clamp(max=count - 1)
-        drawn = []
-        for index in filled.split(self.batch_size):
-            some = pictures.select(index)
-            source = to_network(some.source.permute(0, 2, 3, 1).to(self.device))
-            poses = (joints.to(self.device) for joints in (some.source_joints, some.target_joints))
-            drawn.append(to_uint8(self._generator(source, *poses)).permute(0, 3, 1, 2).cpu())
-        return torch.cat(drawn)[:count]
 
 
 def _last_checkpoint(checkpoints: Manifest) -> Path:

@@ -40,7 +40,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
     shown = {name for name, value in context.items() if value} | {"settings"}
     shown |= {"quality"} if "examples" in shown else set()
     shown |= {"data"} if shown & {"images", "poses"} else set()
-    page = _template().render(
+    page = template("page.html").render(
         name=config.name,
         about=_about(config),
         contents=[(id, title) for id, title in _TITLES.items() if id in shown],
@@ -53,12 +53,13 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
     return path
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of the templates beside this file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _about(config: Config) -> str:

@@ -1,0 +1,132 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "gan"))
+from tiny_run import SIZE, TINY, make_run
+
+from augment.config import Config, dump_yaml
+from augment.errors import AugmentError, UsageError
+from augment.gan.checkpoints import load_generator
+from augment.gan.training import train_gan
+from augment.manifest import read_manifest, write_manifest
+from augment.quality.artist import Artist
+from augment.quality.pictures import choose_pairs, load_pairs
+from augment.quality.ssim import ssim_scores
+from augment.report import systems
+from augment.report.systems import COPIED, at_the_same, compare_generators, open_runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The tiny run trained as two systems, one of them twice as long."""
+    folders = []
+    for system, iterations in (("dsc", 4), ("full", 8)):
+        folder = tmp_path_factory.mktemp("systems") / system
+        section = TINY.model_copy(update={"system": system, "iterations": iterations, "keep_checkpoints": 9})
+        tables = make_run(folder)
+        train_gan(section, *tables, folder / "gan")
+        (folder / "config.yaml").write_text(dump_yaml(Config(gan=section)))
+        folders.append(folder)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def compared(runs, tmp_path_factory):
+    output = tmp_path_factory.mktemp("comparison")
+    return compare_generators(runs, output, pairs=5, drawn=3, device="cpu"), output
+
+
+def tables_of(folder):
+    return [read_manifest(folder / kind / f"{kind}.parquet", kind) for kind in ("images", "poses", "pairs")]
+
+
+def test_scores_are_the_mean_ssim_over_pairs(runs, compared):
+    scores, _ = compared
+    images, poses, pairs = tables_of(runs[0])
+    chosen, _ = choose_pairs(images, poses, pairs, 5)
+    pictures = load_pairs(images, poses, chosen, SIZE)
+    copied = ssim_scores(pictures.source, pictures.target)["ssim_released"]
+    first = scores.iloc[0]
+    assert first["run"] == COPIED
+    assert first["ssim_released"] == pytest.approx(copied.mean().item())
+    assert first["ssim_released ±"] == pytest.approx(copied.std().item() / 5**0.5)
+    for folder in runs:
+        checkpoints = read_manifest(folder / "gan" / "checkpoints.parquet", "checkpoints")
+        for row in checkpoints.frame().itertuples():
+            generator, _ = load_generator(checkpoints.file_of(row.path))
+            drawn = Artist(generator, 32, torch.device("cpu")).draw(pictures)
+            expected = ssim_scores(drawn, pictures.target)["ssim_released"].mean().item()
+            found = scores[(scores["run"].str.endswith(folder.name)) & (scores["iteration"] == row.iteration)]
+            assert found["ssim_released"].item() == pytest.approx(expected)
+
+
+def test_every_checkpoint_has_a_line(compared):
+    scores, output = compared
+    iterations = {run: rows["iteration"].tolist() for run, rows in scores.groupby("run")}
+    assert iterations == {COPIED: [0], "systems0/dsc": [2, 4], "systems1/full": [2, 4, 6, 8]}
+    pd.testing.assert_frame_equal(pd.read_csv(output / "scores.csv"), scores, rtol=1e-5)
+
+
+def test_picture_and_page_show_every_run(compared):
+    _, output = compared
+    picture = np.asarray(Image.open(output / "pairs.png"))
+    # two blocks side by side: source, pose, target, two generators, and an empty column; 4 pixels between
+    assert picture.shape == (16 + 2 * SIZE[0] + 4 * 4, 10 * SIZE[1] + 4 * 13, 3)
+    page = (output / "comparison.html").read_text()
+    assert "dsc (released), width 0.0625" in page
+    assert "After the same iterations" in page
+    assert page.count("0.272 / 0.796") >= 1 and page.count("0.290 / 0.805") >= 1
+
+
+def test_a_comparison_goes_on_where_it_was(runs, compared, monkeypatch):
+    scores, output = compared
+    (output / "comparison.html").unlink()
+    drawn = []
+    real = systems.load_artist
+    monkeypatch.setattr(systems, "load_artist", lambda path, *rest: drawn.append(path.name) or real(path, *rest))
+    again = compare_generators(runs, output, pairs=5, drawn=3, device="cpu")
+    assert drawn == ["weights-000004.safetensors", "weights-000008.safetensors"]  # for the picture alone
+    pd.testing.assert_frame_equal(again, scores)
+    assert (output / "comparison.html").exists()
+
+
+def test_minutes_come_from_the_log(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    log = [{"iteration": 2, "iterations_per_second": 0.1}, {"iteration": 4, "iterations_per_second": 0.05}]
+    (folder / "gan" / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    (trained,) = open_runs([folder])
+    assert [trained.minutes(n) * 60 for n in (0, 1, 2, 4)] == pytest.approx([0, 10, 20, 60])
+
+
+def test_the_same_iterations_and_the_same_time():
+    scores = pd.DataFrame({
+        "run": [COPIED, "slow", "slow", "fast", "fast", "fast"], "iteration": [0, 10, 20, 10, 20, 40],
+        "minutes": [0, 2.0, 4.0, 1.0, 2.0, 4.5],
+    })  # fmt: skip
+    assert at_the_same(scores, "iteration")[["run", "iteration"]].values.tolist() == [["slow", 20], ["fast", 20]]
+    assert at_the_same(scores, "minutes")[["run", "iteration"]].values.tolist() == [["slow", 20], ["fast", 20]]
+    late = pd.DataFrame({"run": ["a", "b"], "iteration": [10, 30], "minutes": [1.0, 3.0]})
+    assert at_the_same(late, "iteration") is None
+
+
+def test_runs_that_cannot_be_compared_are_named(runs, tmp_path):
+    with pytest.raises(UsageError, match="named twice"):
+        open_runs([runs[0], runs[0]])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AugmentError, match="empty: no finished images stage there"):
+        open_runs([tmp_path / "empty"])
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    pairs = read_manifest(other / "pairs" / "pairs.parquet", "pairs").frame()
+    write_manifest(other / "pairs" / "pairs.parquet", "pairs", pairs.drop(pairs.index[pairs["split"] == "test"][0]), {
+        "digest": "pairs", "stage": "pairs",
+    })  # fmt: skip
+    with pytest.raises(AugmentError, match="other: its test pairs are not those of"):
+        compare_generators([runs[0], other], tmp_path / "out", pairs=6)
