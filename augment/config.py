@@ -89,7 +89,8 @@ class GanConfig(Section):
     fidelity: Literal["paper", "released"] = "released"  # docs/fidelity.md
     width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
-    features: Literal["vgg19", "patches"] = "vgg19"  # g of Eq. 7; "patches": raw 5x5 patches, needs no weights
+    # g of Eq. 7. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no weights
+    features: Literal["vgg19", "vgg19+rgb", "patches"] = "vgg19"
     vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"  # what the file's weights were trained with
     image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it

@@ -42,11 +42,12 @@ def judge(stage: Stage, config: Config, remade: list[str]) -> Verdict:
         if damaged.empty:
             return Verdict("reuse", "up to date", len(old.table))
         return Verdict("partly", f"{len(damaged)} files are gone or changed", len(old.table) - len(damaged))
-    done, stands = _begun(stage, path.parent, origin["digest"][:16])
+    done, stands = _begun(stage, path.parent, origin)
     if stands:
         return Verdict("reuse", "made before, set aside since", done)
     if done:
-        return Verdict("partly", "was interrupted", done)
+        why = "goes on from a shorter training" if stage.name == "gan" and old is not None else "was interrupted"
+        return Verdict("partly", why, done)
     return Verdict("run", "; ".join(_changes(stage, old.provenance, origin)) if old else "not made yet")
 
 
@@ -58,11 +59,11 @@ def _readable(path: Path) -> Manifest | None:
         return None
 
 
-def _begun(stage: Stage, folder: Path, digest: str) -> tuple[int, bool]:
-    """How much of the work under this digest lies in the folder, and whether it is all of it."""
+def _begun(stage: Stage, folder: Path, origin: dict[str, Any]) -> tuple[int, bool]:
+    """How much of the work of this provenance lies in the folder, and whether it is all of it."""
     if stage.name == "gan":
-        return _begun_training(folder, digest)
-    parts = sorted((folder / ".parts" / digest).glob("*.parquet"))
+        return _begun_training(folder, origin)
+    parts = sorted((folder / ".parts" / origin["digest"][:16]).glob("*.parquet"))
     key = "run" if stage.table == "metrics" else "id"
     done: set[str] = set()
     for part in parts:
@@ -72,17 +73,13 @@ def _begun(stage: Stage, folder: Path, digest: str) -> tuple[int, bool]:
     return len(done), False
 
 
-def _begun_training(folder: Path, digest: str) -> tuple[int, bool]:
-    """A training's files belong to the digest in training.json; those of others are set aside in earlier/."""
-    try:
-        owner = json.loads((folder / "training.json").read_text())["digest"][:16]
-    except (OSError, ValueError, KeyError):
-        owner = None
-    if owner != digest:
-        folder = folder / "earlier" / digest
-    newest = max(folder.glob("state-*.pt"), default=None)
+def _begun_training(folder: Path, origin: dict[str, Any]) -> tuple[int, bool]:
+    from augment.gan.training import place_of_training
+
+    place = place_of_training(folder, origin)
+    newest = max(place.glob("state-*.pt"), default=None) if place else None
     done = int(newest.stem.partition("-")[2]) if newest else 0
-    return done, (folder / "checkpoints.parquet").exists()
+    return done, place not in (None, folder) and (place / "checkpoints.parquet").exists()
 
 
 def _changes(stage: Stage, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

@@ -29,6 +29,9 @@ TORCHVISION_URL = f"https://download.pytorch.org/models/vgg19-{TORCHVISION_HASH}
 # 6,508, that of 75 raw pixel values in [-1, 1] is 33.6. Times this, patches give losses of that size: one λ for both.
 PATCH_SCALE = 190.0
 
+# The same for a pixel's own three values, of which a patch has 25.
+COLOUR_SCALE = 25 * PATCH_SCALE
+
 # Mean absolute difference of the two probe() images' features under Caffe's weights.
 CAFFE_PROBE: dict[Layer, float] = {"conv1_2": 126.58, "conv2_1": 156.73}
 
@@ -47,7 +50,13 @@ def build_features(config: GanConfig) -> nn.Module | None:
     preprocessing = known_preprocessing(config.vgg_weights, config.vgg_preprocessing)
     if preprocessing == "caffe" and config.fidelity == "released":
         preprocessing = "caffe-swapped"
-    return VGGFeatures(layer, weights, preprocessing)
+    network = VGGFeatures(layer, weights, preprocessing)
+    if config.features == "vgg19+rgb":
+        if layer != "conv1_2":
+            raise UsageError("gan.features=vgg19+rgb: colours go with conv1_2, features of the image's size. "
+                             "Set gan.system=full, or gan.features=vgg19.")  # fmt: skip
+        return WithColours(network)
+    return network
 
 
 class VGGFeatures(nn.Module):
@@ -105,6 +114,22 @@ class VGGFeatures(nn.Module):
     def train(self, mode: bool = True) -> "VGGFeatures":
         """Stays in evaluation mode whatever the training loop says."""
         return super().train(False)
+
+
+class WithColours(nn.Module):
+    """Features of the image's size, and the pixels' colours as three more channels that differ as much.
+
+    conv1_2 hardly sees a pattern that alternates from pixel to pixel (docs/fidelity.md), which transposed convolutions
+    are prone to: nothing but the discriminator then keeps it out of the images, and that takes long.
+    """
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C + 3, H, W) of images (B, 3, H, W) in [-1, 1]."""
+        return torch.cat([self.features(images), images * COLOUR_SCALE], 1)
 
 
 class PatchFeatures(nn.Module):

@@ -2,6 +2,7 @@
 
 Everything that lies in the folder belongs to one digest (configuration and inputs). Another digest's files are put
 aside in ``earlier/<digest>`` and taken back when that digest is asked for again: a long training is never thrown away.
+With ``gan.iterations`` raised and nothing else changed, a training goes on from where it ended.
 """
 
 import json
@@ -67,9 +68,7 @@ class _Run:
     def __init__(self, section: GanConfig, origin: dict[str, Any], trainer: Trainer, folder: Path):
         self.section, self.origin, self.trainer, self.folder = section, origin, trainer, folder
         self.writes = processes.rank() == 0
-        # What a state must have in common with this training. How long it is to go on does not matter.
-        settings = {name: value for name, value in origin["section"].items() if name != "iterations"}
-        self.identity = {"gan": settings, "inputs": origin["inputs"]}
+        self.identity = _identity(origin)
         self.records: list[dict[str, Any]] = []  # kept checkpoints, oldest first
         self.parent: str | None = None  # hash of the newest weights
         self.first_losses: dict[str, float] | None = None
@@ -246,21 +245,50 @@ def _open_log(path: Path, iteration: int) -> Any:
     return open(path, "a", encoding="utf-8")
 
 
-def _take_folder(folder: Path, origin: dict[str, Any]) -> None:
-    """Make the folder this digest's: put another one's files aside, bring this one's back if they were put aside."""
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = folder / OWNER
-    current = json.loads(owner.read_text())["digest"] if owner.exists() else None
-    if current is not None and current != origin["digest"]:
-        say(f"gan: the training in {folder} had other settings or inputs; it is kept in earlier/{current[:16]}.")
-        _move(folder, folder / "earlier" / current[:16])
+def place_of_training(folder: Path, origin: dict[str, Any]) -> Path | None:
+    """Where the files lie that a training of this provenance is to go on from: in its folder, put aside, or nowhere.
+
+    It also goes on from a training that is shorter and otherwise the same.
+    """
+    owner = _owner(folder)
+    if owner.get("digest") == origin["digest"]:
+        return folder
     aside = folder / "earlier" / origin["digest"][:16]
     if aside.exists():
-        _move(aside, folder)
-        aside.rmdir()
-    if not owner.exists():
-        with atomic_write(owner) as file:
-            file.write(json.dumps({"digest": origin["digest"], "section": origin["section"]}, indent=1).encode())
+        return aside
+    newest = max((int(one.stem.partition("-")[2]) for one in folder.glob("state-*.pt")), default=0)
+    shorter = newest <= origin["section"]["iterations"]
+    return folder if owner and shorter and _identity(owner) == _identity(origin) else None
+
+
+def _take_folder(folder: Path, origin: dict[str, Any]) -> None:
+    """Make the folder this training's: put another one's files aside, bring its own back if they were put aside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner, place = _owner(folder), place_of_training(folder, origin)
+    if owner and place != folder:
+        earlier = owner["digest"][:16]
+        say(f"gan: the training in {folder} had other settings or inputs; it is kept in earlier/{earlier}.")
+        _move(folder, folder / "earlier" / earlier)
+    if place not in (None, folder):
+        _move(place, folder)
+        place.rmdir()
+    if _owner(folder).get("digest") != origin["digest"]:
+        with atomic_write(folder / OWNER) as file:
+            file.write(json.dumps({key: origin[key] for key in ("digest", "section", "inputs")}, indent=1).encode())
+
+
+def _owner(folder: Path) -> dict[str, Any]:
+    """Provenance of the training whose files lie in the folder; empty where there is none."""
+    try:
+        return json.loads((folder / OWNER).read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def _identity(origin: dict[str, Any]) -> dict[str, Any]:
+    """What a training must have in common with one that it goes on from. How long it takes does not matter."""
+    settings = {name: value for name, value in origin["section"].items() if name != "iterations"}
+    return {"gan": settings, "inputs": origin["inputs"]}
 
 
 def _move(source: Path, target: Path) -> None:

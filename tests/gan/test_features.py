@@ -118,3 +118,20 @@ def test_unknown_weights_must_be_explained(tmp_path):
     stated = build_features(GanConfig(vgg_weights=str(path), vgg_preprocessing="caffe", fidelity="paper"))
     values = pixels()
     torch.testing.assert_close(stated(values / 127.5 - 1), by_hand(values, CAFFE_MEAN), rtol=1e-4, atol=1e-2)
+
+
+def test_colours_are_three_more_channels(caffe_file):
+    section = GanConfig(vgg_weights=caffe_file, features="vgg19+rgb")
+    image = pixels() / 127.5 - 1
+    both = build_features(section)(image)
+    torch.testing.assert_close(both[:, :64], build_features(GanConfig(vgg_weights=caffe_file))(image))
+    # a patch's 25 pixels and one pixel's colours are scaled to differ as much
+    one, other = torch.zeros(1, 3, 9, 9), torch.full((1, 3, 9, 9), 0.1)
+    patches = (PatchFeatures()(one) - PatchFeatures()(other)).abs().sum(1)
+    colours = (build_features(section)(one) - build_features(section)(other))[:, 64:].abs().sum(1)
+    torch.testing.assert_close(colours, patches)
+
+
+def test_colours_do_not_go_with_smaller_features(caffe_file):
+    with pytest.raises(UsageError, match="Set gan.system=full"):
+        build_features(GanConfig(system="percloss", vgg_weights=caffe_file, features="vgg19+rgb"))

@@ -191,6 +191,32 @@ def test_a_longer_training_may_go_on_from_a_shorter_one(undisturbed, run, tmp_pa
         train_gan(TINY, *inputs(run), tmp_path / "same", resume_from=state)
 
 
+def test_more_iterations_go_on_in_the_same_folder(undisturbed, run, tmp_path, monkeypatch):
+    train_gan(TINY.model_copy(update={"iterations": 4}), *inputs(run), tmp_path)
+    steps = []
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self: steps.append(self.iteration) or step(self))
+    longer = train_gan(TINY, *inputs(run), tmp_path)
+    assert steps == [4, 5]
+    columns = ["id", "iteration", "config_digest", "losses"]  # a file's header says how long it was to be trained
+    pd.testing.assert_frame_equal(longer.frame()[columns], undisturbed.frame()[columns])
+    last = (load_generator(one.path.parent / "weights-000006.safetensors")[0] for one in (longer, undisturbed))
+    for one, other in zip(*(network.parameters() for network in last), strict=True):
+        assert torch.equal(one, other)
+    assert not (tmp_path / "earlier").exists()
+    assert [json.loads(line)["iteration"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [2, 4, 6]
+
+
+def test_fewer_iterations_start_anew_and_the_longer_training_is_kept(undisturbed, run, tmp_path):
+    train_gan(TINY, *inputs(run), tmp_path)
+    shorter = train_gan(TINY.model_copy(update={"iterations": 4}), *inputs(run), tmp_path)
+    assert shorter.frame()["iteration"].max() == 4
+    assert weights_of(tmp_path / "earlier" / undisturbed.provenance["digest"][:16]) == weights_of(
+        undisturbed.path.parent
+    )
+    assert train_gan(TINY, *inputs(run), tmp_path).table.equals(undisturbed.table)
+
+
 def test_lost_weights_are_written_again(undisturbed, run, tmp_path):
     made = train_gan(TINY, *inputs(run), tmp_path)
     (tmp_path / "weights-000006.safetensors").unlink()

@@ -1,16 +1,12 @@
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gan.tiny_run import SIZE, TINY, make_run
 from PIL import Image
-
-sys.path.append(str(Path(__file__).parents[1] / "gan"))
-from tiny_run import SIZE, TINY, make_run
 
 from augment.config import Config, dump_yaml
 from augment.errors import AugmentError, UsageError
