@@ -4,6 +4,7 @@ Times come from the run's own ``timings.json`` where the stage ran before, scale
 the rates below, for two cores of a current server. There is no default rate for a GPU: none is guessed.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from augment.config import Config
+from augment.config import Config, GanConfig
 from augment.manifest import read_manifest
 from augment.pipeline import STAGES, Stage, stage_named
 
@@ -131,7 +132,7 @@ def _amount(name: str, config: Config, counts: Counts) -> tuple[str, int, float]
     if name == "gan":
         gan = config.gan
         words = f"{gan.iterations:,} iterations of {gan.batch_size} pairs ({gan.system}, width {gan.width:g})"
-        return words, gan.keep_checkpoints + 2, _gan_bytes(config)
+        return words, _kept_checkpoints(gan), _gan_bytes(config)
     if name == "synthetic":
         total = counts.sources * config.synthesis.poses_per_image
         return f"{limit}{total:,} images, {config.synthesis.poses_per_image} for each", total, total * GENERATED_IMAGE
@@ -142,6 +143,11 @@ def _amount(name: str, config: Config, counts: Counts) -> tuple[str, int, float]
     runs = len(reid.arms) * len(reid.seeds)
     words = f"{runs} trainings of {reid.iterations:,} iterations of {reid.batch_size} ({reid.model})"
     return words, runs, runs * REID_RUN
+
+
+def _kept_checkpoints(gan: GanConfig) -> int:
+    """Last, best and the steps that are kept, but no more than are made."""
+    return min(gan.keep_checkpoints + 2, math.ceil(gan.iterations / gan.checkpoint_every))
 
 
 def _gan_bytes(config: Config) -> float:
@@ -157,7 +163,7 @@ def _gan_bytes(config: Config) -> float:
             4 * sum(one.numel() for one in network(config.gan, size, HUMAN).parameters())
             for network in (Generator, Discriminator)
         )
-    weights = 2 * generator * (config.gan.keep_checkpoints + 3)  # last, best, and the one being written
+    weights = 2 * generator * (_kept_checkpoints(config.gan) + 1)  # one more while it is being written
     return weights + 2 * (4 * generator + 3 * discriminator)  # a state is written before the old one goes
 
 
