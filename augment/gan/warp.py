@@ -25,17 +25,17 @@ HALF = 0.5 + 1e-3  # see above
 class LevelPlan:
     """Where every pixel of one resolution takes its values from. Rows number the pixels of the batch: (b·h + y)·w + x.
 
-    On a CPU (``compact``) step k holds only the pixels that have more than k candidates: ``pixels[k]`` (their rows) and
-    ``sources[k]`` (the rows they read). Elsewhere step k is region k, ``sources[k]`` has an entry for every pixel and
-    B·h·w stands for "nothing": fixed shapes, no waiting for the device.
+    On a CPU step k holds only the pixels that have more than k candidates: ``pixels[k]`` (their rows) and
+    ``sources[k]`` (the rows they read). Elsewhere ``table`` (B·h·w, R) has the row that each pixel reads for each
+    region, B·h·w for "nothing": fixed shapes, no waiting for the device.
     """
 
     size: tuple[int, int]
-    sources: tuple[Tensor, ...]
+    table: Tensor | None = None
+    sources: tuple[Tensor, ...] = ()
     pixels: tuple[Tensor, ...] = ()
     empty: Tensor | None = None  # rows without any candidate
     full: Tensor | None = None  # rows where every region is a candidate, so that zero is none
-    compact: bool = False
 
 
 Plan = dict[tuple[int, int], LevelPlan]
@@ -137,7 +137,6 @@ def _compact_level(
         pixels=tuple(pixel[step] for step in steps),
         empty=(count == 0).nonzero().squeeze(1),
         full=(count == regions).nonzero().squeeze(1),
-        compact=True,
     )
 
 
@@ -154,7 +153,7 @@ def _dense_level(
         level = level.flatten(2).gather(2, pixel.flatten(2)).view_as(level)
     image = torch.arange(batch, device=masks.device).view(-1, 1, 1, 1) * (h * w)
     table = torch.where(inside & level & usable[..., None, None], image + pixel, batch * h * w)
-    return LevelPlan(size, sources=tuple(table.transpose(0, 1).flatten(1).unbind(0)))
+    return LevelPlan(size, table=table.permute(0, 2, 3, 1).flatten(0, 2))
 
 
 class _Deform(torch.autograd.Function):
@@ -164,14 +163,14 @@ class _Deform(torch.autograd.Function):
     def forward(ctx, features: Tensor, plan: LevelPlan) -> Tensor:
         ctx.plan = plan
         rows = features.permute(0, 2, 3, 1).flatten(0, 2)
-        out, saved = (_forward_compact if plan.compact else _forward_dense)(rows, plan)
+        out, saved = (_forward_compact if plan.table is None else _forward_dense)(rows, plan)
         ctx.save_for_backward(*saved)
         return _as_map(out, features)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
-        backward = _backward_compact if ctx.plan.compact else _backward_dense
+        backward = _backward_compact if ctx.plan.table is None else _backward_dense
         return _as_map(backward(rows, ctx.plan, ctx.saved_tensors), gradient), None
 
 
@@ -213,9 +212,10 @@ def _scatter_rows(result: Tensor, rows: Tensor, values: Tensor) -> Tensor:
 
 def _forward_dense(rows: Tensor, plan: LevelPlan) -> tuple[Tensor, list[Tensor]]:
     rows = torch.cat((rows, rows.new_zeros(1, rows.shape[1])))
-    out = rows.index_select(0, plan.sources[0])
+    first, *others = plan.table.unbind(1)
+    out = rows.index_select(0, first)
     winner = torch.zeros_like(out, dtype=torch.int8)
-    for region, sources in enumerate(plan.sources[1:], start=1):
+    for region, sources in enumerate(others, start=1):
         value = rows.index_select(0, sources)
         winner = torch.where(value > out, region, winner)
         out = torch.maximum(out, value)
@@ -223,8 +223,12 @@ def _forward_dense(rows: Tensor, plan: LevelPlan) -> tuple[Tensor, list[Tensor]]
 
 
 def _backward_dense(gradient: Tensor, plan: LevelPlan, saved: Sequence[Tensor]) -> Tensor:
+    """One scatter. Where zero has won, a pixel adds nothing to itself: a row for them all would be waited for."""
     (winner,) = saved
-    result = gradient.new_zeros(len(gradient) + 1, gradient.shape[1])  # the last row collects what "nothing" gets
-    for region, sources in enumerate(plan.sources):
-        result.index_add_(0, sources, torch.where(winner == region, gradient, 0.0))
-    return result[:-1]
+    source = plan.table.gather(1, winner.long())
+    nothing = source == len(gradient)
+    own = torch.arange(len(gradient), device=gradient.device)[:, None]
+    wide = torch.promote_types(gradient.dtype, torch.float32)  # a pixel may be read often
+    result = torch.zeros(gradient.shape, device=gradient.device, dtype=wide)
+    result.scatter_add_(0, torch.where(nothing, own, source), gradient.masked_fill(nothing, 0).to(wide))
+    return result.to(gradient.dtype)

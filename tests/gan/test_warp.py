@@ -74,6 +74,18 @@ def test_the_fixed_shape_plan_for_devices_agrees_in_value_and_gradient(fidelity,
         torch.testing.assert_close(one, other)
 
 
+def test_narrow_gradients_are_summed_in_a_wide_type():
+    """512 pixels read one: in bf16 a sum of ones would stop at 256."""
+    rows, columns = 32, 16
+    table = torch.zeros(rows * columns, 1, dtype=torch.long)
+    plan = {(rows, columns): warp.LevelPlan((rows, columns), table=table)}
+    features = torch.randn(1, 2, rows, columns, dtype=torch.bfloat16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(warp.apply_plan(plan, features).sum(), features)
+    assert gradient.dtype == torch.bfloat16
+    assert gradient[0, :, 0, 0].tolist() == [512, 512]
+    assert not gradient.flatten(2)[..., 1:].any()
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_gradient_is_the_numerical_one(layout):
     matrices, masks, valid = deformation(random_poses(5, 2), random_poses(6, 2), IMAGE)
