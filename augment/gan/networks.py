@@ -97,8 +97,9 @@ class Decoder(nn.Module):
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = [norm(convolution(F.relu(torch.cat([*x, *skips[-1 - index]], 1), inplace=True)))]
             if noise is not None and index < len(noise):
-                x = [x[0] * noise[index]]
-        return torch.tanh(self.to_image(F.relu(torch.cat([*x, *skips[0]], 1), inplace=True)))
+                x = [x[0] * noise[index].to(x[0].dtype)]  # or all that follows would be of the wider type
+        image = self.to_image(F.relu(torch.cat([*x, *skips[0]], 1), inplace=True))
+        return torch.tanh(image.to(torch.promote_types(image.dtype, torch.float32)))  # bf16 has few steps next to ±1
 
 
 class Generator(nn.Module):

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from augment.config import GanConfig
 from augment.errors import UsageError
+from augment.gan import layers, warp
 from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import (
     Discriminator,
@@ -190,6 +192,43 @@ def test_noise_changes_the_image_and_its_absence_is_deterministic():
     plain = generator(*inputs())
     assert torch.equal(plain, generator(*inputs()))
     assert not torch.equal(plain, generator(*inputs(), noise))
+
+
+def test_mixed_precision_stays_narrow_inside_and_its_images_are_wide():
+    """Noise must not widen what follows it, and bf16's steps must not show in the image."""
+    generator = build_generator(TINY, SIZE)
+    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    seen = []
+    for layer in [*generator.decoder.convolutions, generator.decoder.to_image]:
+        layer.register_forward_hook(lambda _, given, made: seen.append((given[0].dtype, made.dtype)))
+    with torch.autocast("cpu", torch.bfloat16):
+        image = generator(*inputs(), noise)
+    assert noise and set(seen) == {(torch.bfloat16, torch.bfloat16)}
+    assert image.dtype == torch.float32
+    assert not torch.equal(image, image.bfloat16().float())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["baseline", "full"])
+def test_both_networks_can_be_traced_whole(system, monkeypatch):
+    """As they are on a GPU, where nothing may depend on values: one graph each, with the same images and gradients."""
+    monkeypatch.setattr(warp, "_compact_level", warp._dense_level)
+    monkeypatch.setattr(layers, "_FEW", 0)
+    torch.compiler.reset()
+    config = TINY.model_copy(update={"system": system})
+    generator, discriminator = build_generator(config, SIZE), build_discriminator(config, SIZE)
+    parameters = [*generator.parameters(), *discriminator.parameters()]
+    source, source_joints, target_joints = inputs()
+    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    results = []
+    for way in (lambda network: network, partial(torch.compile, fullgraph=True, dynamic=False, backend="aot_eager")):
+        draw, judge = way(generator), way(discriminator)
+        image = draw(source, source_joints, target_joints, noise)
+        verdict = judge(source, source_joints, image, target_joints)
+        loss = functional.softplus(-verdict).mean() + image.square().mean()
+        results.append((image.detach(), verdict.detach(), *torch.autograd.grad(loss, parameters)))
+    for plain, traced in zip(*results, strict=True):
+        torch.testing.assert_close(traced, plain)
 
 
 def test_weights_depend_on_the_seed_only():
