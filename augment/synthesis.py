@@ -1,11 +1,12 @@
 """Ten target poses for every training image, in bulk (App. C). Heat maps are made on the fly and never stored."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ from augment.progress import say
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 STAGE, VERSION = "synthetic", 1
-WRITERS = 4  # threads that encode and write while the next batch is generated
+WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
+BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before drawing waits for them
 
 
 def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, folder: Path, *,
@@ -54,6 +56,7 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
                           shard_size=max(1, shard_size // section.poses_per_image))  # fmt: skip
     finally:
         _generator.cache_clear()
+        _pool.cache_clear()
 
 
 def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
@@ -77,59 +80,77 @@ def _last_weights(checkpoints: Manifest) -> dict[str, Any]:
     return rows[0]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One image to draw: positions in the tables of sources."""
+class _Job(NamedTuple):
+    """One image to draw: positions among the sources."""
 
     source: int
     pose: int
     rank: int
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """All sources in the order of their ids. Lists: a cell of a data frame costs as much as encoding an image."""
+
+    ids: list[str]
+    files: list[Path]
+    pids: list[int]
+    camids: list[int]
+    joints: Tensor  # (N, 18, 2) in pixels of the generator's images, on its device
+    positions: dict[str, int]  # of the ids
+
+
 def _draw_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfig, images: Path, poses: Path, weights: Path,
                 checkpoint: str) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of some sources, after their images were written to ``folder/images``."""
     draw, size, device = _generator(weights, checkpoint, section)
-    pool, joints = _pool(images, poses, size)
-    joints = torch.from_numpy(joints).to(device)
-    positions = pool.index.get_indexer(ids)
+    pool = _pool(images, poses, _times(images, poses), size, device)
+    row = partial(_row, pool, section, checkpoint)
     rows: list[dict[str, Any]] = []
     jobs: list[_Job] = []
+    pixels: dict[int, np.ndarray] = {}
     with ThreadPoolExecutor(WRITERS) as threads:
-        pixels: dict[int, np.ndarray] = {}
-        for position, decoded in zip(positions, threads.map(partial(_decode, pool, Manifest(images), size), positions),
-                                     strict=True):  # fmt: skip
-            if isinstance(decoded, str):
-                rows.append(_row(pool, section, checkpoint, position, reason=decoded))
+        positions = [pool.positions[one] for one in ids]
+        decoded = threads.map(partial(_decode, size=size), [pool.files[one] for one in positions])
+        for position, image in zip(positions, decoded, strict=True):
+            if isinstance(image, str):
+                rows.append(row(position, reason=image))
                 continue
-            pixels[position] = decoded
-            poses_drawn = draw_poses(pool.index[position], section.poses_per_image, len(pool), section.seed)
+            pixels[position] = image
+            poses_drawn = draw_poses(pool.ids[position], section.poses_per_image, len(pool.ids), section.seed)
             jobs += [_Job(position, pose, rank) for rank, pose in enumerate(poses_drawn.tolist())]
-        written: list[tuple[_Job, Future[str]]] = []
-        for batch, generated in _generate(draw, jobs, pixels, joints, section.batch_size, device):
-            for job, image in zip(batch, generated, strict=True):
-                file = folder / "images" / f"{_stem(pool.index[job.source])}g{job.rank}.jpg"
-                written.append((job, threads.submit(_write, file, image, section.jpeg_quality)))
-        rows += [
-            _row(pool, section, checkpoint, job.source, job=job, size=size, sha256=future.result())
-            for job, future in written
-        ]
+        written: list[Future[list[str]]] = []
+        for start, drawn in _generate(draw, jobs, pixels, pool.joints, section.batch_size):
+            each = -(-len(drawn) // WRITERS)
+            for first in range(0, len(drawn), each):
+                some = jobs[start + first : start + first + each]
+                files = [folder / "images" / f"{_stem(pool.ids[job.source])}g{job.rank}.jpg" for job in some]
+                written.append(threads.submit(_write, files, drawn[first : first + each], section.jpeg_quality))
+            if len(written) > BACKLOG:
+                written[-BACKLOG].result()
+        hashes = [sha256 for future in written for sha256 in future.result()]
+    rows += [row(job.source, job=job, size=size, sha256=sha256) for job, sha256 in zip(jobs, hashes, strict=True)]
     return rows
 
 
-def _generate(draw: Any, jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor, batch_size: int,
-              device: torch.device) -> Iterator[tuple[list[_Job], np.ndarray]]:  # fmt: skip
-    """Images (B, H, W, 3) uint8 of the jobs, batch by batch. On CUDA the next is drawn while one is handed out."""
-    waiting: list[tuple[list[_Job], Tensor, torch.cuda.Event | None]] = []
+def _generate(draw: Any, jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor,
+              batch_size: int) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
+    """Number of a batch's first job, and its images (B, H, W, 3) uint8. On CUDA the next is drawn while one is used.
+
+    All that the batches need goes to the device of ``joints`` before the first: a copy in between would wait for it.
+    """
+    if not jobs:
+        return
+    rows = {source: row for row, source in enumerate(pixels)}
+    # Every batch is full, so that kernels and hence pixels are the same for a shard of any size.
+    full = jobs + jobs[-1:] * (-len(jobs) % batch_size)
+    which = torch.from_numpy(np.array([(rows[job.source], job.source, job.pose) for job in full])).to(joints.device)
+    sources = torch.from_numpy(np.stack(list(pixels.values()))).to(joints.device)
+    waiting: list[tuple[int, Tensor, torch.cuda.Event | None]] = []
     for start in range(0, len(jobs), batch_size):
-        batch = jobs[start : start + batch_size]
-        # Every batch is full, so that kernels and hence pixels are the same for a shard of any size.
-        full = batch + batch[-1:] * (batch_size - len(batch))
-        source = torch.from_numpy(np.stack([pixels[job.source] for job in full])).to(device)
-        from_pose = torch.tensor([job.source for job in full]).to(device)
-        to_pose = torch.tensor([job.pose for job in full]).to(device)
-        drawn = to_uint8(draw(to_network(source), joints[from_pose], joints[to_pose]))
-        waiting.append((batch, *_to_host(drawn)))
+        row, source, pose = which[start : start + batch_size].unbind(1)
+        drawn = to_uint8(draw(to_network(sources[row]), joints[source], joints[pose]))
+        waiting.append((start, *_to_host(drawn[: len(jobs) - start])))
         if len(waiting) > 1:
             yield _arrived(*waiting.pop(0))
     for one in waiting:
@@ -145,10 +166,10 @@ def _to_host(drawn: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
     return host, copied
 
 
-def _arrived(batch: list[_Job], host: Tensor, copied: "torch.cuda.Event | None") -> tuple[list[_Job], np.ndarray]:
+def _arrived(start: int, host: Tensor, copied: "torch.cuda.Event | None") -> tuple[int, np.ndarray]:
     if copied is not None:
         copied.synchronize()
-    return batch, host.numpy()[: len(batch)]
+    return start, host.numpy()
 
 
 @lru_cache(maxsize=1)  # shards of one process share it
@@ -168,43 +189,55 @@ def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> tupl
     return draw, generator.image_size, device
 
 
-def _pool(images: Path, poses: Path, size: tuple[int, int]) -> tuple[pd.DataFrame, np.ndarray]:
-    """All sources by id, and their joints (N, 18, 2) in pixels of the generator's images."""
-    pool = find_sources(Manifest(images), Manifest(poses)).set_index("id")
-    joints = joints_of(pool)
-    return pool, scale_joints(joints, pool[["width", "height"]].to_numpy(np.float32)[:, None], size)
+@lru_cache(maxsize=1)
+def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, int], device: torch.device) -> _Pool:
+    """All sources. ``times`` tell these tables from earlier ones of the same names."""
+    table = Manifest(images)
+    frame = find_sources(table, Manifest(poses))
+    joints = scale_joints(joints_of(frame), frame[["width", "height"]].to_numpy(np.float32)[:, None], size)
+    ids = frame["id"].tolist()
+    return _Pool(
+        ids, [table.file_of(path) for path in frame["path"]], frame["pid"].tolist(), frame["camid"].tolist(),
+        torch.from_numpy(joints).to(device), {one: position for position, one in enumerate(ids)},
+    )  # fmt: skip
 
 
-def _decode(pool: pd.DataFrame, images: Manifest, size: tuple[int, int], position: int) -> np.ndarray | str:
+def _times(*files: Path) -> tuple[int, ...]:
+    return tuple(file.stat().st_mtime_ns for file in files)
+
+
+def _decode(file: Path, size: tuple[int, int]) -> np.ndarray | str:
     """The source's pixels, or what is wrong with its file."""
     try:
-        return fit(read_image(images.file_of(pool["path"].iloc[position])), size)
+        return fit(read_image(file), size)
     except AugmentError as error:
         return str(error)
 
 
-def _write(file: Path, image: np.ndarray, quality: int) -> str:
-    """Write a JPEG and return its hash. A torn file has no row yet, or another hash than its row: it is made again."""
-    data = encode_jpeg(image, quality)
-    file.write_bytes(data)
-    return sha256_bytes(data)
+def _write(files: list[Path], images: np.ndarray, quality: int) -> list[str]:
+    """Write JPEGs; returns their hashes. A torn file has no row yet, or another hash than its row: it is made again."""
+    hashes = []
+    for file, image in zip(files, images, strict=True):
+        data = encode_jpeg(image, quality)
+        file.write_bytes(data)
+        hashes.append(sha256_bytes(data))
+    return hashes
 
 
 def _stem(image_id: str) -> str:
     return image_id.rpartition("/")[2]
 
 
-def _row(pool: pd.DataFrame, section: SynthesisConfig, checkpoint: str, position: int, *, job: _Job | None = None,
+def _row(pool: _Pool, section: SynthesisConfig, checkpoint: str, position: int, *, job: _Job | None = None,
          size: tuple[int, int] = (0, 0), sha256: str | None = None,
          reason: str | None = None) -> dict[str, Any]:  # fmt: skip
-    source = pool.index[position]
+    source = pool.ids[position]
     name = f"{_stem(source)}g{job.rank}" if job else _stem(source)
     return {
         "id": f"synthetic/{name}", "path": f"images/{name}.jpg", "sha256": sha256, "width": size[1], "height": size[0],
-        "status": "ok" if job else "failed", "reason": reason, "pid": pool["pid"].iloc[position],
-        "camid": pool["camid"].iloc[position], "source": source,
-        "pose_source": pool.index[job.pose] if job else None, "pose_pid": pool["pid"].iloc[job.pose] if job else None,
-        "rank": job.rank if job else None,
+        "status": "ok" if job else "failed", "reason": reason, "pid": pool.pids[position],
+        "camid": pool.camids[position], "source": source, "pose_source": pool.ids[job.pose] if job else None,
+        "pose_pid": pool.pids[job.pose] if job else None, "rank": job.rank if job else None,
         "seed": section.seed, "checkpoint": checkpoint, "kept": job is not None,
         "verdict": "" if job else "the source cannot be read",
     }  # fmt: skip

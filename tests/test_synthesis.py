@@ -5,14 +5,19 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from gan.tiny_run import TINY, make_run
 from PIL import Image
 
+from augment import synthesis
 from augment.config import SynthesisConfig
 from augment.errors import AugmentError
+from augment.files import encode_jpeg, read_image, sha256_bytes
+from augment.gan.checkpoints import load_generator
+from augment.gan.dataset import joints_of, to_network, to_uint8
 from augment.gan.training import train_gan
 from augment.manifest import Manifest, verify, write_manifest
-from augment.synthesis import draw_poses, synthesize
+from augment.synthesis import draw_poses, find_sources, synthesize
 
 SECTION = SynthesisConfig(poses_per_image=4, batch_size=8, device="cpu")
 
@@ -82,6 +87,31 @@ def test_shards_do_not_matter(made, tmp_path, shard_size):
     images, poses, checkpoints, synthetic = made
     again = synthesize(SECTION, images, poses, checkpoints, tmp_path, shard_size=shard_size)
     assert again.path.read_bytes() == synthetic.path.read_bytes()
+
+
+def test_images_are_what_the_generator_draws_of_these_rows(made):
+    images, poses, checkpoints, synthetic = made
+    generator, _ = load_generator(checkpoints.file_of(checkpoints.frame().set_index("id").loc["gan/last", "path"]))
+    paths, joints = images.frame().set_index("id")["path"], joints_of(poses.frame().set_index("id", drop=False))
+    place = {one: number for number, one in enumerate(poses.frame()["id"])}
+    frame = synthetic.frame()
+    for start in range(0, len(frame), SECTION.batch_size):
+        rows = frame[start : start + SECTION.batch_size]
+        source = torch.from_numpy(np.stack([read_image(images.file_of(paths[one])) for one in rows["source"]]))
+        own, other = (torch.from_numpy(joints[[place[one] for one in rows[c]]]) for c in ("source", "pose_source"))
+        with torch.inference_mode():
+            drawn = to_uint8(generator(to_network(source), own, other)).numpy()
+        assert [sha256_bytes(encode_jpeg(image)) for image in drawn] == list(rows["sha256"])
+
+
+def test_tables_are_read_once_however_many_shards(made, tmp_path, monkeypatch):
+    images, poses, checkpoints, _ = made
+    read = []
+    monkeypatch.setattr(synthesis, "find_sources", lambda *tables: read.append(1) or find_sources(*tables))
+    synthesize(SECTION, images, poses, checkpoints, tmp_path, shard_size=4)  # 16 shards
+    assert len(read) == 2  # to cut the work into shards, and to do it
+    synthesize(SECTION, images, poses, checkpoints, tmp_path / "again")
+    assert len(read) == 4  # the files may be others by then
 
 
 def test_interrupted_it_goes_on(made, tmp_path):

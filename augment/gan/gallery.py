@@ -65,9 +65,17 @@ class Gallery:
         self.examples = examples
         self.title = title
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=iteration + 1 if iteration else None)
+        self.strips: dict[int, str] = {}  # base64 of those on the page; re-reading all for each new one adds up
         for strip in self.samples.glob("*.jpg"):
             if int(strip.stem) > iteration:
                 strip.unlink()
+            else:
+                self.strips[int(strip.stem)] = _base64(strip.read_bytes())
+        names = ["source", "its pose", "target pose", "target"]
+        self.head = [
+            (name, _base64(encode_jpeg(image_grid([images]), quality=90)))
+            for name, images in zip(names, examples.columns(), strict=True)
+        ]
 
     def scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Curves for TensorBoard."""
@@ -76,8 +84,10 @@ class Gallery:
 
     def add(self, iteration: int, generated: np.ndarray) -> None:
         """``generated`` (K, H, W, 3) uint8 of the examples, after that many iterations."""
+        strip = encode_jpeg(image_grid([list(generated)]), quality=90)
         with atomic_write(self.samples / f"{iteration:06d}.jpg") as file:
-            file.write(encode_jpeg(image_grid([list(generated)]), quality=90))
+            file.write(strip)
+        self.strips[iteration] = _base64(strip)
         self.writer.add_image("source, its pose, target pose, target, generated", self.examples.grid(generated),
                               iteration, dataformats="HWC")  # fmt: skip
         self.writer.flush()
@@ -85,16 +95,9 @@ class Gallery:
 
     def write(self, finished: bool) -> None:
         """Write the page anew from the strips that are there; a finished one no longer reloads itself."""
-        names = ["source", "its pose", "target pose", "target"]
-        head = [
-            (name, _base64(encode_jpeg(image_grid([images]), quality=90)))
-            for name, images in zip(names, self.examples.columns(), strict=True)
-        ]
-        strips = [
-            (int(strip.stem), _base64(strip.read_bytes())) for strip in sorted(self.samples.glob("*.jpg"), reverse=True)
-        ]
+        strips = sorted(self.strips.items(), reverse=True)
         with atomic_write(self.page) as file:
-            file.write(_PAGE.render(title=self.title, head=head, strips=strips, finished=finished).encode())
+            file.write(_PAGE.render(title=self.title, head=self.head, strips=strips, finished=finished).encode())
 
     def close(self) -> None:
         """End TensorBoard's file."""
