@@ -101,12 +101,14 @@ class GanConfig(Section):
     beta2: float = Field(0.999, ge=0, lt=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the weights, beside the raw ones
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"  # fp32: cuDNN's convolutions take TF32 where a GPU has it
     checkpoint_every: int = Field(5000, ge=1)  # 1.5 GB each at width 1, most of it the optimisers' state
     keep_checkpoints: int = Field(3, ge=0)  # beside last and best
     sample_every: int = Runtime(500, ge=1)
     log_every: int = Runtime(50, ge=1)
-    compile: bool = Runtime(False)
+    # On CUDA. "graph": an iteration is replayed as one CUDA graph (of one process); "full": both networks go through
+    # torch.compile as well
+    compile: Literal[False, "graph", "full"] = Runtime(False)
     device: str = Runtime("auto")
 
 
@@ -117,7 +119,7 @@ class SynthesisConfig(Section):
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"  # fp32: as for gan
     batch_size: int = Field(32, ge=1)  # kernels may round differently at another size: a part of the result
     compile: bool = Runtime(False)
     device: str = Runtime("auto")

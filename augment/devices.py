@@ -1,6 +1,8 @@
 """Where tensors live."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,7 +12,8 @@ from augment.errors import UsageError
 def pick_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one, else the CPU; under torchrun each process has its own.
 
-    Raises :class:`UsageError` for a device that is not there.
+    A CUDA device also becomes the calling thread's current one, where new streams and graphs go. Raises
+    :class:`UsageError` for a device that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -22,4 +25,24 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"device={name}: this PyTorch sees no CUDA device. Use device=cpu, or install a CUDA build.")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            raise UsageError(f"device={device}: there is no such CUDA device here, only {count} from cuda:0 on.")
+        if device.index > 0 or torch.cuda.is_initialized():  # the first is current from the start
+            torch.cuda.set_device(device)
     return device
+
+
+@contextmanager
+def timed_kernels() -> Iterator[None]:
+    """As long as this is open cuDNN tries its algorithms on each new shape and stays with the fastest.
+
+    For work that repeats its shapes and need not give the same bits every time.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -70,6 +70,21 @@ def test_an_empty_file_is_all_defaults(tmp_path):
     assert differences(load_config(write(tmp_path, "# nothing\n"))) == {"name": "mine"}
 
 
+@pytest.mark.parametrize("text", ["off", "no", "false", "False"])
+def test_what_yaml_takes_for_no_compiles_nothing(text):
+    assert load_config(None, [f"gan.compile={text}"]) == Config()
+
+
+def test_ways_to_compile_are_named_and_read_back(tmp_path):
+    for mode in ("graph", "full"):
+        config = load_config(None, [f"gan.compile={mode}"])
+        file = write(tmp_path, dump_yaml(config))
+        assert load_config(file) == config and config.gan.compile == mode
+        assert config.identity() == Config().identity()
+    with pytest.raises(UsageError, match=r"gan\.compile: Input should be False, 'graph' or 'full' \(got True\)"):
+        load_config(None, ["gan.compile=true"])
+
+
 def test_dump_reads_back(tmp_path):
     config = load_config(None, ["data.layout=rendered", "gan.width=0.25", "pose.annotations={train: a.csv}"])
     file = tmp_path / "config.yaml"

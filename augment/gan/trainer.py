@@ -2,10 +2,12 @@
 
 Nothing in an iteration asks the device for a value. All randomness (pairs, dropout) is a function of the seed and the
 iteration alone, drawn for the batch of all processes together, so that a resumed training and one spread over several
-processes do what an undisturbed single one does.
+processes do what an undisturbed single one does. A resumed one does it to the bit on a CPU; a GPU adds up in no fixed
+order, and so do several processes.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from augment.config import GanConfig
+from augment.devices import timed_kernels
 from augment.errors import UsageError
 from augment.gan import processes
 from augment.gan.dataset import Batch, PairData, PairOrder
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
+from augment.progress import say
 
 LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 SINCE = ("log", "checkpoint")
@@ -34,13 +38,17 @@ class Trainer:
             raise UsageError(f"gan.batch_size={section.batch_size} cannot be shared by {world} processes; "
                              "make it a multiple of their number.")  # fmt: skip
         self.section, self.data, self.device = section, data, device
+        mode = section.compile
+        if mode and device.type != "cuda":
+            say(f"gan.compile={mode} is for CUDA: without effect on this {device.type}.")
+            mode = False
         self.generator = build_generator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.discriminator = build_discriminator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.objectives = Objectives(section, data.image_size).to(device, memory_format=_FORMAT)
         adam = {
             "lr": section.learning_rate, "betas": (section.beta1, section.beta2), "fused": True,
-            "capturable": device.type == "cuda" and section.compile,
+            "capturable": bool(mode),
         }  # fmt: skip
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
@@ -50,7 +58,7 @@ class Trainer:
         self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)
         self._draw: nn.Module = self.generator
         self._judge: nn.Module = self.discriminator
-        if section.compile:
+        if mode == "full":
             self._draw = torch.compile(self.generator, dynamic=False)
             self._judge = torch.compile(self.discriminator, dynamic=False)
         # D judges twice in an iteration, but only the pass that trains it has gradients to exchange.
@@ -59,8 +67,11 @@ class Trainer:
             devices = [device.index] if device.type == "cuda" else None
             self._shared_draw = DistributedDataParallel(self._draw, devices)
             self._shared_judge = DistributedDataParallel(self._judge, devices)
-        captured = section.compile and device.type == "cuda" and world == 1
-        self._work = Captured(self._iterate) if captured else self._iterate
+        self._captured = bool(mode) and world == 1
+        self._work = self._make_work()
+
+    def _make_work(self) -> Callable[..., None]:
+        return Captured(self._iterate, self.device) if self._captured else self._iterate
 
     def step(self) -> None:
         """Do the next iteration."""
@@ -71,7 +82,8 @@ class Trainer:
         pairs = np.concatenate([self.data.train[drawn[:size]][mine], self.data.train[drawn[size:]][mine]])
         random = torch.Generator(self.device).manual_seed(_mix(self.section.seed, self.iteration))
         noise = [one[mine] for one in self.generator.draw_noise(size, random)]
-        self._work(_to_device(torch.from_numpy(pairs), self.device), *noise)
+        with timed_kernels():
+            self._work(_to_device(torch.from_numpy(pairs), self.device), *noise)
         self._update_average()
         self.iteration += 1
 
@@ -86,7 +98,7 @@ class Trainer:
             verdicts = self._shared_judge(
                 torch.cat([real.source, drawn.source]),
                 torch.cat([real.source_joints, drawn.source_joints]),
-                torch.cat([real.target, generated.detach().to(real.target.dtype)]),
+                torch.cat([real.target, generated.detach()]),
                 torch.cat([real.target_joints, drawn.target_joints]),
             )
         distinction = self.objectives.discriminator(*verdicts.float().chunk(2))
@@ -150,19 +162,26 @@ class Trainer:
         """All that :meth:`restore` needs to go on exactly from here. Random state is the iteration itself."""
         return {
             "iteration": self.iteration, "loss_sums": self.loss_sums,
-            **{name: getattr(self, name).state_dict() for name in _PARTS},
+            **{name: getattr(self, name).state_dict() for name in (*_NETWORKS, *_OPTIMIZERS)},
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that an equally configured trainer gave."""
-        for name in _PARTS:
+        """Go on from a state that an equally configured trainer gave, on whatever device and however compiled."""
+        for name in _NETWORKS:
             getattr(self, name).load_state_dict(state[name])
+        for name in _OPTIMIZERS:
+            optimizer = getattr(self, name)
+            # A file's groups also say how that training worked (capturable), which is not for this one.
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state[name]["state"], "param_groups": groups})
         self.loss_sums.copy_(state["loss_sums"])
         self.iteration = state["iteration"]
+        self._work = self._make_work()  # a graph would go on with the optimisers' former tensors
 
 
 _FORMAT = torch.channels_last
-_PARTS = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
+_NETWORKS = ("generator", "discriminator", "average")
+_OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
 def _mix(seed: int, iteration: int) -> int:
@@ -183,12 +202,12 @@ class Captured:
 
     WARM_UP = 3
 
-    def __init__(self, function: Any):
+    def __init__(self, function: Callable[..., None], device: torch.device):
         self.function = function
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
-        self.stream = torch.cuda.Stream()
+        self.stream = torch.cuda.Stream(device)
 
     def __call__(self, *inputs: Tensor) -> None:
         """What the function does, on these inputs."""

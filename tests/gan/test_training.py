@@ -157,6 +157,54 @@ def test_dropout_is_resumed_too(run):
         assert torch.equal(one, other)
 
 
+def test_how_a_state_was_made_does_not_bind_who_goes_on_with_it(run):
+    """Saved by a captured training, say, or by one with another optimiser kernel: settings are the new trainer's."""
+    data = load_pair_data(TINY, *inputs(run), CPU)
+    first, second = Trainer(TINY, data, CPU), Trainer(TINY, data, CPU)
+    first.step()
+    state = copy.deepcopy(first.state())
+    optimizers = ("generator_optimizer", "discriminator_optimizer")
+    for name in optimizers:
+        for group in state[name]["param_groups"]:
+            group.update(capturable=True, fused=False, foreach=True)
+    work = second._work = object()  # what captured the optimisers' former tensors
+    second.restore(state)
+    assert second._work is not work
+    for name in optimizers:
+        one, other = getattr(first, name), getattr(second, name)
+        for group in other.param_groups:
+            assert {key: group[key] for key in other.defaults} == other.defaults
+            assert (group["capturable"], group["fused"], group["foreach"]) == (False, True, None)
+        moments = [(entry["exp_avg"], entry["exp_avg_sq"], entry["step"]) for entry in other.state.values()]
+        assert moments
+        for mine, theirs in zip(moments, one.state.values(), strict=True):
+            assert all(map(torch.equal, mine, (theirs["exp_avg"], theirs["exp_avg_sq"], theirs["step"])))
+    first.step()
+    second.step()
+    for one, other in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("mode", ["graph", "full"])
+def test_on_a_cpu_nothing_is_compiled_and_that_is_said(run, mode, monkeypatch):
+    said = []
+    monkeypatch.setattr("augment.gan.trainer.say", said.append)
+    data = load_pair_data(TINY, *inputs(run), CPU)
+    trainer = Trainer(TINY.model_copy(update={"compile": mode}), data, CPU)
+    assert said == [f"gan.compile={mode} is for CUDA: without effect on this cpu."]
+    assert trainer._shared_draw is trainer.generator and trainer._work == trainer._iterate
+    assert not any(group["capturable"] for group in trainer.generator_optimizer.param_groups)
+
+
+def test_a_step_leaves_the_choice_of_kernels_as_it_was(run, monkeypatch):
+    """Only training may take whichever is fastest at the moment; what is drawn later must not depend on it."""
+    trainer = Trainer(TINY, load_pair_data(TINY, *inputs(run), CPU), CPU)
+    iterate, seen = trainer._work, []
+    monkeypatch.setattr(trainer, "_work", lambda *given: seen.append(torch.backends.cudnn.benchmark) or iterate(*given))
+    trainer.step()
+    assert seen == [True] and not torch.backends.cudnn.benchmark
+
+
 def test_another_configuration_starts_anew_and_keeps_the_old_training(run, tmp_path):
     first = TINY.model_copy(update={"iterations": 2})
     other = first.model_copy(update={"seed": 1})

@@ -1,0 +1,47 @@
+"""Which device is picked, played through on a machine that need not have one."""
+
+import pytest
+import torch
+
+from augment.devices import pick_device
+from augment.errors import UsageError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with two CUDA devices that nobody has touched; yields what was made current."""
+    chosen = []
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: bool(chosen))
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+def test_the_first_is_taken_without_starting_cuda(two_gpus):
+    assert pick_device("auto") == pick_device("cuda") == pick_device("cuda:0") == torch.device("cuda:0")
+    assert two_gpus == []
+
+
+def test_another_becomes_the_current_one_and_the_first_again_after_it(two_gpus):
+    pick_device("cuda:1")
+    pick_device("cuda:0")
+    assert two_gpus == [torch.device("cuda:1"), torch.device("cuda:0")]
+
+
+def test_under_torchrun_each_process_has_its_own(two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == torch.device("cuda:1")
+    assert two_gpus == [torch.device("cuda:1")]
+
+
+def test_what_is_not_there_is_named(two_gpus, monkeypatch):
+    with pytest.raises(UsageError, match=r"device=cuda:2: there is no such CUDA device here, only 2 from cuda:0 on"):
+        pick_device("cuda:2")
+    with pytest.raises(UsageError, match=r"device=gpu: no such kind of device\. Use auto, cpu or cuda\."):
+        pick_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="device=cuda: this PyTorch sees no CUDA device"):
+        pick_device("cuda")
+    assert pick_device("auto") == torch.device("cpu")
