@@ -121,7 +121,7 @@ class SynthesisConfig(Section):
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"  # fp32: as for gan
     batch_size: int = Field(32, ge=1)  # kernels may round differently at another size: a part of the result
-    compile: bool = Runtime(False)
+    compile: bool = Runtime(False)  # on CUDA: the generator goes through torch.compile
     device: str = Runtime("auto")
 
 

@@ -162,7 +162,7 @@ def _to_host(drawn: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
         return drawn, None
     host = torch.empty(drawn.shape, dtype=drawn.dtype, pin_memory=True).copy_(drawn, non_blocking=True)
     copied = torch.cuda.Event()
-    copied.record()
+    copied.record(torch.cuda.current_stream(drawn.device))  # shards in other threads have another current device
     return host, copied
 
 
@@ -179,7 +179,10 @@ def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> tupl
         raise AugmentError(f"{weights}: is not the file that the checkpoints manifest names (its hash differs). "
                            "Restore it, or train again.")  # fmt: skip
     generator, _ = load_generator(weights, weights=section.weights, device=device)
-    forward = torch.compile(generator, dynamic=False) if section.compile else generator
+    compiled = section.compile and device.type == "cuda"
+    if section.compile and not compiled:
+        say(f"synthesis.compile is for CUDA: without effect on this {device.type}.")
+    forward = torch.compile(generator, dynamic=False) if compiled else generator
 
     @torch.inference_mode()
     def draw(*inputs: Tensor) -> Tensor:

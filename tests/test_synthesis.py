@@ -89,6 +89,13 @@ def test_shards_do_not_matter(made, tmp_path, shard_size):
     assert again.path.read_bytes() == synthetic.path.read_bytes()
 
 
+def test_on_a_cpu_nothing_is_compiled_and_that_is_said(made, tmp_path, capsys):
+    images, poses, checkpoints, synthetic = made
+    again = synthesize(SECTION.model_copy(update={"compile": True}), images, poses, checkpoints, tmp_path)
+    assert again.path.read_bytes() == synthetic.path.read_bytes()
+    assert capsys.readouterr().err.count("synthesis.compile is for CUDA: without effect on this cpu.") == 1
+
+
 def test_images_are_what_the_generator_draws_of_these_rows(made):
     images, poses, checkpoints, synthetic = made
     generator, _ = load_generator(checkpoints.file_of(checkpoints.frame().set_index("id").loc["gan/last", "path"]))
