@@ -133,5 +133,5 @@ def test_colours_are_three_more_channels(caffe_file):
 
 
 def test_colours_do_not_go_with_smaller_features(caffe_file):
-    with pytest.raises(UsageError, match="Set gan.system=full"):
+    with pytest.raises(UsageError, match=r"Set gan\.system=full"):
         build_features(GanConfig(system="percloss", vgg_weights=caffe_file, features="vgg19+rgb"))
