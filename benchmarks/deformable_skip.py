@@ -25,14 +25,14 @@ LEVELS = [(64, 128, 64), (128, 64, 32), (256, 32, 16), (512, 16, 8)]
 BATCH = 8
 
 
-def real_poses(path):
-    """Sixteen poses with a torso, or None."""
+def real_poses(path, count=2 * BATCH):
+    """So many poses with a torso, or None."""
     if path is None or not path.exists():
         return None
     frame = read_posegan_csv(path)
     poses = np.stack([np.stack(xy, axis=1) for xy in zip(frame["x"][:2000], frame["y"][:2000], strict=True)])
     usable = poses[~np.isnan(poses[:, [2, 5, 8, 11]]).any(axis=(1, 2))]
-    chosen = np.random.default_rng(0).permutation(len(usable))[: 2 * BATCH]
+    chosen = np.random.default_rng(0).permutation(len(usable))[:count]
     return torch.from_numpy(usable[chosen]).float()
 
 
