@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from augment.config import Config, load_config
+from augment.config import Config, GanConfig, load_config
 from augment.devices import pick_device
 from augment.drawing import draw_pose, image_grid, write_text
 from augment.errors import AugmentError, UsageError
@@ -38,10 +38,7 @@ COPIED = "source copied"  # a generator that is not better than handing back the
 POINTS = 8  # checkpoints of each run on the curves
 SIDE_BY_SIDE = 2  # pairs in a row of the picture
 
-_COLUMNS = {
-    "ssim_released": "SSIM, released code's", "ssim_255": "SSIM, range 255",
-    "mask_ssim_released": "mask-SSIM, released code's", "l1_released": "mean abs. error",
-}  # fmt: skip
+_COLUMNS = {"ssim_released": "SSIM", "ssim_255": "SSIM 255", "mask_ssim_released": "mask-SSIM", "l1_released": "L1"}
 
 
 @dataclass(frozen=True)
@@ -125,16 +122,11 @@ def open_runs(folders: Sequence[Path]) -> list[Trained]:
     return runs
 
 
-def at_the_same(scores: pd.DataFrame, what: str) -> pd.DataFrame | None:
-    """Of each run its latest checkpoint within the ``iteration`` or ``minutes`` that all have reached.
-
-    None where a run has no checkpoint as early as that.
-    """
+def at_the_same(scores: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Of each run the checkpoint nearest to the ``iteration`` or ``minutes`` that all runs have reached."""
     scores = scores[scores["run"] != COPIED]
     limit = scores.groupby("run")[what].max().min()
-    early = scores[scores[what] <= limit]
-    rows = early.loc[early.groupby("run", sort=False)["iteration"].idxmax()]
-    return rows if len(rows) == scores["run"].nunique() else None
+    return scores.loc[(scores[what] - limit).abs().groupby(scores["run"], sort=False).idxmin()]
 
 
 def _same_pairs(trained: Sequence[Trained], count: int) -> list[Pair]:
@@ -168,13 +160,15 @@ def _score_all(trained: Sequence[Trained], pictures: PairPictures, folder: Path,
 
 
 def _on_the_curves(trained: Sequence[Trained]) -> list[list[int]]:
-    """Iterations of each run: some at equal distances, the last, and the latest that all runs have."""
-    shared = set.intersection(*(set(one.checkpoints) for one in trained))
+    """Iterations of each run: some at equal distances, the last, and those nearest to what all runs have reached."""
+    iterations = min(one.last for one in trained)
+    minutes = min(one.minutes(one.last) for one in trained)
     wanted = []
     for one in trained:
         every = list(one.checkpoints)
         places = np.linspace(len(every) - 1, -1, POINTS, endpoint=False).round().astype(int)
-        wanted.append(sorted({every[place] for place in places} | ({max(shared)} if shared else set())))
+        same = {min(every, key=lambda n: abs(n - iterations)), min(every, key=lambda n: abs(one.minutes(n) - minutes))}
+        wanted.append(sorted({every[place] for place in places} | same))
     return wanted
 
 
@@ -223,26 +217,34 @@ def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray,
     tables = [("At the end of each training", last)]
     for what, title in (("iteration", "After the same iterations"), ("minutes", "After the same time")):
         same = at_the_same(scores, what)
-        if same is not None and not set(same.index) <= set(last.index):
+        if not set(same.index) <= set(last.index):
             tables.append((title, same))
+    setting = {f"{one.config.gan.fidelity}, width {one.config.gan.width:g}" for one in trained}
     systems = {one.name: one for one in trained}
     return template("systems.html").render(
-        names=[one.name for one in trained], pairs=pairs, drawn=drawn, columns=list(_COLUMNS.values()), curves=curves,
-        tables=[(title, [_row(row, systems.get(row["run"])) for row in table.to_dict("records")])
+        names=[one.name for one in trained], setting=", ".join(setting) if len(setting) == 1 else "",
+        pairs=pairs, drawn=drawn, columns=list(_COLUMNS.values()), curves=curves,
+        tables=[(title, [_row(row, systems.get(row["run"]), len(setting) > 1) for row in table.to_dict("records")])
                 for title, table in tables],
         picture=data_uri(picture, quality=88),
     )  # fmt: skip
 
 
-def _row(row: dict, one: Trained | None) -> dict[str, object]:
-    what, published = "", ""
-    if one is not None:
-        gan = one.config.gan
-        what = f"{gan.system} ({gan.fidelity}), width {gan.width:g}"
-        if one.config.data.layout == "market1501" and gan.system in SYSTEMS:
-            published = "{:.3f} / {:.3f}".format(*SYSTEMS[gan.system])
+def _row(row: dict, one: Trained | None, in_full: bool) -> dict[str, object]:
     return {
-        "run": row["run"], "what": what, "published": published, "copied": one is None,
+        "run": row["run"], "what": _system(one.config.gan, in_full) if one else "",
+        "published": _published(one.config) if one else "",
         "iterations": f"{row['iteration']:,}" if one else "", "minutes": f"{row['minutes']:.1f}" if one else "",
-        "cells": [f"{row[metric]:.3f} ± {row[f'{metric} ±']:.3f}" for metric in _COLUMNS],
+        "cells": [f"{row[metric]:.3f}" + f" ± {row[f'{metric} ±']:.3f}" * (metric == "ssim_released")
+                  for metric in _COLUMNS],
     }  # fmt: skip
+
+
+def _system(gan: GanConfig, in_full: bool) -> str:
+    features = f", {gan.features}" if gan.system in ("percloss", "full") else ""
+    return gan.system + features + (f", {gan.fidelity}, width {gan.width:g}" if in_full else "")
+
+
+def _published(config: Config) -> str:
+    known = config.data.layout == "market1501" and config.gan.system in SYSTEMS
+    return "{:.3f} / {:.3f}".format(*SYSTEMS[config.gan.system]) if known else ""

@@ -77,7 +77,8 @@ def test_picture_and_page_show_every_run(compared):
     # two blocks side by side: source, pose, target, two generators, and an empty column; 4 pixels between
     assert picture.shape == (16 + 2 * SIZE[0] + 4 * 4, 10 * SIZE[1] + 4 * 13, 3)
     page = (output / "comparison.html").read_text()
-    assert "dsc (released), width 0.0625" in page
+    assert "averaged weights, released, width 0.0625" in page
+    assert "full, patches</td>" in page
     assert "After the same iterations" in page
     assert page.count("0.272 / 0.796") >= 1 and page.count("0.290 / 0.805") >= 1
 
@@ -104,13 +105,11 @@ def test_minutes_come_from_the_log(runs, tmp_path):
 
 def test_the_same_iterations_and_the_same_time():
     scores = pd.DataFrame({
-        "run": [COPIED, "slow", "slow", "fast", "fast", "fast"], "iteration": [0, 10, 20, 10, 20, 40],
-        "minutes": [0, 2.0, 4.0, 1.0, 2.0, 4.5],
+        "run": [COPIED, "slow", "slow", "slow", "fast", "fast", "fast"], "iteration": [0, 10, 20, 30, 10, 20, 40],
+        "minutes": [0, 2.0, 4.0, 6.0, 1.0, 2.0, 4.5],
     })  # fmt: skip
-    assert at_the_same(scores, "iteration")[["run", "iteration"]].values.tolist() == [["slow", 20], ["fast", 20]]
-    assert at_the_same(scores, "minutes")[["run", "iteration"]].values.tolist() == [["slow", 20], ["fast", 20]]
-    late = pd.DataFrame({"run": ["a", "b"], "iteration": [10, 30], "minutes": [1.0, 3.0]})
-    assert at_the_same(late, "iteration") is None
+    assert at_the_same(scores, "iteration")[["run", "iteration"]].values.tolist() == [["slow", 30], ["fast", 20]]
+    assert at_the_same(scores, "minutes")[["run", "iteration"]].values.tolist() == [["slow", 20], ["fast", 40]]
 
 
 def test_runs_that_cannot_be_compared_are_named(runs, tmp_path):
