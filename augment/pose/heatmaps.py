@@ -24,7 +24,10 @@ def render_heatmaps(
     if form == "gaussian":
         # separable: H + W exponentials a joint, not H x W. Missing joints are zeroed here, on the short axis.
         row = torch.exp(dx2 / (-2 * sigma**2)).masked_fill(missing[..., None], 0)
-        return torch.exp(dy2 / (-2 * sigma**2))[..., :, None] * row[..., None, :]
+        column = torch.exp(dy2 / (-2 * sigma**2))
+        # Channels last in memory, as the convolutions that take it want it.
+        row, column = (one.transpose(1, 2).contiguous() for one in (row, column))
+        return (column[:, :, None] * row[:, None]).permute(0, 3, 1, 2)
     if form == "exponential":
         dx2 = dx2.masked_fill(missing[..., None], torch.inf)  # infinitely far away
         return torch.exp((dy2[..., :, None] + dx2[..., None, :]).sqrt() / -(sigma**2))
