@@ -54,6 +54,21 @@ def test_gradient_is_the_numerical_one(n, layout):
         assert torch.autograd.gradcheck(lambda a, b: nearest_neighbour_loss(a, b, n, reduction), (fake, real))  # noqa: B023
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("band", [1, 2, 4])
+@pytest.mark.parametrize("n", [3, 5])
+def test_bands_and_threads_change_nothing(n, band, layout, monkeypatch):
+    fake, real = maps((2, 3, 7, 5), layout)
+    whole = nearest_neighbour_loss(fake, real, n, "sum")
+    gradients = torch.autograd.grad(whole, (fake, real))
+    monkeypatch.setattr(nearest, "_BAND", band)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    again = nearest_neighbour_loss(fake, real, n, "sum")
+    assert again.item() == pytest.approx(eq_8(fake, real, n).mean(), abs=1e-9)
+    for one, other in zip(torch.autograd.grad(again, (fake, real)), gradients, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_search_for_devices_agrees(n, monkeypatch):
     fake, real = maps((2, 3, 6, 5))
