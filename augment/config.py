@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from augment.errors import UsageError
+from augment.base.errors import UsageError
 
 
 def Runtime(default: Any, **constraints: Any) -> Any:

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes, sha256_file
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes, sha256_file
 
 SCHEMA_VERSION = (1, 0)  # major: a reader of an older one must refuse; minor: a column was added
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
+from augment.base.progress import say
 from augment.config import PairsConfig, environment_path
 from augment.data.layouts import DEEPFASHION_EXAMPLE, DISTRACTOR, MARKET_EXAMPLE, parse_name
-from augment.errors import AugmentError
-from augment.files import sha256_file
 from augment.manifest import Manifest, write_manifest
 from augment.pose.skeleton import TORSO
-from augment.progress import say
 from augment.stage import finished, provenance
 
 

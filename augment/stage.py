@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes
+from augment.base.progress import progress
 from augment.config import Section
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes
 from augment.manifest import (
     Manifest,
     file_problem,
@@ -31,7 +32,6 @@ from augment.manifest import (
     to_table,
     write_manifest,
 )
-from augment.progress import progress
 
 # Apply the function to each shard, in any order, anywhere; yield the written parts as they come.
 Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], Iterable[Path]]

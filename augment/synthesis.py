@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from augment.base.devices import pick_device
+from augment.base.errors import AugmentError
+from augment.base.files import encode_jpeg, read_image, sha256_bytes, sha256_file
+from augment.base.progress import say
 from augment.config import SynthesisConfig
-from augment.devices import pick_device
-from augment.errors import AugmentError
-from augment.files import encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import fit, joints_of, scale_joints, to_network, to_uint8
 from augment.manifest import Manifest
-from augment.progress import say
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 STAGE, VERSION = "synthetic", 1

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from augment.base.files import read_image
 from augment.config import GanConfig, RenderedConfig
-from augment.data.rendered import draw_item, plan
-from augment.files import read_image
+from augment.data.rendered.dataset import draw_item, plan
 from augment.gan.dataset import to_network
 from augment.gan.features import build_features
 

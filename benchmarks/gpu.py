@@ -34,9 +34,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from training_step import made_up_data, operations_of, seconds
 
+from augment.base.devices import pick_device
+from augment.base.errors import UsageError
 from augment.config import GanConfig
-from augment.devices import pick_device
-from augment.errors import UsageError
 from augment.gan.dataset import PairData
 from augment.gan.trainer import Trainer
 

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from augment import synthesis
+from augment.base.files import encode_jpeg, sha256_bytes
 from augment.config import GanConfig, SynthesisConfig
-from augment.files import encode_jpeg, sha256_bytes
 from augment.gan.checkpoints import save_weights
 from augment.gan.dataset import to_network, to_uint8
 from augment.gan.networks import build_generator

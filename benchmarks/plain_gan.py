@@ -12,7 +12,7 @@ from torch.nn import functional
 from augment.config import GanConfig
 from augment.gan.dataset import Batch
 from augment.gan.features import build_features
-from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
+from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import Discriminator, Generator, build_discriminator, build_generator
 from augment.gan.regions import part_transforms, region_masks
 from augment.gan.skeletons import HUMAN
@@ -80,7 +80,7 @@ class PlainDiscriminator(Discriminator):
 
 
 class PlainNorm(nn.Module):
-    """augment.gan.layers.SampleNorm, step by step."""
+    """augment.gan.kernels.layers.SampleNorm, step by step."""
 
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ import os
 
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # the Predictor loads without a word about it; the hash is checked
 
-import augment.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
+import augment.base.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
 
 import argparse
 import tempfile
@@ -22,11 +22,11 @@ import openpifpaf
 import torch
 
 from augment.config import RenderedConfig
-from augment.data import render_set
-from augment.files import read_image
-from augment.pose.checkpoints import find_checkpoint
-from augment.pose.estimator import Estimator
-from augment.pose.network_input import LONG_EDGE
+from augment.data.rendered.dataset import render_set
+from augment.base.files import read_image
+from augment.pose.estimator.checkpoints import find_checkpoint
+from augment.pose.estimator.predictor import Estimator
+from augment.pose.estimator.network_input import LONG_EDGE
 
 LOW = {"seed": 0.05, "instance": 0.01, "keypoint": 0.02, "cif": 0.05, "caf": 0.05}
 DEFAULT = {"seed": 0.2, "instance": 0.15, "keypoint": 0.15, "cif": 0.1, "caf": 0.2}

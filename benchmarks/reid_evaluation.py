@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-import augment.torchvision_cpu  # noqa: F401
+import augment.base.torchvision_cpu  # noqa: F401
 from augment.reid.evaluation import rank
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augment.base.devices import pick_device
 from augment.config import DataConfig, ReidConfig
-from augment.data import scan_images
-from augment.devices import pick_device
+from augment.data.stage import scan_images
 from augment.reid.dataset import ReidData, read_data
 from augment.reid.evaluation import rank
 from augment.reid.features import build_model, extract_features

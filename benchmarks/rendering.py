@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from augment.base.files import encode_jpeg
 from augment.config import RenderedConfig
-from augment.data import rendered
-from augment.data.scenes import crop_scene
-from augment.files import encode_jpeg
+from augment.data.rendered import dataset as rendered
+from augment.data.rendered.scenes import crop_scene
 
 TARGET = 500  # images a second on one core
 SIZE = 4

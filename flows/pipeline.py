@@ -16,11 +16,11 @@ from prefect.futures import as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from augment.arms import arms_cells
+from augment.base.interrupt import stop_if_asked
+from augment.base.progress import say
 from augment.config import Config
-from augment.interrupt import stop_if_asked
-from augment.pipeline import STAGES, Outcome, Stage, make_report, run_stage, stages_until
-from augment.progress import say
+from augment.pipeline.arms import arms_cells
+from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
 from flows.runners import task_runners
 
 # Reuse goes by the stages' digests, which hold across runs and machines. Prefect's cache would be a second opinion.

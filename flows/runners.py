@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from augment.base.errors import AugmentError
 from augment.config import FlowConfig
-from augment.errors import AugmentError
 
 
 @contextmanager

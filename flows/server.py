@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from augment.errors import AugmentError
-from augment.progress import say
+from augment.base.errors import AugmentError
+from augment.base.progress import say
 
 _START_LIMIT_S = 300  # 7 to 16 s on an idle machine, over a minute on a very busy one
 _LOG = "prefect.log"

@@ -72,7 +72,7 @@ def no_settings_from_outside(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory) -> Path:
     """A rendered set in Market-1501's layout. Read only."""
-    from augment.data import render_set
+    from augment.data.rendered.dataset import render_set
 
     return render_set(RenderedConfig(**TINY_SET), tmp_path_factory.mktemp("set") / "rendered")
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from augment.cli import main
 from augment.config import RenderedConfig
-from augment.data import render_set
+from augment.data.rendered.dataset import render_set
 from augment.manifest import read_manifest
 
 HOLD_LOCK = """
@@ -116,7 +116,7 @@ def test_missing_data_set(cli, tmp_path):
 
 
 def test_unexpected_error_shows_no_traceback(cli, config_file, monkeypatch, tmp_path):
-    monkeypatch.setattr("augment.pipeline.run_local", lambda *_: {}["gone"])
+    monkeypatch.setattr("augment.pipeline.stages.run_local", lambda *_: {}["gone"])
     code, output = cli("run", config_file, "--engine", "local")
     assert code == 1
     assert "unexpected KeyError: 'gone'" in output and "Traceback (most" not in output
@@ -127,7 +127,7 @@ def test_interrupt(cli, config_file, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("augment.pipeline.run_local", interrupted)
+    monkeypatch.setattr("augment.pipeline.stages.run_local", interrupted)
     code, output = cli("run", config_file, "--engine", "local")
     assert code == 130
     assert "interrupted; the same command goes on from here" in output

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augment.base.errors import UsageError
 from augment.config import Config, DataConfig, all_keys, differences, dump_yaml, load_config
-from augment.errors import UsageError
 
 
 def write(tmp_path: Path, text: str) -> Path:

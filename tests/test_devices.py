@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from augment.devices import pick_device
-from augment.errors import UsageError
+from augment.base.devices import pick_device
+from augment.base.errors import UsageError
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import pytest
 from click.testing import CliRunner
 
-from augment import doctor
 from augment.cli import main
 from augment.config import Config
-from augment.doctor import Check
+from augment.pipeline import doctor
+from augment.pipeline.doctor import Check
 
 
 @pytest.fixture

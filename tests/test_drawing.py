@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.drawing import LEFT, RIGHT, draw_pose, image_grid
+from augment.base.drawing import LEFT, RIGHT, draw_pose, image_grid
 
 MISSING = np.full((18, 2), np.nan)
 

@@ -12,10 +12,10 @@ ROOT = PACKAGE.parent
 
 # Left to right; a module may import from its own place and from places to its left. The command line may use flows.
 ORDER = [
-    ["errors", "devices", "files", "progress", "torchvision_cpu"],
-    ["config", "interrupt", "drawing"],
+    ["base"],
+    ["config"],
     ["manifest"],
-    ["stage"],
+    ["stage", "run"],
     ["data"],
     ["pose"],
     ["pairs"],
@@ -25,9 +25,6 @@ ORDER = [
     ["reid"],
     ["report"],
     ["pipeline"],
-    ["reuse", "lineage", "arms", "estimates"],
-    ["planning"],
-    ["doctor"],
     ["commands"],
     ["cli"],
 ]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes
 from augment.manifest import (
     SCHEMA_VERSION,
     SCHEMAS,

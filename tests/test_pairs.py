@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augment.base.errors import AugmentError
 from augment.config import PairsConfig
-from augment.errors import AugmentError
 from augment.manifest import write_manifest
 from augment.pairs import make_pairs, mine_pairs, sample_test_pairs
 from augment.pose.annotations import read_posegan_csv

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_bytes
 from augment.config import DataConfig, PairsConfig
-from augment.errors import AugmentError
-from augment.files import sha256_bytes
 from augment.manifest import read_manifest, write_manifest
 from augment.stage import finished, one_by_one, origin_of, provenance, run_shards
 

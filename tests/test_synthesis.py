@@ -10,9 +10,9 @@ from gan.tiny_run import TINY, make_run
 from PIL import Image
 
 from augment import synthesis
+from augment.base.errors import AugmentError
+from augment.base.files import encode_jpeg, read_image, sha256_bytes
 from augment.config import SynthesisConfig
-from augment.errors import AugmentError
-from augment.files import encode_jpeg, read_image, sha256_bytes
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import joints_of, to_network, to_uint8
 from augment.gan.training import train_gan

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from augment.base.errors import AugmentError
 from augment.config import Config, load_config
-from augment.errors import AugmentError
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +42,7 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            from augment.interrupt import INTERRUPTED
+            from augment.base.interrupt import INTERRUPTED
 
             _tell("interrupted; the same command goes on from here.")
             ctx.exit(INTERRUPTED)

@@ -59,7 +59,7 @@ def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device
 def _last(run: Path) -> Path:
     """The weights file of a run's last iteration."""
     from augment.manifest import read_manifest
-    from augment.pipeline import stage_named
+    from augment.pipeline.stages import stage_named
 
     manifest = read_manifest(stage_named("gan").path(run), "checkpoints")
     roles = dict(zip(manifest.table["role"].to_pylist(), manifest.table["path"].to_pylist(), strict=True))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from augment.errors import AugmentError, UsageError
+from augment.base.errors import AugmentError, UsageError
 
 
 @click.group()
@@ -18,8 +18,8 @@ def manifest() -> None:
 @click.option("--where", "conditions", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
     """Print what the manifest PATH is, how it came about, and its first rows."""
-    from augment.lineage import describe
     from augment.manifest import read_manifest
+    from augment.pipeline.lineage import describe
 
     one = read_manifest(path)
     frame = one.frame()
@@ -37,8 +37,8 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
     """Check the files of the manifest PATH, or of every manifest in the run folder PATH, against their hashes."""
-    from augment.lineage import manifests_of
     from augment.manifest import read_manifest, verify
+    from augment.pipeline.lineage import manifests_of
 
     found = list(manifests_of(path)) if path.is_dir() else [read_manifest(path)]
     if not found:
@@ -63,7 +63,7 @@ def trace(row_id: str, folder: Path | None) -> None:
     """Walk back from ID, a row of any manifest, to its source image, pose source, checkpoint, configuration, files."""
     from rich.console import Console
 
-    from augment.lineage import find_run, trace
+    from augment.pipeline.lineage import find_run, trace
 
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=400)).print(

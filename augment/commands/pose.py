@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from augment.errors import UsageError
+from augment.base.errors import UsageError
 
 _path = click.Path(path_type=Path)
 
@@ -26,9 +26,9 @@ def pose() -> None:
 def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, start_sha256: str | None, minutes: float,
           count: int | None, seed: int) -> None:  # fmt: skip
     """Train an openpifpaf checkpoint on crops and write it to OUTPUT; the same command goes on when interrupted."""
-    from augment.pose.checkpoints import find_checkpoint
-    from augment.pose.labelled import load_examples
-    from augment.pose.training import train_estimator
+    from augment.pose.estimator.checkpoints import find_checkpoint
+    from augment.pose.estimator.labelled import load_examples
+    from augment.pose.estimator.training import train_estimator
 
     checkpoint = find_checkpoint(start, start_sha256)
     examples = [one for folder, file in sources for one in load_examples(folder, file, count=count, seed=seed)]
@@ -45,7 +45,7 @@ def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, star
 def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256: str | None, count: int,
              device: str) -> None:  # fmt: skip
     """Measure a checkpoint on the crops in FOLDER whose joints FILE (.csv or .json) gives: PCK of the crop's height."""
-    from augment.pose.evaluation import evaluate_estimator
+    from augment.pose.estimator.evaluation import evaluate_estimator
 
     table, averages = evaluate_estimator(
         images, annotations, checkpoint=checkpoint, checkpoint_sha256=checkpoint_sha256, count=count, device=device
@@ -98,7 +98,7 @@ def render(folder: Path, **settings: int) -> None:
     from pydantic import ValidationError
 
     from augment.config import RenderedConfig
-    from augment.data import render_set
+    from augment.data.rendered.dataset import render_set
 
     try:
         section = RenderedConfig(**settings)

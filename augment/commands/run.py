@@ -36,12 +36,12 @@ def stage_command(name: str, stage: str, text: str) -> click.Command:
 def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> None:
     """Plan or run the stages, and show what came out."""
     if dry_run:
-        from augment.planning import make_plan, show_plan
+        from augment.pipeline.plan import make_plan, show_plan
 
         show_plan(make_plan(config, until))
         return
-    from augment.interrupt import interruptible
-    from augment.pipeline import locked_run, run_local, stage_named
+    from augment.base.interrupt import interruptible
+    from augment.pipeline.stages import locked_run, run_local, stage_named
 
     with locked_run(config) as folder, interruptible():
         if engine == "local":
@@ -67,7 +67,7 @@ def _show_result(config: Config) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from augment.arms import arms_cells
+    from augment.pipeline.arms import arms_cells
 
     header, *lines = arms_cells(config.folder)
     table = Table(*header)

@@ -42,7 +42,7 @@ def _leaves(values: dict, prefix: str = ""):
 @with_config
 def report(config: Config) -> None:
     """Write the HTML page of CONFIG's run anew, from the manifests that are there."""
-    from augment.pipeline import locked_run, make_report
+    from augment.pipeline.stages import locked_run, make_report
 
     with locked_run(config):
         make_report(config)
@@ -55,7 +55,7 @@ def report(config: Config) -> None:
 def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Check that everything CONFIG needs is there and works; exit code 3 where something is missing."""
     from augment.config import load_config
-    from augment.doctor import examine, show
+    from augment.pipeline.doctor import examine, show
 
     checks = examine(load_config(config_path, overrides) if config_path else None)
     if not show(checks):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 
 SPLITS = ("train", "query", "gallery")
 JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but nobody's match

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes
 from augment.config import GanConfig
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes
 from augment.gan.networks import Generator, build_generator
 
 Weights = Literal["raw", "average"]

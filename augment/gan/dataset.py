@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from augment.base.errors import AugmentError
+from augment.base.files import read_image
+from augment.base.progress import say
 from augment.config import GanConfig
-from augment.errors import AugmentError
-from augment.files import read_image
 from augment.gan.networks import channels_of
 from augment.manifest import Manifest
-from augment.progress import say
 
 DEFAULT_SIZE = (128, 64)  # Market-1501
 

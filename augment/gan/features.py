@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import sha256_file
 from augment.config import GanConfig
-from augment.errors import AugmentError, UsageError
-from augment.files import sha256_file
 
 Layer = Literal["conv1_2", "conv2_1"]
 Preprocessing = Literal["caffe", "caffe-swapped", "torchvision"]

@@ -8,8 +8,8 @@ import jinja2
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from augment.drawing import draw_pose, image_grid
-from augment.files import atomic_write, encode_jpeg
+from augment.base.drawing import draw_pose, image_grid
+from augment.base.files import atomic_write, encode_jpeg
 
 _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{{ title }}</title>

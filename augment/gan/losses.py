@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from augment.errors import UsageError
-from augment.gan.nearest import nearest_distances
+from augment.base.errors import UsageError
+from augment.gan.kernels.nearest import nearest_distances
 
 Reduction = Literal["mean", "sum"]
 Adversarial = Literal["non-saturating", "minimax"]

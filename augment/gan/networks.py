@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from augment.base.errors import UsageError
 from augment.config import GanConfig
-from augment.errors import UsageError
-from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
+from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.regions import deformation
 from augment.gan.skeletons import HUMAN, Skeleton
 from augment.gan.warp import apply_plan, plan_deformation

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
 from augment.config import GanConfig
-from augment.errors import AugmentError
-from augment.files import sha256_file
 from augment.gan.features import TORCHVISION_URL, build_features
 from augment.gan.losses import discriminator_loss, feature_loss, generator_loss, nearest_neighbour_loss
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from augment.base.devices import pick_device
+from augment.base.drawing import draw_pose, image_grid
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write, read_image
 from augment.config import PoseConfig
-from augment.devices import pick_device
-from augment.drawing import draw_pose, image_grid
-from augment.errors import AugmentError, UsageError
-from augment.files import atomic_write, read_image
 from augment.gan.checkpoints import Weights, load_generator
 from augment.gan.dataset import fit, scale_joints, to_network, to_uint8
 from augment.pose.annotations import read_posegan_csv
@@ -105,8 +105,10 @@ def _from_csv(path: Path, name: str) -> Posed:
 
 
 def _estimator(section: PoseConfig, device: str) -> Estimate:
-    from augment.pose.checkpoints import find_checkpoint  # openpifpaf takes seconds to import and may not be needed
-    from augment.pose.estimator import Estimator
+    from augment.pose.estimator.checkpoints import (
+        find_checkpoint,  # openpifpaf takes seconds to import and may not be needed
+    )
+    from augment.pose.estimator.predictor import Estimator
 
     estimator = Estimator(find_checkpoint(section.checkpoint, section.checkpoint_sha256), device=device, batch_size=1)
     return lambda image: estimator.estimate([image])[0].joints[:, :2]

@@ -7,7 +7,7 @@ articulated objects". :data:`HUMAN` is the paper's; another animal is another :c
 from dataclasses import dataclass
 from typing import Literal
 
-from augment.errors import UsageError
+from augment.base.errors import UsageError
 from augment.pose.skeleton import INDEX, JOINTS
 
 MINIMUM_CORE, MAXIMUM_CORE = 3, 4  # an affine map needs three points; a region has four corners

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from augment.base.devices import timed_kernels
+from augment.base.errors import UsageError
+from augment.base.progress import say
 from augment.config import GanConfig
-from augment.devices import timed_kernels
-from augment.errors import UsageError
 from augment.gan import processes
 from augment.gan.dataset import Batch, PairData, PairOrder
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
-from augment.progress import say
 
 LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 SINCE = ("log", "checkpoint")

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from augment.base.devices import pick_device
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write
+from augment.base.progress import progress, say
 from augment.config import GanConfig
-from augment.devices import pick_device
-from augment.errors import AugmentError
-from augment.files import atomic_write
 from augment.gan import processes
 from augment.gan.checkpoints import load_state, save_state, save_weights
 from augment.gan.dataset import load_pair_data, to_uint8
@@ -22,7 +23,6 @@ from augment.gan.gallery import Examples, Gallery
 from augment.gan.objectives import features_digest
 from augment.gan.trainer import Trainer
 from augment.manifest import Manifest, file_problem, write_manifest
-from augment.progress import progress, say
 from augment.stage import finished, provenance
 
 STAGE, VERSION = "gan", 1

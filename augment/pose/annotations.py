@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from augment.errors import AugmentError, UsageError
-from augment.files import atomic_write
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write
 from augment.pose.skeleton import COCO_NAMES, JOINTS, from_coco, to_coco
 
 _HEADER = ["name", "keypoints_y", "keypoints_x"]

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import AugmentError
+from augment.base.progress import say
 from augment.config import PoseConfig
-from augment.errors import AugmentError
 from augment.pose.skeleton import JOINTS, TORSO
-from augment.progress import say
 
 ACCEPTED = "ok"
 NO_PERSON = "no person found"

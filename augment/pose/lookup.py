@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import PoseConfig, environment_path
-from augment.errors import AugmentError, UsageError
 from augment.manifest import Manifest
 from augment.pose.annotations import read_keypoints
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import AugmentError
+from augment.base.files import decode_image, sha256_file
 from augment.config import PoseConfig
-from augment.errors import AugmentError
-from augment.files import decode_image, sha256_file
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
-from augment.pose.checkpoints import Checkpoint, find_checkpoint
+from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 VERSION = 1
@@ -76,7 +76,9 @@ def _look_up(
 def _estimate(
     ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, checkpoint: Checkpoint
 ) -> list[dict]:
-    from augment.pose.estimator import cached_estimator  # openpifpaf takes seconds to import: only when needed
+    from augment.pose.estimator.predictor import (
+        cached_estimator,  # openpifpaf takes seconds to import: only when needed
+    )
 
     estimator = cached_estimator(
         checkpoint, section.device, section.batch_size, section.joint_confidence, section.person_confidence

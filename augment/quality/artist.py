@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import to_network, to_uint8
 from augment.quality.pictures import PairPictures

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-import augment.torchvision_cpu  # noqa: F401
+import augment.base.torchvision_cpu  # noqa: F401
 from augment.quality.weights import load_weights
 
 METRIC = "detection_score_ssd300_coco"

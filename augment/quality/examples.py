@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from augment.drawing import draw_pose, image_grid
-from augment.files import atomic_write
+from augment.base.drawing import draw_pose, image_grid
+from augment.base.files import atomic_write
 from augment.quality.pictures import Pair, PairPictures
 
 Load = Callable[[list[Pair]], PairPictures]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-import augment.torchvision_cpu  # noqa: F401
+import augment.base.torchvision_cpu  # noqa: F401
 from augment.quality.weights import load_weights
 
 METRIC = "inception_score_torchvision"

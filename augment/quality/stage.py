@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from augment.base.devices import pick_device
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_file
+from augment.base.progress import progress, say
 from augment.config import QualityConfig
-from augment.devices import pick_device
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_file
 from augment.gan.checkpoints import load_generator
 from augment.manifest import Manifest, write_manifest
-from augment.progress import progress, say
 from augment.quality.artist import Artist
 from augment.quality.detection import PersonDetector
 from augment.quality.examples import Load, write_examples

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 
 _CONNECT_TIMEOUT_S = 30.0
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import ReidConfig
-from augment.errors import AugmentError, UsageError
 from augment.reid.dataset import REAL, SYNTHETIC, Item
 
 Batch = list[tuple[int, int]]  # (index of the image, seed of its random transforms)

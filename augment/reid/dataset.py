@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from augment.errors import AugmentError
-from augment.files import read_image
+from augment.base.errors import AugmentError
+from augment.base.files import read_image
+from augment.base.progress import progress
 from augment.manifest import Manifest, read_manifest
-from augment.progress import progress
 from augment.reid.evaluation import JUNK
 from augment.reid.torchreid_quiet import torchreid
 

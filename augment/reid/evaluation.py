@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 
 RANKS = (1, 5, 10, 20)
 JUNK = -1  # the pid of boxes that show no whole person: neither right nor wrong

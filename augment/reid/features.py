@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from augment.errors import AugmentError, UsageError
-from augment.progress import progress
+from augment.base.errors import AugmentError, UsageError
+from augment.base.progress import progress
 from augment.reid.dataset import ManifestDataset
 from augment.reid.torchreid_quiet import quiet, torchreid
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 
 _KISSME_DIMENSIONS = 200  # by PCA before it, as in Market-1501's own baseline: an inverse of 2048 needs more images
 _RIDGE = 1e-3  # Liao et al. add this to the intra-personal covariance

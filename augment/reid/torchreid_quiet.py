@@ -5,7 +5,7 @@ import io
 import warnings
 from collections.abc import Iterator
 
-import augment.torchvision_cpu  # noqa: F401
+import augment.base.torchvision_cpu  # noqa: F401
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")

@@ -17,10 +17,10 @@ import safetensors.torch
 import torch
 from torch.utils.data import DataLoader
 
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes
+from augment.base.progress import progress, say
 from augment.config import ReidConfig
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes
-from augment.progress import progress, say
 from augment.reid.batches import Batches, seed_of
 from augment.reid.dataset import ManifestDataset, ReidData
 from augment.reid.features import build_model

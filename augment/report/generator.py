@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import AugmentError
+from augment.base.files import read_image
 from augment.config import Config
-from augment.errors import AugmentError
-from augment.files import read_image
 from augment.report.charts import Series, line_chart
 from augment.report.outcome import read_csv
 from augment.report.pictures import data_uri, grid, picture
 from augment.report.published import QUALITY
-from augment.report.run import Run
+from augment.run import Run
 
 _KINDS = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 _SAMPLES = 6  # strips that show the training's course

@@ -7,7 +7,7 @@ import numpy as np
 from augment.config import Config, differences
 from augment.pose.skeleton import JOINTS
 from augment.report.charts import bar_chart
-from augment.report.run import TABLES, Run
+from augment.run import TABLES, Run
 
 _FAILURES_SHOWN = 25
 _DIGEST = 12  # characters of a digest that people can compare by eye

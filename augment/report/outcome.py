@@ -9,7 +9,7 @@ from augment.config import Config
 from augment.report.charts import Lane, Series, dot_chart, line_chart
 from augment.report.pictures import data_uri, picture
 from augment.report.published import REID
-from augment.report.run import Run
+from augment.run import Run
 
 ARM_COLOUR = {"real": 0, "augmented": 1}
 ARM_NAME = {"real": "real images only", "augmented": "real + synthetic"}
@@ -22,7 +22,7 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     if "reid" not in run.frames or run.frames["reid"].empty:
         return None
     # Imported here: it brings torchreid with it, which a report without this stage can do without.
-    from augment.reid.comparison import comparison_table
+    from augment.reid.stage import comparison_table
 
     metrics = run.frames["reid"]
     table = comparison_table(metrics)

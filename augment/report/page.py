@@ -4,10 +4,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from augment.base.files import atomic_write
 from augment.config import Config, ReportConfig
-from augment.files import atomic_write
 from augment.report import generator, inputs, outcome
-from augment.report.run import Run
+from augment.run import Run
 
 _TITLES = {
     "arms": "Result", "synthetic": "Synthetic images", "quality": "Quality", "training": "Training",

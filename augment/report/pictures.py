@@ -5,10 +5,10 @@ import base64
 import numpy as np
 from PIL import Image
 
-from augment.drawing import draw_pose, image_grid
-from augment.errors import AugmentError
-from augment.files import encode_jpeg, read_image
-from augment.report.run import Run
+from augment.base.drawing import draw_pose, image_grid
+from augment.base.errors import AugmentError
+from augment.base.files import encode_jpeg, read_image
+from augment.run import Run
 
 HEIGHT = 128  # of the largest picture; those of Market-1501 are not scaled
 _PAPER = (238, 238, 238)

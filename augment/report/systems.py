@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from augment.base.devices import pick_device
+from augment.base.drawing import draw_pose, image_grid, write_text
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write, sha256_bytes
+from augment.base.progress import progress
 from augment.config import Config, GanConfig, load_config
-from augment.devices import pick_device
-from augment.drawing import draw_pose, image_grid, write_text
-from augment.errors import AugmentError, UsageError
-from augment.files import atomic_write, sha256_bytes
 from augment.gan.checkpoints import read_header
-from augment.progress import progress
 from augment.quality.artist import load_artist
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, load_pairs
 from augment.quality.scores import score_images
@@ -32,7 +32,7 @@ from augment.report.charts import Series, line_chart
 from augment.report.page import template
 from augment.report.pictures import data_uri
 from augment.report.published import SYSTEMS
-from augment.report.run import Run
+from augment.run import Run
 
 COPIED = "source copied"  # a generator that is not better than handing back the source has learned nothing
 POINTS = 8  # checkpoints of each run on the curves

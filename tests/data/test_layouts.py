@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augment.base.errors import AugmentError
 from augment.data.layouts import (
     DEEPFASHION_NAME,
     MARKET_NAME,
@@ -13,7 +14,6 @@ from augment.data.layouts import (
     parse_name,
     printable,
 )
-from augment.errors import AugmentError
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augment.base.errors import AugmentError
 from augment.config import DataConfig, RenderedConfig
-from augment.data import render_set, scan_images
-from augment.data.body import HIP, View, draw_limbs, lean_points, pose_figure
-from augment.data.canvas import OVERSAMPLE
-from augment.data.figure import draw_figure
 from augment.data.layouts import list_market, parse_market
-from augment.data.people import Build, draw_person
-from augment.data.rendered import Item, draw_item, draw_joints, plan, visible_joints
-from augment.errors import AugmentError
+from augment.data.rendered.body import HIP, View, draw_limbs, lean_points, pose_figure
+from augment.data.rendered.canvas import OVERSAMPLE
+from augment.data.rendered.dataset import Item, draw_item, draw_joints, plan, render_set, visible_joints
+from augment.data.rendered.figure import draw_figure
+from augment.data.rendered.people import Build, draw_person
+from augment.data.stage import scan_images
 from augment.pose.annotations import read_posegan_csv
 from augment.pose.skeleton import INDEX
 

@@ -5,9 +5,9 @@ import zlib
 import pytest
 from tiny_market import NAMES, jpeg
 
+from augment.base.errors import AugmentError
 from augment.config import DataConfig
-from augment.data import dataset_root, scan_images
-from augment.errors import AugmentError
+from augment.data.stage import dataset_root, scan_images
 
 
 def scan(root, folder, **options):

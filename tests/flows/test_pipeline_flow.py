@@ -3,10 +3,10 @@
 import pytest
 from prefect.client.orchestration import get_client
 
-from augment import pipeline
+from augment.base.errors import AugmentError
 from augment.config import Config
-from augment.errors import AugmentError
-from augment.pipeline import run_local
+from augment.pipeline import stages as pipeline
+from augment.pipeline.stages import run_local
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 

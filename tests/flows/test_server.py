@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from flows.server import prefect_server
 
 HOLD = """

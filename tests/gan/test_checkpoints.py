@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from tiny_run import SIZE, TINY
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.gan.checkpoints import differing_keys, load_generator, load_state, read_header, save_state, save_weights
 from augment.gan.networks import build_generator
 

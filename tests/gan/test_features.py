@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import GanConfig
-from augment.errors import AugmentError, UsageError
 from augment.gan import features
 from augment.gan.features import CAFFE_MEAN, CAFFE_PROBE, PatchFeatures, VGGFeatures, build_features, probe
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from augment.errors import UsageError
-from augment.gan import nearest
+from augment.base.errors import UsageError
+from augment.gan.kernels import nearest
 from augment.gan.losses import discriminator_loss, feature_loss, generator_loss, nearest_neighbour_loss
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

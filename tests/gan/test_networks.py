@@ -9,10 +9,11 @@ import torch
 from tiny_run import SIZE, STANDING, TINY
 from torch.nn import functional
 
+from augment.base.errors import UsageError
 from augment.config import GanConfig
-from augment.errors import UsageError
-from augment.gan import layers, warp
-from augment.gan.layers import DoublingConvolution, HalvingConvolution, SampleNorm
+from augment.gan import warp
+from augment.gan.kernels import layers
+from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import (
     Discriminator,
     build_discriminator,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.errors import UsageError
+from augment.base.errors import UsageError
 from augment.gan.regions import body_regions, deformation, part_transforms, region_masks
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 from augment.pose.skeleton import INDEX

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tiny_run import SIZE, STANDING, TINY, make_run
 
-from augment.errors import AugmentError, UsageError
+from augment.base.errors import AugmentError, UsageError
 from augment.gan import sample as module
 from augment.gan.checkpoints import save_weights
 from augment.gan.networks import build_generator

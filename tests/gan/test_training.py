@@ -15,8 +15,8 @@ import pytest
 import torch
 from tiny_run import TINY, make_run
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import GanConfig
-from augment.errors import AugmentError, UsageError
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import PairOrder, load_pair_data, to_network, to_uint8
 from augment.gan.trainer import LOSSES, Trainer

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augment.base.files import encode_jpeg, sha256_bytes
 from augment.config import GanConfig
-from augment.files import encode_jpeg, sha256_bytes
 from augment.manifest import Manifest, write_manifest
 
 torch.set_num_threads(1)  # on tensors this small threads only wait for each other

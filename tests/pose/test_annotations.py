@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.pose.annotations import read_coco_json, read_posegan_csv, write_coco_json, write_posegan_csv
 from augment.pose.skeleton import COCO_NAMES, INDEX, JOINTS, from_coco, to_coco
 

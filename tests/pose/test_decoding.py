@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from augment.pose.decoding import TREE, decode
-from augment.pose.targets import ABSENT, LABELLED, FieldLayout, encode
+from augment.pose.estimator.decoding import TREE, decode
+from augment.pose.estimator.targets import ABSENT, LABELLED, FieldLayout, encode
 
 LIMBS = torch.tensor([
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),

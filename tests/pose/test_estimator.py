@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from augment.errors import AugmentError, UsageError
-from augment.files import sha256_file
-from augment.pose.checkpoints import Checkpoint, find_checkpoint
-from augment.pose.estimator import Estimator
-from augment.pose.evaluation import pck
-from augment.pose.network_input import enlarge, input_size
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import sha256_file
+from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
+from augment.pose.estimator.evaluation import pck
+from augment.pose.estimator.network_input import enlarge, input_size
+from augment.pose.estimator.predictor import Estimator
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from augment.base.errors import AugmentError
 from augment.config import PoseConfig
-from augment.errors import AugmentError
 from augment.pose import filtering
 from augment.pose.annotations import read_posegan_csv
 from augment.pose.skeleton import INDEX, JOINTS

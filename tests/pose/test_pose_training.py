@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from augment.errors import AugmentError
-from augment.files import sha256_file
-from augment.pose import openpifpaf_adapter as adapter
-from augment.pose import training
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
 from augment.pose.annotations import write_posegan_csv
-from augment.pose.checkpoints import Checkpoint, find_checkpoint
-from augment.pose.labelled import Example, LabelledCrops, load_examples
+from augment.pose.estimator import openpifpaf_adapter as adapter
+from augment.pose.estimator import training
+from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
+from augment.pose.estimator.labelled import Example, LabelledCrops, load_examples
+from augment.pose.estimator.targets import ABSENT, LABELLED, UNLABELLED
 from augment.pose.skeleton import COCO_MIRROR, COCO_NAMES, to_coco
-from augment.pose.targets import ABSENT, LABELLED, UNLABELLED
 
 
 def examples(count):

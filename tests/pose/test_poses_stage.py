@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import sha256_file
 from augment.config import PoseConfig
-from augment.errors import AugmentError, UsageError
-from augment.files import sha256_file
 from augment.manifest import write_manifest
 from augment.pose.skeleton import INDEX
 from augment.pose.stage import estimate_poses

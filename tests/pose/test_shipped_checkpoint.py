@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from augment.config import RenderedConfig
-from augment.data import render_set
-from augment.pose.checkpoints import find_checkpoint
-from augment.pose.estimator import Estimator
-from augment.pose.evaluation import evaluate_estimator
+from augment.data.rendered.dataset import render_set
+from augment.pose.estimator.checkpoints import find_checkpoint
+from augment.pose.estimator.evaluation import evaluate_estimator
+from augment.pose.estimator.predictor import Estimator
 
 
 @pytest.mark.market

@@ -1,13 +1,13 @@
-import augment.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
+import augment.base.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
 
 import numpy as np
 import openpifpaf  # the yardstick: its own encoders, one image at a time
 import pytest
 import torch
 
-from augment.pose import openpifpaf_adapter as adapter
-from augment.pose.checkpoints import find_checkpoint
-from augment.pose.targets import ABSENT, LABELLED, UNLABELLED, encode
+from augment.pose.estimator import openpifpaf_adapter as adapter
+from augment.pose.estimator.checkpoints import find_checkpoint
+from augment.pose.estimator.targets import ABSENT, LABELLED, UNLABELLED, encode
 
 SIZE = (161, 81)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.quality.detection import PersonDetector, person_score
 from augment.quality.inception import InceptionClassifier, inception_score
 from augment.quality.weights import load_weights

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_bytes
 from augment.config import GanConfig, QualityConfig
-from augment.errors import AugmentError
-from augment.files import sha256_bytes
 from augment.manifest import write_manifest
 from augment.quality import stage
 from augment.quality.examples import select_examples

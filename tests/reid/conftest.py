@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from augment.base.files import encode_jpeg, sha256_bytes
 from augment.config import ReidConfig
-from augment.files import encode_jpeg, sha256_bytes
 from augment.manifest import Manifest, relative_path, write_manifest
 
 

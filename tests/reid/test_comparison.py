@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augment.errors import AugmentError, UsageError
+from augment.base.errors import AugmentError, UsageError
 from augment.reid import training
-from augment.reid.comparison import compare_arms, comparison_table
+from augment.reid.stage import compare_arms, comparison_table
 
 
 def files_of(folder) -> dict[str, str]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.reid.metric_learning import Projection, cosine, euclidean, kissme, pair_covariances, unit_length, xqda
 
 

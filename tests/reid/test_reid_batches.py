@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import ReidConfig
-from augment.errors import AugmentError, UsageError
 from augment.reid.batches import Batches, Passes
 
 # 4 people with 5 real and 10 synthetic images each, but the last has one real image only

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data, register_datasets
 from augment.reid.torchreid_quiet import torchreid
 

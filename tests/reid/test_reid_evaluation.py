@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import augment.torchvision_cpu  # noqa: F401
-from augment.errors import AugmentError
+import augment.base.torchvision_cpu  # noqa: F401
+from augment.base.errors import AugmentError
 from augment.reid.evaluation import rank
 
 

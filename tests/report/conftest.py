@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from augment.base.files import sha256_bytes
 from augment.config import load_config
-from augment.files import sha256_bytes
 from augment.manifest import Manifest, write_manifest
 from augment.stage import provenance
 

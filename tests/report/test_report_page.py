@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from augment.base.files import sha256_bytes
 from augment.config import Config, ReportConfig
-from augment.files import sha256_bytes
 from augment.report.inputs import lineage
 from augment.report.page import write_report
-from augment.report.run import Run
+from augment.run import Run
 
 VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 

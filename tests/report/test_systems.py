@@ -8,8 +8,8 @@ import torch
 from gan.tiny_run import SIZE, TINY, make_run
 from PIL import Image
 
+from augment.base.errors import AugmentError, UsageError
 from augment.config import Config, dump_yaml
-from augment.errors import AugmentError, UsageError
 from augment.gan.checkpoints import load_generator
 from augment.gan.training import train_gan
 from augment.manifest import read_manifest, write_manifest

@@ -13,9 +13,9 @@ from typing import Literal
 
 from rich.console import Console
 
+from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
 from augment.config import Config, environment_path
-from augment.errors import AugmentError
-from augment.files import sha256_file
 
 _PACKAGES = ("torch", "torchvision", "prefect", "fastapi", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
 _INSTALL = "run `make setup` in the project's folder"
@@ -76,7 +76,7 @@ def _package(name: str) -> Check:
 
 
 _NMS = """
-import augment.torchvision_cpu as mended
+import augment.base.torchvision_cpu as mended
 import torch, torchvision
 boxes = torch.tensor([[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]])
 kept = torchvision.ops.nms(boxes, torch.tensor([.9, .8, .7]), .5).tolist()
@@ -84,14 +84,14 @@ assert kept == [0, 2], kept
 print('mended for this CPU-only torch' if mended._library else 'compiled ones')
 """
 _OPENPIFPAF = """
-import augment.torchvision_cpu
+import augment.base.torchvision_cpu
 import openpifpaf
 import torch
 assert hasattr(torch.classes.openpifpaf_decoder, "CifCaf")
 print('its compiled decoder loads')
 """
 _TORCHREID = """
-import augment.torchvision_cpu
+import augment.base.torchvision_cpu
 import torchreid
 assert 'osnet_x0_25' in torchreid.models.__dict__['__model_factory']
 print('its models load')
@@ -137,7 +137,7 @@ def _folder(config: Config | None) -> Iterator[Check]:
     needed, problem = _DEFAULT_FREE, None
     if config is not None:
         try:
-            from augment.planning import make_plan
+            from augment.pipeline.plan import make_plan
 
             needed = make_plan(config).disk
         except (AugmentError, ImportError) as error:
@@ -161,7 +161,7 @@ def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:
 
 def _data(config: Config) -> Iterator[Check]:
     def counted() -> str:
-        from augment.estimates import count
+        from augment.pipeline.estimates import count
 
         found = count(config, set()).splits
         if not found:
@@ -178,7 +178,7 @@ def _poses(config: Config) -> Iterator[Check]:
         return
 
     def checkpoint() -> str:
-        from augment.pose.checkpoints import find_checkpoint
+        from augment.pose.estimator.checkpoints import find_checkpoint
 
         found = find_checkpoint(config.pose.checkpoint, config.pose.checkpoint_sha256)
         actual = sha256_file(found.path)
@@ -190,7 +190,7 @@ def _poses(config: Config) -> Iterator[Check]:
 
 
 def _annotation(config: Config, split: str) -> str:
-    from augment.data import dataset_root
+    from augment.data.stage import dataset_root
 
     name = config.pose.annotations.get(split)
     if name is None:

@@ -1,8 +1,8 @@
 """Train the crop estimator: a plain loop around openpifpaf's network and losses, without its square padding.
 
-Half of a 128x64 crop padded to a square is nothing, and openpifpaf's encoders take longer than the network's step. Here
-crops keep their shape, and a batch's targets are made at once (:mod:`augment.pose.targets`). The length is given in
-minutes, since the machine decides how many steps they hold; the rate falls as a cosine over them.
+Half of a 128x64 crop padded to a square is nothing, and openpifpaf's encoders take longer than the network's step.
+Here crops keep their shape, and a batch's targets are made at once (:mod:`augment.pose.estimator.targets`). The length
+is given in minutes, since the machine decides how many steps they hold; the rate falls as a cosine over them.
 """
 
 import math
@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from augment.errors import AugmentError
-from augment.files import atomic_write
-from augment.pose import openpifpaf_adapter as adapter
-from augment.pose.checkpoints import Checkpoint
-from augment.pose.labelled import CROP_SIZE, Example, LabelledCrops
-from augment.pose.network_input import input_size, normalise
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write
+from augment.base.progress import say
+from augment.pose.estimator import openpifpaf_adapter as adapter
+from augment.pose.estimator.checkpoints import Checkpoint
+from augment.pose.estimator.labelled import CROP_SIZE, Example, LabelledCrops
+from augment.pose.estimator.network_input import input_size, normalise
+from augment.pose.estimator.targets import ABSENT, LABELLED, UNLABELLED, encode
 from augment.pose.skeleton import COCO_MIRROR
-from augment.pose.targets import ABSENT, LABELLED, UNLABELLED, encode
-from augment.progress import say
 
 INPUT_SIZE = input_size(*CROP_SIZE)  # height, width
 _FACE = slice(0, 5)  # COCO's nose, eyes and ears

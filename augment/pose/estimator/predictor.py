@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from augment.devices import pick_device
-from augment.pose import openpifpaf_adapter as adapter
-from augment.pose.checkpoints import Checkpoint
-from augment.pose.decoding import decode
-from augment.pose.network_input import enlarge, input_size, normalise
+from augment.base.devices import pick_device
+from augment.pose.estimator import openpifpaf_adapter as adapter
+from augment.pose.estimator.checkpoints import Checkpoint
+from augment.pose.estimator.decoding import decode
+from augment.pose.estimator.network_input import enlarge, input_size, normalise
 from augment.pose.skeleton import from_coco
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from augment.config import Config, GanConfig
 from augment.manifest import read_manifest
-from augment.pipeline import STAGES, Stage, stage_named
+from augment.pipeline.stages import STAGES, Stage, stage_named
 
 PIXELS = 128 * 64  # of the crops at which the rates were measured
 _SIZES = {"market1501": (128, 64), "rendered": (128, 64), "deepfashion": (256, 256)}  # before any image is opened
@@ -84,7 +84,7 @@ def count(config: Config, reusable: set[str]) -> Counts:
 
 def _listing(config: Config, folder: Path) -> list[tuple[str, str, int]]:
     """id, split and pid of every image file, from names alone."""
-    from augment.data.scan import dataset_root, list_images
+    from augment.data.stage import dataset_root, list_images
 
     return [(one.id, one.split, one.name.pid) for one in list_images(config.data, dataset_root(config.data, folder))]
 

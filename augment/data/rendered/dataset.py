@@ -14,16 +14,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, encode_jpeg
+from augment.base.progress import progress, say
 from augment.config import RenderedConfig
-from augment.data.body import Figure, View, draw_limbs, pose_figure
-from augment.data.canvas import OVERSAMPLE
-from augment.data.figure import draw_figure
 from augment.data.layouts import MARKET_FOLDERS
-from augment.data.people import Person, draw_person
-from augment.data.scenes import Camera, crop_scene, draw_camera, draw_grain, expose
-from augment.errors import AugmentError
-from augment.files import atomic_write, encode_jpeg
-from augment.progress import progress, say
+from augment.data.rendered.body import Figure, View, draw_limbs, pose_figure
+from augment.data.rendered.canvas import OVERSAMPLE
+from augment.data.rendered.figure import draw_figure
+from augment.data.rendered.people import Person, draw_person
+from augment.data.rendered.scenes import Camera, crop_scene, draw_camera, draw_grain, expose
 
 HEIGHT, WIDTH = 128, 64
 VERSION = 2  # of the drawings: another one makes other images from the same seed

@@ -13,12 +13,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write
+from augment.base.interrupt import stop_if_asked
+from augment.base.progress import say
 from augment.config import Config, Section, dump_yaml
-from augment.errors import AugmentError, UsageError
-from augment.files import atomic_write
-from augment.interrupt import stop_if_asked
 from augment.manifest import Manifest, read_manifest
-from augment.progress import say
 from augment.stage import Spread, one_by_one
 
 
@@ -52,14 +52,14 @@ _ELSEWHERE = "or choose another folder with --set output=FOLDER."
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("images", "images", (), "data", "augment.data:scan_images", _SHARDED),
+    Stage("images", "images", (), "data", "augment.data.stage:scan_images", _SHARDED),
     Stage("poses", "poses", ("images",), "pose", "augment.pose.stage:estimate_poses", _SHARDED),
     Stage("pairs", "pairs", ("images", "poses"), "pairs", "augment.pairs:make_pairs"),
     Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "augment.gan.training:train_gan"),
     Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "augment.synthesis:synthesize", _SHARDED),
     Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality",
           "augment.quality.stage:measure_quality"),
-    Stage("reid", "metrics", ("images", "synthetic"), "reid", "augment.reid.comparison:compare_arms", ("spread",)),
+    Stage("reid", "metrics", ("images", "synthetic"), "reid", "augment.reid.stage:compare_arms", ("spread",)),
 )  # fmt: skip
 
 

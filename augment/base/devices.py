@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from augment.errors import UsageError
+from augment.base.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:

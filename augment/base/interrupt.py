@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from augment.progress import say
+from augment.base.progress import say
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 

@@ -6,8 +6,8 @@ from math import cos, sin
 import cv2
 import numpy as np
 
-from augment.data.body import HEAD, HIP, Figure, View
-from augment.data.canvas import (
+from augment.data.rendered.body import HEAD, HIP, Figure, View
+from augment.data.rendered.canvas import (
     OVERSAMPLE,
     darken_ground,
     fill_ellipse,
@@ -16,7 +16,7 @@ from augment.data.canvas import (
     fill_turned,
     tube_outlines,
 )
-from augment.data.people import Person
+from augment.data.rendered.people import Person
 
 HEAD_RADII = (0.056, 0.074, 0.066)  # half width, height, depth
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment.errors import AugmentError, UsageError
-from augment.files import sha256_file
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import sha256_file
 
 SHIPPED = "crops"
 _HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
                 f"so only a file you vouch for is opened. Its SHA-256 is {sha256_file(path)}."
             )
         return Checkpoint(path, sha256)
-    from augment.pose import openpifpaf_adapter  # seconds to import: only when needed
+    from augment.pose.estimator import openpifpaf_adapter  # seconds to import: only when needed
 
     published = openpifpaf_adapter.published_checkpoints()
     if name not in published:

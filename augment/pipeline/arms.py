@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from augment.manifest import read_manifest
-from augment.pipeline import stage_named
+from augment.pipeline.stages import stage_named
 
 
 def arms_cells(run: Path) -> list[list[str]]:
@@ -12,7 +12,7 @@ def arms_cells(run: Path) -> list[list[str]]:
     Raises :class:`AugmentError` where the re-ID stage has not run.
     """
     metrics = read_manifest(stage_named("reid").path(run), "metrics").frame()
-    from augment.reid.comparison import comparison_table  # brings torchreid with it
+    from augment.reid.stage import comparison_table  # brings torchreid with it
 
     table = comparison_table(metrics)
     columns = [name for name in table.columns if f"{name} ±" in table]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+from augment.base.errors import AugmentError
+from augment.base.files import decode_image, sha256_bytes
+from augment.base.progress import say
 from augment.config import DataConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
-from augment.data.rendered import VERSION, plan, render_set
-from augment.errors import AugmentError
-from augment.files import decode_image, sha256_bytes
+from augment.data.rendered.dataset import VERSION, plan, render_set
 from augment.manifest import Manifest, relative_path
-from augment.progress import say
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 # What makes an image of a name: no crop of a person takes more bytes, and a wrong file must not fill the memory.

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from augment.base.devices import pick_device
+from augment.base.files import atomic_write
 from augment.config import ReidConfig
-from augment.devices import pick_device
-from augment.files import atomic_write
 from augment.manifest import Manifest
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data

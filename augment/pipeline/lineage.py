@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.tree import Tree
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.manifest import SORT_KEYS, Manifest, read_manifest
-from augment.pipeline import STAGES
+from augment.pipeline.stages import STAGES
 
 _PARENTS = {"source": "source image", "pose_source": "pose taken from"}
 

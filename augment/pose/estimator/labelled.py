@@ -8,11 +8,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from augment.errors import AugmentError
-from augment.files import decode_image
+from augment.base.errors import AugmentError
+from augment.base.files import decode_image
+from augment.base.progress import say
 from augment.pose.lookup import read_annotations
 from augment.pose.skeleton import to_coco
-from augment.progress import say
 
 CROP_SIZE = (128, 64)  # height, width that all crops are brought to for training: one size makes one array
 ENOUGH_JOINTS = 8  # of the 18, to learn from: with fewer, more is missing than known

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.config import Config
-from augment.estimates import Estimate, count, estimate
-from augment.pipeline import read_times, stages_until
-from augment.reuse import Verdict, judge
+from augment.pipeline.estimates import Estimate, count, estimate
+from augment.pipeline.reuse import Verdict, judge
+from augment.pipeline.stages import read_times, stages_until
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 
 # A person crop has thousands of pixels. The limit stops a decompression bomb before a byte of it is decoded.
 MAX_PIXELS = 4096 * 4096

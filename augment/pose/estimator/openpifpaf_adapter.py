@@ -1,6 +1,6 @@
 """The only module that knows openpifpaf (AGPL-3.0): its network, its losses, its checkpoints."""
 
-import augment.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
+import augment.base.torchvision_cpu  # noqa: F401, I001  must come before openpifpaf
 
 import copy
 import zipfile
@@ -12,10 +12,10 @@ import openpifpaf
 import torch
 from openpifpaf.network import losses
 
-from augment.errors import AugmentError
-from augment.files import atomic_write, sha256_bytes
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, sha256_bytes
 from augment.pose.skeleton import COCO_NAMES
-from augment.pose.targets import FieldLayout
+from augment.pose.estimator.targets import FieldLayout
 
 _VERSION = openpifpaf.__version__
 _CHECKPOINTS = openpifpaf.network.factory.CHECKPOINT_URLS

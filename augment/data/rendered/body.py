@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from augment.data.people import Build
+from augment.data.rendered.people import Build
 
 HIP, SHOULDER = 0.52, 0.815
 THIGH, SHANK, FOOT = 0.245, 0.235, 0.115

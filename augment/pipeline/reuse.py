@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
+from augment.base.errors import AugmentError
 from augment.config import Config
-from augment.errors import AugmentError
 from augment.manifest import Manifest, read_manifest, verify
-from augment.pipeline import Stage, stage_named
+from augment.pipeline.stages import Stage, stage_named
 from augment.stage import origin_of
 
 

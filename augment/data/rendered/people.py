@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from augment.data.canvas import COLUMNS, FRONT
+from augment.data.rendered.canvas import COLUMNS, FRONT
 
 # Share of a colour's own variation, 0..1. Lower: more people wear exactly the same, and re-identification gets harder.
 COLOUR_VARIATION = 0.5

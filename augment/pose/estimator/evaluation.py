@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from augment.config import PoseConfig
-from augment.pose.checkpoints import find_checkpoint
-from augment.pose.estimator import Estimator
-from augment.pose.labelled import load_examples
+from augment.pose.estimator.checkpoints import find_checkpoint
+from augment.pose.estimator.labelled import load_examples
+from augment.pose.estimator.predictor import Estimator
 from augment.pose.skeleton import JOINTS, TORSO
 
 _USUAL = PoseConfig()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from augment.errors import AugmentError
+from augment.base.errors import AugmentError
 from augment.manifest import Manifest, read_manifest
 
 TABLES = {

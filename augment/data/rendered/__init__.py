@@ -1,0 +1,1 @@
+"""The rendered data set: people drawn on the spot."""

@@ -1,0 +1,1 @@
+"""Our own pose estimator on openpifpaf: training, decoding, evaluation, the shipped checkpoint."""
