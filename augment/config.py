@@ -86,7 +86,7 @@ class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
     system: Literal["baseline", "dsc", "percloss", "full"] = "full"  # Sec. 6.3
-    fidelity: Literal["paper", "released"] = "released"  # docs/fidelity.md
+    fidelity: Literal["paper", "released", "modern"] = "released"  # docs/fidelity.md
     width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
     # g of Eq. 7. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no weights

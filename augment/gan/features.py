@@ -10,6 +10,7 @@ from torch.nn import functional
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
 from augment.config import GanConfig
+from augment.gan.fidelity import preset
 
 Layer = Literal["conv1_2", "conv2_1"]
 Preprocessing = Literal["caffe", "caffe-swapped", "torchvision"]
@@ -48,7 +49,7 @@ def build_features(config: GanConfig) -> nn.Module | None:
     layer: Layer = "conv2_1" if config.system == "percloss" else "conv1_2"
     weights = load_vgg19(config.vgg_weights)
     preprocessing = known_preprocessing(config.vgg_weights, config.vgg_preprocessing)
-    if preprocessing == "caffe" and config.fidelity == "released":
+    if preprocessing == "caffe" and preset(config.fidelity).swapped_channel_means:
         preprocessing = "caffe-swapped"
     network = VGGFeatures(layer, weights, preprocessing)
     if config.features == "vgg19+rgb":
@@ -129,7 +130,8 @@ class WithColours(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C + 3, H, W) of images (B, 3, H, W) in [-1, 1]."""
-        return torch.cat([self.features(images), images * COLOUR_SCALE], 1)
+        features = self.features(images).float()  # bf16 under autocast; colours keep their precision
+        return torch.cat([features, images * COLOUR_SCALE], 1)
 
 
 class PatchFeatures(nn.Module):

@@ -1,7 +1,8 @@
-"""Generator and discriminator (Sec. 3, 5 and Fig. 2), in the two readings that docs/fidelity.md compares.
+"""Generator and discriminator (Sec. 3, 5 and Fig. 2), in the presets that docs/fidelity.md compares.
 
 ``released`` follows the facts of the authors' code: 61,109,085 parameters in the generator for 128x64, 82,080,611 for
-256x256, 2,803,782 in the discriminator. ``paper`` follows the text where the two differ.
+256x256, 2,803,782 in the discriminator. ``paper`` follows
+the text where the two differ. ``modern`` is ``released`` with a smoothed upsampling.
 """
 
 import math
@@ -12,19 +13,19 @@ from torch import Tensor, nn
 
 from augment.base.errors import UsageError
 from augment.config import GanConfig
+from augment.gan.fidelity import Fidelity, preset
 from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.regions import deformation
 from augment.gan.skeletons import HUMAN, Skeleton
 from augment.gan.warp import apply_plan, plan_deformation
 from augment.pose.heatmaps import render_heatmaps
 
-_DEFORMED = 4  # released code: skips of the four finest scales; the deeper ones are plain
 _DROPOUT_LAYERS = 3  # CD512 (Sec. 5)
 
 
-def _norm(channels: int, fidelity: str) -> nn.Module:
-    """Released: see :class:`SampleNorm`; paper: per channel [17]."""
-    return SampleNorm() if fidelity == "released" else nn.InstanceNorm2d(channels, affine=True)
+def _norm(channels: int, fidelity: Fidelity) -> nn.Module:
+    """Over a whole sample (:class:`SampleNorm`), or per channel [17]."""
+    return SampleNorm() if fidelity.norm == "sample" else nn.InstanceNorm2d(channels, affine=True)
 
 
 def channels_of(image_size: tuple[int, int], width: float) -> list[int]:
@@ -51,14 +52,14 @@ def scaled(channels: int, width: float) -> int:
 class Encoder(nn.Module):
     """One stream of the encoder: a convolution at full size, then a halving for each further scale."""
 
-    def __init__(self, inputs: int, channels: list[int], fidelity: str):
+    def __init__(self, inputs: int, channels: list[int], fidelity: Fidelity):
         super().__init__()
-        self.slope = 0.2 if fidelity == "released" else 0.0  # LeakyReLU; the paper's ReLU
+        self.slope = fidelity.slope
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         for level, outputs in enumerate(channels):
             first, last = level == 0, level == len(channels) - 1
-            plain = fidelity == "released" and (first or last)
+            plain = (first or last) and not fidelity.normalised_ends
             if first:
                 self.convolutions.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=plain))
             else:
@@ -78,7 +79,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """From the deepest features upwards; every scale takes its skips in."""
 
-    def __init__(self, skips: list[int], channels: list[int], fidelity: str):
+    def __init__(self, skips: list[int], channels: list[int], fidelity: Fidelity):
         """``skips``: channels of all skips of a scale together, ``channels``: the encoder's; both finest first."""
         super().__init__()
         self.convolutions = nn.ModuleList()
@@ -90,16 +91,28 @@ class Decoder(nn.Module):
             self.norms.append(_norm(outputs, fidelity))
             inputs = outputs + skips[level]
         self.to_image = nn.Conv2d(inputs, 3, 3, padding=1)
+        self.smoothed = fidelity.smoothed_upsampling
 
     def forward(self, skips: list[list[Tensor]], noise: list[Tensor] | None) -> Tensor:
         """Skips of each scale, finest first -> image (B, 3, H, W) in [-1, 1]. ``noise``: of the first layers."""
         x: list[Tensor] = []
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            x = [norm(convolution(F.relu(torch.cat([*x, *skips[-1 - index]], 1), inplace=True)))]
+            raised = convolution(F.relu(torch.cat([*x, *skips[-1 - index]], 1), inplace=True))
+            if self.smoothed and index == len(self.norms) - 1:
+                raised = box_filter(raised)
+            x = [norm(raised)]
             if noise is not None and index < len(noise):
                 x = [x[0] * noise[index].to(x[0].dtype)]  # or all that follows would be of the wider type
         image = self.to_image(F.relu(torch.cat([*x, *skips[0]], 1), inplace=True))
         return torch.tanh(image.to(torch.promote_types(image.dtype, torch.float32)))  # bf16 has few steps next to ±1
+
+
+def box_filter(x: Tensor) -> Tensor:
+    """Mean of each pixel, its right, lower and lower right neighbour: (B, C, H, W) -> the same shape.
+
+    It is zero at the finest checkerboard, which transposed convolutions leave behind and VGG-19 hardly sees.
+    """
+    return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
 
 
 class Generator(nn.Module):
@@ -109,22 +122,20 @@ class Generator(nn.Module):
         super().__init__()
         self.image_size = tuple(image_size)
         self.skeleton = skeleton
-        self.fidelity = config.fidelity
+        self.fidelity = preset(config.fidelity)
         channels = channels_of(image_size, config.width)
         joints = len(skeleton.joints)
         self.deformable = config.system != "baseline"
         if self.deformable:
-            self.source_stream = Encoder(3 + joints, channels, config.fidelity)
-            self.pose_stream = Encoder(joints, channels, config.fidelity)
+            self.source_stream = Encoder(3 + joints, channels, self.fidelity)
+            self.pose_stream = Encoder(joints, channels, self.fidelity)
             skips = [2 * one for one in channels]
         else:  # Sec. 6.3: one stream of everything, plain skips
-            self.source_stream = Encoder(3 + 2 * joints, channels, config.fidelity)
+            self.source_stream = Encoder(3 + 2 * joints, channels, self.fidelity)
             skips = channels
-        self.decoder = Decoder(skips, channels, config.fidelity)
-        # Sizes of the features that are deformed; the paper deforms each skip, the deepest too.
-        self.deformed = [(image_size[0] >> level, image_size[1] >> level) for level in range(len(channels))]
-        if config.fidelity == "released":
-            del self.deformed[_DEFORMED:]
+        self.decoder = Decoder(skips, channels, self.fidelity)
+        sizes = [(image_size[0] >> level, image_size[1] >> level) for level in range(len(channels))]
+        self.deformed = sizes[: self.fidelity.deformed_levels]  # sizes of the features that are deformed, finest first
         coarsest = len(channels) - 1
         self.noise_shapes = [
             (convolution.out_channels, image_size[0] >> (coarsest - 1 - index), image_size[1] >> (coarsest - 1 - index))
@@ -168,39 +179,36 @@ class Discriminator(nn.Module):
     def __init__(self, config: GanConfig, image_size: tuple[int, int], skeleton: Skeleton):
         super().__init__()
         self.image_size = tuple(image_size)
-        self.fidelity = config.fidelity
-        released = config.fidelity == "released"
-        self.slope = 0.2 if released else 0.0
+        self.fidelity = preset(config.fidelity)
+        slope, normalised = self.fidelity.slope, self.fidelity.discriminator_norm
         # Small images leave no room for all three; 128x64 and larger do.
         hidden = [128, 256, 512][: max(1, int(math.log2(min(image_size))) - 3)]
         inputs = scaled(64, config.width)
-        # Released code: the first layer is unpadded, so 128x64 gives 3x1 patches.
-        layers: list[nn.Module] = [
-            nn.Conv2d(6 + 2 * len(skeleton.joints), inputs, 4, stride=2, padding=0 if released else 1)
-        ]
+        padding = self.fidelity.discriminator_padding
+        layers: list[nn.Module] = [nn.Conv2d(6 + 2 * len(skeleton.joints), inputs, 4, stride=2, padding=padding)]
         for outputs in hidden:
             outputs = scaled(outputs, config.width)
-            layers.append(nn.LeakyReLU(self.slope))
-            layers.append(HalvingConvolution(inputs, outputs, bias=not released))
-            if released:  # C, not CN, in the paper's notation
-                layers.append(_norm(outputs, config.fidelity))
+            layers.append(nn.LeakyReLU(slope))
+            layers.append(HalvingConvolution(inputs, outputs, bias=not normalised))
+            if normalised:  # else C, not CN, in the paper's notation
+                layers.append(_norm(outputs, self.fidelity))
             inputs = outputs
-        layers += [nn.LeakyReLU(self.slope), HalvingConvolution(inputs, 1, bias=not released)]
+        layers += [nn.LeakyReLU(slope), HalvingConvolution(inputs, 1, bias=not normalised)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, source: Tensor, source_joints: Tensor, image: Tensor, target_joints: Tensor) -> Tensor:
-        """Logits, positive for real: (B, 1, h, w), one a patch, in ``released``; (B, 1, 1, 1) in ``paper``.
+        """Logits, positive for real: (B, 1, h, w), one per patch; (B, 1, 1, 1), their mean, in ``paper``.
 
         Images (B, 3, H, W) in [-1, 1], joints (B, J, 2) in pixels. The sigmoid of the last layer is in the loss.
         """
         maps = [heatmaps(joints, self.image_size, self.fidelity) for joints in (source_joints, target_joints)]
         logits = self.layers(torch.cat([source, maps[0], image, maps[1]], 1))
-        return logits if self.fidelity == "released" else logits.mean(dim=(2, 3), keepdim=True)
+        return logits if self.fidelity.discriminator_output == "patches" else logits.mean(dim=(2, 3), keepdim=True)
 
 
-def heatmaps(joints: Tensor, size: tuple[int, int], fidelity: str) -> Tensor:
+def heatmaps(joints: Tensor, size: tuple[int, int], fidelity: Fidelity | str) -> Tensor:
     """H of Eq. 1, (B, J, 2) -> (B, J, H, W)."""
-    return render_heatmaps(joints, size, form="gaussian" if fidelity == "released" else "exponential")
+    return render_heatmaps(joints, size, form=preset(fidelity).heatmap)
 
 
 def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64),

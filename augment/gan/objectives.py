@@ -9,11 +9,8 @@ from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
 from augment.config import GanConfig
 from augment.gan.features import TORCHVISION_URL, build_features
+from augment.gan.fidelity import preset
 from augment.gan.losses import discriminator_loss, feature_loss, generator_loss, nearest_neighbour_loss
-
-# Weight of the reconstruction beside the adversarial loss. Released code: of a mean over pixels.
-_RELEASED = {"baseline": 100.0, "dsc": 100.0, "percloss": 0.5, "full": 0.01}
-_PAPER = 0.01  # Eq. 10: of a sum over pixels; the paper gives no other for the other systems
 
 
 class Objectives(nn.Module):
@@ -22,7 +19,8 @@ class Objectives(nn.Module):
     def __init__(self, section: GanConfig, image_size: tuple[int, int]):
         super().__init__()
         self.system = section.system
-        self.paper = section.fidelity == "paper"
+        self.fidelity = preset(section.fidelity)
+        self.bf16 = section.precision == "bf16"
         self.neighbourhood = section.neighbourhood or (3 if max(image_size) <= 128 else 5)
         self.features = build_features(section)
 
@@ -32,24 +30,25 @@ class Objectives(nn.Module):
 
     def generator(self, logits: Tensor, generated: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Adversarial loss of G and its weighted reconstruction loss; G minimises the sum (Eq. 10)."""
-        adversarial = generator_loss(logits, "minimax" if self.paper else "non-saturating")
+        adversarial = generator_loss(logits, self.fidelity.adversarial)
         return adversarial, self.reconstruction(generated, target)
 
     def reconstruction(self, generated: Tensor, target: Tensor) -> Tensor:
         """Weighted difference of images (B, 3, H, W) in [-1, 1] from their targets."""
         generated = generated.float()
         if self.features is not None:
-            with torch.no_grad():
-                target = self.features(target)
-            generated = self.features(generated)
+            with torch.autocast(generated.device.type, torch.bfloat16, enabled=self.bf16):
+                with torch.no_grad():
+                    target = self.features(target)
+                generated = self.features(generated)
+            target, generated = target.float(), generated.float()
         if self.system == "full":
-            reduction = "sum" if self.paper else "mean"
-            difference = nearest_neighbour_loss(generated, target, self.neighbourhood, reduction)
+            difference = nearest_neighbour_loss(generated, target, self.neighbourhood, self.fidelity.reduction)
         else:
             difference = feature_loss(generated, target)
-            if self.paper:
+            if self.fidelity.reduction == "sum":
                 difference = difference * generated[0].numel()
-        return difference * (_PAPER if self.paper else _RELEASED[self.system])
+        return difference * self.fidelity.reconstruction_weights[self.system]
 
 
 def features_digest(section: GanConfig) -> str | None:

@@ -4,43 +4,22 @@ Everything works on a whole batch on any device with static shapes and without a
 Inside, all is float64. A region that cannot be had (a joint is missing, joints coincide or lie on a line) is not
 valid and its numbers are harmless; no input gives NaN or infinity.
 
-``fidelity`` tells whose constants: the paper's or those of the code the authors released (docs/fidelity.md).
+``fidelity`` is a preset or its name; where the paper and the released code differ it says whose rule holds
+(docs/fidelity.md).
 """
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from augment.gan.fidelity import Fidelity, Outline, preset
 from augment.gan.skeletons import HUMAN, Region, Skeleton
-
-Fidelity = Literal["paper", "released"]
-Outline = Literal["transform", "mask"]
 
 FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points a thousand times longer than wide are a line
 HEAD_HALF_SIDE = 0.4  # released code, in torso scales
 
 
-@dataclass(frozen=True)
-class _LimbRule:
-    """A limb's rectangle: its width in torso scales, the rest in lengths of the limb."""
-
-    width: float
-    before: float
-    beyond: float
-    beyond_outer: dict[Outline, float]
-
-
-# The released code lengthens the end by a share of the limb that it has already lengthened at the start: hence 1.1.
-_LIMBS: dict[Fidelity, _LimbRule] = {
-    "released": _LimbRule(0.4, 0.1, 0.1 * 1.1, {"transform": 0.3 * 1.1, "mask": 0.5 * 1.1}),
-    "paper": _LimbRule(1 / 3, 0.0, 0.0, {"transform": 0.0, "mask": 0.0}),
-}
-
-
 def body_regions(
-    joints: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released", outline: Outline = "transform"
+    joints: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released", outline: Outline = "transform"
 ) -> tuple[Tensor, Tensor]:
     """The quadrilateral of every region of a pose (Sec. 3.1).
 
@@ -49,12 +28,12 @@ def body_regions(
     forearm. The released code draws the masks of shanks and forearms longer than the rectangles it fits: ``outline``.
     The torso's corners are its joints; its mask is nevertheless the whole image.
     """
-    corners, valid = _outlines(joints.to(torch.float64), skeleton, fidelity, outline)
+    corners, valid = _outlines(joints.to(torch.float64), skeleton, preset(fidelity), outline)
     return corners.to(joints.dtype), valid
 
 
 def part_transforms(
-    source: Tensor, target: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released"
+    source: Tensor, target: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
 ) -> tuple[Tensor, Tensor]:
     """The affine map of every region from source to target pixels, in the original resolution (Eq. 2).
 
@@ -63,16 +42,16 @@ def part_transforms(
     sampled, least squares in the source image, and this is its inverse; the two differ for torso and head only.
     A limb unseen in the source takes its twin's place there (App. B); one unseen in the target has no map.
     """
-    dtype = source.dtype
+    dtype, fidelity = source.dtype, preset(fidelity)
     source, target = source.to(torch.float64), target.to(torch.float64)
     p, p_valid = _with_twins(*_outlines(source, skeleton, fidelity, "transform"), skeleton)
     q, q_valid = _outlines(target, skeleton, fidelity, "transform")
-    maps, valid = _fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity)
+    maps, valid = _fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity.fit)
     valid = valid & p_valid & q_valid
-    if fidelity == "released":  # matches the head's joints, not the corners of its box
+    if fidelity.head == "joints":  # matches the head's joints, not the corners of its box
         for index, region in enumerate(skeleton.regions):
             if region.rule == "cluster":
-                maps, valid = _replace(maps, valid, index, _fit_cluster(source, target, region))
+                maps, valid = _replace(maps, valid, index, _fit_cluster(source, target, region, fidelity))
     identity = torch.eye(2, 3, dtype=torch.float64, device=source.device)
     maps = torch.where(valid[..., None, None], maps, identity).to(dtype)
     finite = maps.isfinite().flatten(2).all(2)  # float32 overflows long before float64 does
@@ -80,7 +59,7 @@ def part_transforms(
 
 
 def region_masks(
-    joints: Tensor, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity = "released"
+    joints: Tensor, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
 ) -> Tensor:
     """Which pixels belong to each region: (B, R, H, W) of bool, all false for a region that cannot be had.
 
@@ -89,8 +68,9 @@ def region_masks(
     region when its centre, an integer coordinate, is inside or on the border.
     """
     height, width = size
+    fidelity = preset(fidelity)
     corners, valid = _outlines(joints.to(torch.float64), skeleton, fidelity, "mask")
-    if fidelity == "paper":
+    if fidelity.mask_order == "mask-then-warp":  # masks of the source: App. B
         corners, valid = _with_twins(corners, valid, skeleton)
     everywhere = torch.stack([torch.full_like(valid[:, 0], r.rule == "core") for r in skeleton.regions], dim=1)
     first, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 3, :]
@@ -112,11 +92,13 @@ def deformation(
     size: tuple[int, int],
     skeleton: Skeleton = HUMAN,
     *,
-    fidelity: Fidelity = "released",
+    fidelity: Fidelity | str = "released",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All that the deformable skips need of two poses (B, J, 2): matrices, masks at ``size`` (H, W), valid."""
+    fidelity = preset(fidelity)
     matrices, valid = part_transforms(source, target, skeleton, fidelity=fidelity)
-    masks = region_masks(target if fidelity == "released" else source, size, skeleton, fidelity=fidelity)
+    pose = target if fidelity.mask_order == "warp-then-mask" else source
+    masks = region_masks(pose, size, skeleton, fidelity=fidelity)
     return matrices, masks, valid
 
 
@@ -143,15 +125,16 @@ def _outlines(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity, outline: O
 
 def _torso_scale(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity) -> Tensor:
     """(B,) in pixels; NaN where a joint of the trunk is missing, which makes whatever is sized by it invalid."""
-    lines = skeleton.sides if fidelity == "released" else skeleton.diagonals
+    rms = fidelity.torso_scale == "rms-of-sides"
+    lines = skeleton.sides if rms else skeleton.diagonals
     lengths = torch.stack([(joints[:, a] - joints[:, b]).norm(dim=-1) for a, b in lines], dim=1)
-    return lengths.square().mean(1).sqrt() if fidelity == "released" else lengths.mean(1)
+    return lengths.square().mean(1).sqrt() if rms else lengths.mean(1)
 
 
 def _limb_corners(
     joints: Tensor, limbs: list[Region], scale: Tensor, fidelity: Fidelity, outline: Outline
 ) -> Tensor:
-    rule = _LIMBS[fidelity]
+    rule = fidelity.limb
     start = torch.stack([joints[:, limb.joints[0]] for limb in limbs], dim=1)
     end = torch.stack([joints[:, limb.joints[1]] for limb in limbs], dim=1)
     along = end - start
@@ -164,8 +147,8 @@ def _limb_corners(
 
 
 def _cluster_corners(points: Tensor, seen: Tensor, scale: Tensor, fidelity: Fidelity) -> Tensor:
-    """Released: a square around the mean of the joints that are seen. Paper: their upright bounding box."""
-    if fidelity == "released":
+    """A square around the mean of the joints that are seen, or their upright bounding box."""
+    if fidelity.head == "joints":
         count = seen.sum(1, keepdim=True)  # none: 0 / 0 is NaN, hence not valid
         centre = torch.where(seen[..., None], points, 0.0).sum(1) / count
         half = (HEAD_HALF_SIDE * scale)[:, None]
@@ -185,17 +168,17 @@ def _with_twins(corners: Tensor, valid: Tensor, skeleton: Skeleton) -> tuple[Ten
     return torch.where(valid[..., None, None], corners, twin_corners), valid | twin_valid
 
 
-def _fit_cluster(source: Tensor, target: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+def _fit_cluster(source: Tensor, target: Tensor, region: Region, fidelity: Fidelity) -> tuple[Tensor, Tensor]:
     joints = region.joints + region.anchors
     p, q = _take(source, joints), _take(target, joints)
     common = p.isfinite().all(-1) & q.isfinite().all(-1)
     own, anchors = common[:, : len(region.joints)], common[:, len(region.joints) :]
     p, q = (torch.where(common[..., None], points, 0.0)[:, None] for points in (p, q))
-    maps, valid = _fit_affine(p, q, common[:, None].to(p.dtype), "released")
+    maps, valid = _fit_affine(p, q, common[:, None].to(p.dtype), fidelity.fit)
     return maps[:, 0], valid[:, 0] & own.any(1) & anchors.all(1)
 
 
-def _fit_affine(p: Tensor, q: Tensor, weights: Tensor, fidelity: Fidelity) -> tuple[Tensor, Tensor]:
+def _fit_affine(p: Tensor, q: Tensor, weights: Tensor, direction: str) -> tuple[Tensor, Tensor]:
     """Least squares over points (B, R, K, 2) with weights (B, R, K): maps p -> q (B, R, 2, 3), valid (B, R).
 
     In coordinates relative to the weighted means the normal equations are 2x2. With C = Σ dq dpᵀ, Eq. 2 gives the
@@ -204,7 +187,8 @@ def _fit_affine(p: Tensor, q: Tensor, weights: Tensor, fidelity: Fidelity) -> tu
     p_mean, p_scatter = _moments(p, weights)
     q_mean, q_scatter = _moments(q, weights)
     cross = ((q - q_mean[..., None, :]) * weights[..., None]).transpose(-1, -2) @ (p - p_mean[..., None, :])
-    linear = cross @ _inverse(p_scatter) if fidelity == "paper" else q_scatter @ _inverse(cross.transpose(-1, -2))
+    forward = direction == "source-to-target"
+    linear = cross @ _inverse(p_scatter) if forward else q_scatter @ _inverse(cross.transpose(-1, -2))
     shift = q_mean[..., None] - linear @ p_mean[..., None]
     size = _trace(p_scatter) * _trace(q_scatter)
     valid = _has_area(p_scatter, p) & _has_area(q_scatter, q) & (_det(cross).abs() > FLATTEST * size)

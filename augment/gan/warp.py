@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augment.gan.regions import Fidelity
+from augment.gan.fidelity import Fidelity, preset
 
 HALF = 0.5 + 1e-3  # see above
 
@@ -48,7 +48,7 @@ def plan_deformation(
     image_size: tuple[int, int],
     levels: Sequence[tuple[int, int]],
     *,
-    fidelity: Fidelity = "released",
+    fidelity: Fidelity | str = "released",
 ) -> Plan:
     """What :func:`apply_plan` needs for feature maps of the sizes ``levels`` (h, w): once per batch, for all channels.
 
@@ -57,8 +57,9 @@ def plan_deformation(
     """
     sampling, invertible = _inverse_affine(matrices)
     usable = valid & invertible
+    mask_first = preset(fidelity).mask_order == "mask-then-warp"
     build = _compact_level if matrices.device.type == "cpu" else _dense_level
-    return {size: build(sampling, masks.bool(), usable, image_size, size, fidelity == "paper") for size in levels}
+    return {size: build(sampling, masks.bool(), usable, image_size, size, mask_first) for size in levels}
 
 
 def apply_plan(plan: Plan, features: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ def deform(
     valid: Tensor,
     image_size: tuple[int, int],
     *,
-    fidelity: Fidelity = "released",
+    fidelity: Fidelity | str = "released",
 ) -> Tensor:
     """One map (B, C, h, w) deformed in one go; arguments as for :func:`plan_deformation`."""
     size = (features.shape[2], features.shape[3])
@@ -116,14 +117,15 @@ def _source_pixels(
 
 
 def _compact_level(
-    sampling: Tensor, masks: Tensor, usable: Tensor, image_size: tuple[int, int], size: tuple[int, int], paper: bool
-) -> LevelPlan:
+    sampling: Tensor, masks: Tensor, usable: Tensor, image_size: tuple[int, int], size: tuple[int, int],
+    mask_first: bool,
+) -> LevelPlan:  # fmt: skip
     batch, regions, h, w = *masks.shape[:2], *size
     level = _level_masks(masks, size)
-    wanted = usable[..., None, None].expand(-1, -1, h, w) if paper else level & usable[..., None, None]
+    wanted = usable[..., None, None].expand(-1, -1, h, w) if mask_first else level & usable[..., None, None]
     b, y, x, r = wanted.permute(0, 2, 3, 1).nonzero().unbind(1)  # in order of pixels, then of regions
     row, column, inside = _source_pixels(sampling[b, r].permute(1, 2, 0), y, x, image_size, size)
-    if paper:
+    if mask_first:
         inside &= level[b, r, row, column]
     pixel, source = ((b * h + y) * w + x)[inside], ((b * h + row) * w + column)[inside]
     count = torch.bincount(pixel, minlength=batch * h * w)
@@ -141,15 +143,16 @@ def _compact_level(
 
 
 def _dense_level(
-    sampling: Tensor, masks: Tensor, usable: Tensor, image_size: tuple[int, int], size: tuple[int, int], paper: bool
-) -> LevelPlan:
+    sampling: Tensor, masks: Tensor, usable: Tensor, image_size: tuple[int, int], size: tuple[int, int],
+    mask_first: bool,
+) -> LevelPlan:  # fmt: skip
     batch, (h, w) = len(masks), size
     level = _level_masks(masks, size)
     y = torch.arange(h, device=masks.device, dtype=torch.float64)[:, None]
     x = torch.arange(w, device=masks.device, dtype=torch.float64)
     row, column, inside = _source_pixels(sampling.permute(2, 3, 0, 1)[..., None, None], y, x, image_size, size)
     pixel = row * w + column
-    if paper:
+    if mask_first:
         level = level.flatten(2).gather(2, pixel.flatten(2)).view_as(level)
     image = torch.arange(batch, device=masks.device).view(-1, 1, 1, 1) * (h * w)
     table = torch.where(inside & level & usable[..., None, None], image + pixel, batch * h * w)

@@ -50,12 +50,12 @@ def test_released_sizes_are_the_published_ones(size, expected):
         assert count_parameters(build_discriminator(config, size)) == 2_803_782
 
 
-@pytest.mark.parametrize("fidelity", ["paper", "released"])
+@pytest.mark.parametrize("fidelity", ["paper", "released", "modern"])
 @pytest.mark.parametrize("system", ["baseline", "full"])
 @pytest.mark.parametrize("size", [(128, 64), (256, 256)])
 def test_generator_size_follows_from_the_layers(fidelity, system, size):
     channels = [64, 128, 256, 512, 512, 512] + ([512] if size[0] == 256 else [])
-    released = fidelity == "released"
+    released = fidelity != "paper"
     norm = (lambda c: 2) if released else (lambda c: 2 * c)
 
     def encoder(inputs):
@@ -141,7 +141,7 @@ def inputs(count=2, size=SIZE):
     return source, joints, joints + torch.randn(joints.shape, generator=generator)
 
 
-@pytest.mark.parametrize("fidelity", ["paper", "released"])
+@pytest.mark.parametrize("fidelity", ["paper", "released", "modern"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_draws_an_image(system, fidelity):
     generator = build_generator(TINY.model_copy(update={"system": system, "fidelity": fidelity}), SIZE)
@@ -153,7 +153,7 @@ def test_every_system_draws_an_image(system, fidelity):
     assert all(parameter.grad.isfinite().all() for parameter in generator.parameters())
 
 
-@pytest.mark.parametrize("fidelity", ["paper", "released"])
+@pytest.mark.parametrize("fidelity", ["paper", "released", "modern"])
 def test_missing_joints_give_numbers(fidelity):
     generator = build_generator(TINY.model_copy(update={"fidelity": fidelity}), SIZE)
     source, source_joints, target_joints = inputs()
