@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from augment.base.errors import UsageError
 
@@ -94,7 +94,10 @@ class GanConfig(Section):
     vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"  # what the file's weights were trained with
     image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it
-    iterations: int = Field(90_000, ge=1)
+    # Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name)
+    start: str | None = Runtime(None)
+    iterations: int = Field(90_000, ge=0)  # 0: gan.start is used as it is
+    decay_iterations: int = Field(0, ge=0)  # over the last so many the learning rate falls linearly to 0 (PATN)
     batch_size: int = Field(4, ge=1)  # over all processes
     learning_rate: float = Field(2e-4, gt=0)
     beta1: float = Field(0.5, ge=0, lt=1)
@@ -110,6 +113,12 @@ class GanConfig(Section):
     # torch.compile as well
     compile: Literal[False, "graph", "full"] = Runtime(False)
     device: str = Runtime("auto")
+
+    @model_validator(mode="after")
+    def _decay_fits(self) -> "GanConfig":
+        if self.decay_iterations > self.iterations:
+            raise ValueError(f"decay_iterations is {self.decay_iterations}, more than all {self.iterations} iterations")
+        return self
 
 
 class SynthesisConfig(Section):

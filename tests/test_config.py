@@ -34,7 +34,7 @@ def test_file_then_overrides(tmp_path):
         ("iterations=5", "unknown key iterations. Did you mean gan.iterations?"),
         ("gann.iterations=5", "unknown key gann. Did you mean gan?"),
         ("data.rendered.camera=5", "unknown key data.rendered.camera. Did you mean data.rendered.cameras?"),
-        ("gan.iterations=0", "gan.iterations: Input should be greater than or equal to 1 (got 0)"),
+        ("gan.iterations=-1", "gan.iterations: Input should be greater than or equal to 0 (got -1)"),
         ("gan.iterations=many", "gan.iterations: Input should be a valid integer"),
         ("gan.system=best", "gan.system: Input should be 'baseline', 'dsc', 'percloss' or 'full' (got 'best')"),
         ("data.layout=cuhk", "data.layout: Input should be 'market1501', 'deepfashion' or 'rendered'"),

@@ -18,7 +18,7 @@ gan.add_command(stage_command("train", "gan", "Train the generator."))
 
 
 @gan.command()
-@click.argument("weights", metavar="WEIGHTS", type=_path)
+@click.argument("weights", metavar="WEIGHTS")
 @click.option("--source", type=_path, required=True, help="Picture of the person to be drawn.")
 @click.option("--pose", "poses", multiple=True, required=True, metavar="IMAGE|FILE.csv:NAME",
               help="Pose to draw: a picture's, or a row of a key point file; may be given often.")  # fmt: skip
@@ -27,12 +27,13 @@ gan.add_command(stage_command("train", "gan", "Train the generator."))
 @click.option("--which", type=click.Choice(["average", "raw"]), default="average", show_default=True,
               help="Averaged weights, or those of the last iteration.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True)
-def sample(weights: Path, source: Path, poses: tuple[str, ...], source_pose: str | None, output: Path, which: str,
+def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str | None, output: Path, which: str,
            device: str) -> None:  # fmt: skip
-    """Draw one person in other poses with WEIGHTS, a weights-*.safetensors file or a run's folder; a grid as PNG."""
+    """Draw one person in other poses with WEIGHTS, a shipped name, a weights file or a run's folder; a grid as PNG."""
+    from augment.gan.generators import find_generator
     from augment.gan.sample import sample as draw
 
-    draw(_last(weights) if weights.is_dir() else weights, source, poses, output, source_pose=source_pose,
+    draw(find_generator(weights), source, poses, output, source_pose=source_pose,
          which=which, device=device)  # fmt: skip
     click.echo(f"{output}: source, its pose, target pose, where it was seen, generated; a row for each pose")
 
@@ -56,11 +57,40 @@ def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device
     click.echo(f"{output / 'comparison.html'}")
 
 
-def _last(run: Path) -> Path:
-    """The weights file of a run's last iteration."""
-    from augment.manifest import read_manifest
-    from augment.pipeline.stages import stage_named
+@gan.command("list")
+def list_shipped() -> None:
+    """Name the generators that come with the package: size, data, figures, terms."""
+    from augment.gan.generators import read_card, shipped
 
-    manifest = read_manifest(stage_named("gan").path(run), "checkpoints")
-    roles = dict(zip(manifest.table["role"].to_pylist(), manifest.table["path"].to_pylist(), strict=True))
-    return manifest.file_of(roles["last"])
+    for name, path in shipped().items():
+        card = read_card(path)
+        settings = card["settings"]
+        figures = ", ".join(f"{figure} {value}" for figure, value in card["figures"].items())
+        network = f"{settings['system']} ({settings['fidelity']}, width {settings['width']:g})"
+        size = f"{path.stat().st_size / 2**20:.1f} MiB"
+        click.echo(f"{name}  {size}, {network}, {card['iterations']:,} iterations, {card['time']}")
+        for title, text in (("data", card["data"]), ("figures", figures), ("intended use", card["intended_use"]),
+                            ("terms", card["terms"])):  # fmt: skip
+            click.echo(f"  {title}: {text}")
+
+
+@gan.command()
+@click.argument("weights", metavar="WEIGHTS")
+@click.argument("name")
+@click.option("--card", type=_path, required=True,
+              help="JSON with data, time, figures (an object), intended_use and terms.")  # fmt: skip
+@click.option("--output", type=_path, default=Path("."), show_default=True, help="Folder to write to.")
+def export(weights: str, name: str, card: Path, output: Path) -> None:
+    """Write the averaged weights of WEIGHTS, a weights file or a run's folder, in half precision as
+    NAME.safetensors, with a card in its header and beside it as NAME.json."""
+    import json
+
+    from augment.base.errors import UsageError
+    from augment.gan.generators import export_generator
+
+    try:
+        statements = json.loads(card.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--card {card}: cannot be read as JSON ({error}).") from None
+    path = export_generator(weights, name, statements, output)
+    click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")

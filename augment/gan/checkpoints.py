@@ -1,7 +1,8 @@
 """Saved generators: weights as safetensors with all that is needed to rebuild the network, and state to go on from.
 
 ``weights-<iteration>.safetensors`` holds the generator's raw weights (``raw.*``) and their exponential average
-(``average.*``). Its header's ``augment`` key is JSON: system, iteration, image size, configuration, digests, parent.
+(``average.*``); an exported one holds the average alone, in half precision. Its header's ``augment`` key is JSON:
+system, iteration, image size, configuration, digests, parent.
 ``state-<iteration>.pt`` holds everything a training needs to go on, plain types only.
 """
 
@@ -71,6 +72,8 @@ def load_generator(path: Path, *, weights: Weights = "average",
     except (SafetensorError, OSError) as error:
         raise AugmentError(f"{path}: damaged ({error}). Train again or restore the file.") from None
     tensors = {name.removeprefix(f"{weights}."): one for name, one in stored.items() if name.startswith(f"{weights}.")}
+    if not tensors and stored:
+        raise AugmentError(f"{path}: has no {weights} weights, only the average. Use the averaged ones.")
     _check_fit(path, generator, tensors, config)
     generator.load_state_dict(tensors)
     generator.eval().requires_grad_(False)

@@ -46,9 +46,10 @@ class Trainer:
         self.discriminator = build_discriminator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.objectives = Objectives(section, data.image_size).to(device, memory_format=_FORMAT)
+        # A captured graph reads the rate from a tensor: a number would be part of the graph.
+        rate = torch.tensor(section.learning_rate, device=device) if mode else section.learning_rate
         adam = {
-            "lr": section.learning_rate, "betas": (section.beta1, section.beta2), "fused": True,
-            "capturable": bool(mode),
+            "lr": rate, "betas": (section.beta1, section.beta2), "fused": True, "capturable": bool(mode),
         }  # fmt: skip
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
@@ -73,8 +74,29 @@ class Trainer:
     def _make_work(self) -> Callable[..., None]:
         return Captured(self._iterate, self.device) if self._captured else self._iterate
 
+    def start_from(self, generator: nn.Module) -> None:
+        """Begin with another generator's weights. The discriminator is new."""
+        for network in (self.generator, self.average):
+            network.load_state_dict(generator.state_dict())
+
+    def learning_rate(self) -> float:
+        """Of the next iteration: constant, then falling linearly to 0 over the last ``decay_iterations``."""
+        left = self.section.iterations - self.iteration
+        return self.section.learning_rate * min(1.0, left / max(1, self.section.decay_iterations))
+
+    def _set_learning_rate(self) -> None:
+        rate = self.learning_rate()
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+
     def step(self) -> None:
         """Do the next iteration."""
+        if self.section.decay_iterations:
+            self._set_learning_rate()
         size, world = self.section.batch_size, processes.world_size()
         mine = slice(processes.rank() * (size // world), (processes.rank() + 1) * (size // world))
         # Two different sets of pairs: the real ones D sees, and those that G draws.

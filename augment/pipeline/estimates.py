@@ -147,7 +147,7 @@ def _amount(name: str, config: Config, counts: Counts) -> tuple[str, int, float]
 
 def _kept_checkpoints(gan: GanConfig) -> int:
     """Last, best and the steps that are kept, but no more than are made."""
-    return min(gan.keep_checkpoints + 2, math.ceil(gan.iterations / gan.checkpoint_every))
+    return min(gan.keep_checkpoints + 2, max(1, math.ceil(gan.iterations / gan.checkpoint_every)))
 
 
 def _gan_bytes(config: Config) -> float:

@@ -1,0 +1,102 @@
+"""Finished generators: those shipped with the package, how one is named, and how one is made ready to ship.
+
+A shipped generator is ``shipped/<name>.safetensors``: averaged weights in half precision. Its card, what it was trained
+on and what for, is in the file's header and beside it as ``<name>.json``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write, sha256_bytes, sha256_file
+from augment.config import GanConfig
+from augment.gan.checkpoints import load_generator, read_header
+from augment.manifest import read_manifest
+
+SHIPPED = Path(__file__).parent / "shipped"
+CARD = ("data", "time", "figures", "intended_use", "terms")  # what a person states; the rest is taken from the file
+
+
+def shipped() -> dict[str, Path]:
+    """Shipped generators by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of an exported generator. Raises :class:`AugmentError` where the file has none."""
+    header = read_header(path)
+    if "card" not in header:
+        raise AugmentError(f"{path}: has no card. `augment gan export` writes files that do.")
+    return header["card"]
+
+
+def find_generator(name: str | Path) -> Path:
+    """The weights file of a shipped name, of a run's folder (its last iteration) or of a file.
+
+    Raises :class:`UsageError` naming what there is, :class:`AugmentError` where a folder holds no finished training.
+    """
+    path = Path(name)
+    if path.is_dir():
+        manifest = read_manifest(path / "gan" / "checkpoints.parquet", "checkpoints")
+        files = dict(zip(manifest.table["role"].to_pylist(), manifest.table["path"].to_pylist(), strict=True))
+        return manifest.file_of(files["last"])
+    if path.is_file():
+        return path
+    if str(name) in shipped():
+        return shipped()[str(name)]
+    raise UsageError(f"{name}: neither a weights file, nor the folder of a run, nor a shipped generator. "
+                     f"Shipped: {', '.join(shipped()) or 'none'}.")  # fmt: skip
+
+
+def export_generator(source: str | Path, name: str, statements: dict[str, Any], folder: Path) -> Path:
+    """Write the averaged weights of ``source`` (as for :func:`find_generator`) and their card to ``folder``.
+
+    ``statements`` has the keys of :data:`CARD`. The weights are rounded to half precision. The same content gives the
+    same bytes. Raises :class:`UsageError` where a statement is missing, :class:`AugmentError` where a weight is too
+    large for half precision.
+    """
+    if set(statements) != set(CARD):
+        raise UsageError(f"a card states {', '.join(CARD)}; this one states {', '.join(statements) or 'nothing'}.")
+    weights = find_generator(source)
+    generator, config = load_generator(weights)
+    header = read_header(weights)
+    tensors = {f"average.{key}": tensor.half().contiguous() for key, tensor in generator.state_dict().items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise AugmentError(f"{weights}: a weight is no finite number in half precision; it cannot be exported.")
+    card = {
+        "name": name, **statements, "settings": config.identity(), "iterations": header["iteration"],
+        "image_size": header["image_size"], "inputs": header.get("inputs", {}), "exported_from": sha256_file(weights),
+    }  # fmt: skip
+    kept = {key: header[key] for key in ("system", "image_size", "iteration", "digest", "inputs") if key in header}
+    text = json.dumps({**kept, "config": config.identity(), "parent": card["exported_from"], "card": card},
+                      sort_keys=True)  # fmt: skip
+    data = safetensors.torch.save(tensors, {"augment": text})
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    with atomic_write(path) as file:
+        file.write(data)
+    with atomic_write(path.with_suffix(".json")) as file:
+        file.write(json.dumps({**card, "sha256": sha256_bytes(data)}, indent=1, sort_keys=True).encode() + b"\n")
+    return path
+
+
+def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:
+    """The generator of ``gan.start``, averaged weights on the CPU, for a training of this section.
+
+    Raises :class:`UsageError` naming the settings that its weights do not fit.
+    """
+    path = find_generator(section.start)
+    generator, config = load_generator(path)
+    wanted = {key: getattr(config, key) for key in ("system", "fidelity", "width")}
+    differing = {key: value for key, value in wanted.items() if getattr(section, key) != value}
+    if generator.image_size != tuple(image_size):
+        differing["image_size"] = list(generator.image_size)
+    if differing:
+        settings = ", ".join(f"gan.{key}={value}" for key, value in differing.items())
+        raise UsageError(f"gan.start={section.start}: that generator has other settings than this training. "
+                         f"Set {settings}.")  # fmt: skip
+    return generator
