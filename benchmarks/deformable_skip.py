@@ -16,7 +16,7 @@ import torch
 from timing import copy_rate, peak_bytes, ratio, take_turns
 from torch.nn import functional
 
-from augment.gan import warp
+from augment.gan.kernels import gather
 from augment.gan.regions import deformation
 from augment.pose.annotations import read_posegan_csv
 
@@ -37,14 +37,14 @@ def real_poses(path, count=2 * BATCH):
 
 
 def loop(features, sampling, masks, valid):
-    """One grid sample a region, multiplied by its mask; positions are whole pixels, rounded as warp.py says."""
+    """One grid sample a region, multiplied by its mask; positions are whole pixels, rounded as gan/warp.py says."""
     h, w = features.shape[2:]
     y, x = torch.arange(h, dtype=torch.float64)[:, None], torch.arange(w, dtype=torch.float64)
     positions = sampling.permute(2, 3, 0, 1)[..., None, None]
-    row, column, inside = warp._source_pixels(positions, y, x, IMAGE, (h, w))
+    row, column, inside = gather._source_pixels(positions, y, x, IMAGE, (h, w))
     grid = torch.stack((column * 2 / (w - 1) - 1, row * 2 / (h - 1) - 1), dim=-1).float()
     grid = torch.where(inside[..., None], grid, -9.0)
-    keep = warp._level_masks(masks, (h, w)) & valid[..., None, None]
+    keep = gather._level_masks(masks, (h, w)) & valid[..., None, None]
     moved = None
     for region in range(masks.shape[1]):
         sample = functional.grid_sample(
@@ -81,20 +81,20 @@ def main():
     weights_last = [g.contiguous(memory_format=torch.channels_last) for g in weights]
 
     def reference():
-        sampling, _ = warp._inverse_affine(matrices)
+        sampling, _ = gather._inverse_affine(matrices)
         outputs = [loop(f, sampling, masks, valid) for f in plain]
         return outputs, backward(outputs, plain, weights)
 
     def ours(features, gradients):
-        plan = warp.plan_deformation(matrices, masks, valid, IMAGE, sizes)
-        outputs = [warp.apply_plan(plan, f) for f in features]
+        plan = gather.plan_deformation(matrices, masks, valid, IMAGE, sizes)
+        outputs = [gather.apply_plan(plan, f) for f in features]
         return outputs, backward(outputs, features, gradients)
 
     cases = {
         "ten grid samples": reference,
         "ours": lambda: ours(plain, weights),
         "ours, channels last": lambda: ours(last, weights_last),
-        "  of which the lists": lambda: warp.plan_deformation(matrices, masks, valid, IMAGE, sizes),
+        "  of which the lists": lambda: gather.plan_deformation(matrices, masks, valid, IMAGE, sizes),
     }
     times = take_turns(cases, options.seconds, options.clock)
     print(f"batch of {BATCH} {kind} poses, levels {LEVELS}, float32")

@@ -18,11 +18,11 @@ from torch import Tensor
 from augment.config import GanConfig
 from augment.gan import networks
 from augment.gan.dataset import PairData
+from augment.gan.kernels.gather import apply_plan, plan_deformation
 from augment.gan.losses import nearest_neighbour_loss
 from augment.gan.networks import Generator, build_generator
 from augment.gan.regions import deformation
 from augment.gan.trainer import Trainer
-from augment.gan.warp import apply_plan, plan_deformation
 
 LIMITS = {"fp32": 1e-4, "tf32": 2e-3, "bf16": 3e-2}
 # Of a generator's weights: a rounding turns the slope of activations next to zero, so this error grows with the root of

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from augment.base.errors import UsageError
 from augment.config import GanConfig
 from augment.gan.fidelity import Fidelity, preset
+from augment.gan.kernels.gather import apply_plan, plan_deformation
 from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.regions import deformation
 from augment.gan.skeletons import HUMAN, Skeleton
-from augment.gan.warp import apply_plan, plan_deformation
 from augment.pose.heatmaps import render_heatmaps
 
 _DROPOUT_LAYERS = 3  # CD512 (Sec. 5)

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from augment.base.errors import UsageError
 from augment.config import GanConfig
-from augment.gan import warp
-from augment.gan.kernels import layers
+from augment.gan.kernels import gather, layers
 from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.networks import (
     Discriminator,
@@ -213,7 +212,7 @@ def test_mixed_precision_stays_narrow_inside_and_its_images_are_wide():
 @pytest.mark.parametrize("system", ["baseline", "full"])
 def test_both_networks_can_be_traced_whole(system, monkeypatch):
     """As they are on a GPU, where nothing may depend on values: one graph each, with the same images and gradients."""
-    monkeypatch.setattr(warp, "_compact_level", warp._dense_level)
+    monkeypatch.setattr(gather, "_compact_level", gather._dense_level)
     monkeypatch.setattr(layers, "_FEW", 0)
     torch.compiler.reset()
     config = TINY.model_copy(update={"system": system})

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from augment.gan import warp
+from augment.gan.kernels import gather
 from augment.gan.regions import deformation
 
 IMAGE = (24, 12)
@@ -49,12 +50,26 @@ def test_equals_a_brute_force_warp(fidelity, size):
     matrices, masks, valid = deformation(random_poses(1), random_poses(2), IMAGE, fidelity=fidelity)
     features = torch.randn(3, 4, *size, dtype=torch.float64)
     expected = brute_force(features, matrices, masks, valid, IMAGE, fidelity == "paper")
-    torch.testing.assert_close(warp.deform(features, matrices, masks, valid, IMAGE, fidelity=fidelity), expected)
+    for form in (warp.deform, warp.deform_by_equations):
+        torch.testing.assert_close(form(features, matrices, masks, valid, IMAGE, fidelity=fidelity), expected)
+
+
+@pytest.mark.parametrize("fidelity", ["released", "paper"])
+@pytest.mark.parametrize("size", LEVELS)
+def test_the_fast_form_has_the_gradient_of_the_equations(fidelity, size):
+    matrices, masks, valid = deformation(random_poses(8), random_poses(9), IMAGE, fidelity=fidelity)
+    features = torch.randn(3, 4, *size, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(3, 4, *size, dtype=torch.float64)
+    gradients = []
+    for form in (warp.deform, warp.deform_by_equations):
+        out = form(features, matrices, masks, valid, IMAGE, fidelity=fidelity)
+        gradients += torch.autograd.grad((out * weights).sum(), features)
+    torch.testing.assert_close(*gradients)
 
 
 def dense_plan(matrices, masks, valid, size, fidelity):
-    sampling, good = warp._inverse_affine(matrices)
-    return {size: warp._dense_level(sampling, masks, valid & good, IMAGE, size, fidelity == "paper")}
+    sampling, good = gather._inverse_affine(matrices)
+    return {size: gather._dense_level(sampling, masks, valid & good, IMAGE, size, fidelity == "paper")}
 
 
 @pytest.mark.parametrize("fidelity", ["released", "paper"])
@@ -65,10 +80,10 @@ def test_the_fixed_shape_plan_for_devices_agrees_in_value_and_gradient(fidelity,
     weights = torch.randn(3, 5, *size, dtype=torch.float64)
     results = []
     for plan in (
-        warp.plan_deformation(matrices, masks, valid, IMAGE, [size], fidelity=fidelity),
+        gather.plan_deformation(matrices, masks, valid, IMAGE, [size], fidelity=fidelity),
         dense_plan(matrices, masks, valid, size, fidelity),
     ):
-        out = warp.apply_plan(plan, features)
+        out = gather.apply_plan(plan, features)
         results.append((out.detach(), *torch.autograd.grad((out * weights).sum(), features)))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
@@ -78,9 +93,9 @@ def test_narrow_gradients_are_summed_in_a_wide_type():
     """512 pixels read one: in bf16 a sum of ones would stop at 256."""
     rows, columns = 32, 16
     table = torch.zeros(rows * columns, 1, dtype=torch.long)
-    plan = {(rows, columns): warp.LevelPlan((rows, columns), table=table)}
+    plan = {(rows, columns): gather.LevelPlan((rows, columns), table=table)}
     features = torch.randn(1, 2, rows, columns, dtype=torch.bfloat16, requires_grad=True)
-    (gradient,) = torch.autograd.grad(warp.apply_plan(plan, features).sum(), features)
+    (gradient,) = torch.autograd.grad(gather.apply_plan(plan, features).sum(), features)
     assert gradient.dtype == torch.bfloat16
     assert gradient[0, :, 0, 0].tolist() == [512, 512]
     assert not gradient.flatten(2)[..., 1:].any()
