@@ -82,6 +82,10 @@ class PairsConfig(Section):
     seed: int = 0
 
 
+def _usual_features(values: dict[str, Any]) -> str:
+    return "vgg19+rgb" if (values.get("fidelity"), values.get("system")) == ("modern", "full") else "vgg19"
+
+
 class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
@@ -90,7 +94,8 @@ class GanConfig(Section):
     width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
     neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
     # g of Eq. 7. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no weights
-    features: Literal["vgg19", "vgg19+rgb", "patches"] = "vgg19"
+    # Where not given: "vgg19+rgb" for the modern preset's Full, else "vgg19"
+    features: Literal["vgg19", "vgg19+rgb", "patches"] = Field(default_factory=_usual_features)
     vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"  # what the file's weights were trained with
     image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it

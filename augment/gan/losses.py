@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +29,18 @@ def nearest_neighbour_loss(
         raise UsageError(f"nearest_neighbour_loss: shapes differ, {tuple(fake.shape)} and {tuple(real.shape)}.")
     nearest = nearest_distances(fake, real, neighbourhood)
     return nearest.mean() if reduction == "mean" else nearest.sum() / len(fake)
+
+
+def nearest_distances_by_equation(fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
+    """Eq. 7 plainly: min over q in N(p) of ||fake(p) - real(q)||_1, (B, C, H, W) twice -> (B, H, W).
+
+    What the tests compare the fast form, ``kernels/nearest.py``, with: it makes a map of distances for each offset.
+    """
+    height, width = fake.shape[2:]
+    padded = functional.pad(real, [neighbourhood // 2] * 4, value=torch.inf)
+    offsets = [(dy, dx) for dy in range(neighbourhood) for dx in range(neighbourhood)]
+    shifted = (padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in offsets)
+    return torch.stack([(fake - other).abs().sum(1) for other in shifted]).amin(0)
 
 
 def feature_loss(fake: Tensor, real: Tensor) -> Tensor:

@@ -47,3 +47,10 @@ def test_the_modern_generator_smooths_after_the_last_transposed_convolution_only
     for index in range(last + 1):
         expected = seen["released", index]
         torch.testing.assert_close(seen["modern", index], box_filter(expected) if index == last else expected)
+
+
+def test_features_follow_the_preset_where_they_are_not_given():
+    assert GanConfig(fidelity="modern").features == "vgg19+rgb"
+    assert GanConfig(fidelity="modern", system="percloss").features == "vgg19"
+    assert GanConfig(fidelity="modern", features="patches").features == "patches"
+    assert {GanConfig(fidelity=fidelity).features for fidelity in ("paper", "released")} == {"vgg19"}

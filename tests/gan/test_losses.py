@@ -6,7 +6,13 @@ import torch
 
 from augment.base.errors import UsageError
 from augment.gan.kernels import nearest
-from augment.gan.losses import discriminator_loss, feature_loss, generator_loss, nearest_neighbour_loss
+from augment.gan.losses import (
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    nearest_distances_by_equation,
+    nearest_neighbour_loss,
+)
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 SHAPES = [(2, 3, 6, 5), (1, 4, 2, 1), (1, 2, 1, 7), (3, 1, 1, 1)]  # also images smaller than the window
@@ -44,6 +50,19 @@ def test_equals_eq_8(n, shape, layout):
     pixels = shape[2] * shape[3]
     assert nearest_neighbour_loss(fake, real, n, "sum").item() == pytest.approx(sums.mean(), abs=1e-9)
     assert nearest_neighbour_loss(fake, real, n).item() == pytest.approx(sums.mean() / pixels, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_the_fast_form_has_value_and_gradient_of_the_equation(n, shape):
+    fake, real = maps(shape)
+    results = []
+    for form in (nearest.nearest_distances, nearest_distances_by_equation):
+        distances = form(fake, real, n)
+        results.append((distances.detach(), *torch.autograd.grad(distances.square().sum(), (fake, real))))
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain)
+    np.testing.assert_allclose(results[1][0].sum((1, 2)), eq_8(fake, real, n))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
