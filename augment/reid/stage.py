@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from augment.base.devices import pick_device
@@ -130,46 +129,3 @@ def _write_retrieval(path: Path, distances: np.ndarray, data: ReidData) -> None:
             break
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
-
-
-def comparison_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Rows of metrics -> one row a figure, in percent, arms side by side.
-
-    Columns: metric; for each arm ``<arm>`` (mean over seeds) and ``<arm> ±`` (standard deviation); and where there
-    are two arms ``difference`` (augmented less real, mean of the differences of equal seeds), ``difference ±``
-    (their standard deviation), ``seeds`` (how many had both arms) and ``verdict`` in words.
-    """
-    accuracy = metrics[metrics["metric"].str.match(r"rank\d|mAP|mINP")]
-    values = accuracy.pivot_table(index=["metric", "seed"], columns="arm", values="value") * 100
-    arms = [arm for arm in ("real", "augmented") if arm in values]
-    rows = []
-    for metric in sorted(accuracy["metric"].unique(), key=_display_order):
-        of_metric = values.loc[metric]
-        row: dict[str, object] = {"metric": metric}
-        for arm in arms:
-            row |= {arm: of_metric[arm].mean(), f"{arm} ±": of_metric[arm].std()}
-        if len(arms) == 2:
-            differences = (of_metric["augmented"] - of_metric["real"]).dropna()
-            mean, spread = differences.mean(), differences.std()
-            row |= {"difference": mean, "difference ±": spread, "seeds": len(differences)}
-            row["verdict"] = _verdict(mean, spread)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _display_order(metric: str) -> tuple[str, int]:
-    name, _, variant = metric.partition("_")
-    if variant == "trapezoid" or variant.startswith("trapezoid_"):
-        name, variant = "mAP_trapezoid", variant.removeprefix("trapezoid").removeprefix("_")
-    order = ["rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP"]
-    return variant, order.index(name)
-
-
-def _verdict(mean: float, spread: float) -> str:
-    if np.isnan(mean):
-        return "no seed has both arms"
-    if np.isnan(spread):
-        return "one seed: its spread is unknown"
-    if abs(mean) <= spread:
-        return "no gain: the difference is within its spread"
-    return "gain" if mean > 0 else "loss"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from augment.config import Config
+from augment.reid.summary import comparison_table, difference_with_interval
 from augment.report.charts import Lane, Series, dot_chart, line_chart
 from augment.report.pictures import data_uri, picture
 from augment.report.published import REID
@@ -21,9 +22,6 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     """The table of arms, its most telling lines in words, and the single seeds as a chart."""
     if "reid" not in run.frames or run.frames["reid"].empty:
         return None
-    # Imported here: it brings torchreid with it, which a report without this stage can do without.
-    from augment.reid.stage import comparison_table
-
     metrics = run.frames["reid"]
     table = comparison_table(metrics)
     rows = table.to_dict("records")
@@ -46,7 +44,7 @@ def _row(row: dict[str, Any], known: list[str]) -> dict[str, Any]:
     return {
         "metric": metric_name(row["metric"]),
         "cells": cells,
-        "difference": f"{signed(row['difference'])}{spread(row['difference ±'])}" if both else "",
+        "difference": difference_with_interval(row) if both else "",
         "verdict": row["verdict"] if both else "",
         "tone": _tone(row["verdict"]) if both else "",
     }
@@ -60,7 +58,7 @@ def _sentence(row: dict[str, Any]) -> dict[str, str]:
         "metric": metric_name(row["metric"]),
         "real": f"{row['real']:.1f}",
         "augmented": f"{row['augmented']:.1f}",
-        "difference": f"{signed(row['difference'])}{spread(row['difference ±'])} points{over}",
+        "difference": f"{difference_with_interval(row)} points{over}",
         "verdict": row["verdict"],
         "tone": _tone(row["verdict"]),
     }
@@ -158,11 +156,6 @@ def metric_name(metric: str) -> str:
         if metric.startswith(known + "_"):
             return f"{_METRIC[known]}, {metric[len(known) + 1 :]}"
     return metric
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, a true minus; "?" where it is unknown."""
-    return "?" if np.isnan(value) else f"{value:+.1f}".replace("-", "−")
 
 
 def spread(value: float) -> str:

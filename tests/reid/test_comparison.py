@@ -1,4 +1,4 @@
-"""Whole runs on tiny data: figures, determinism, resume, and the table in words."""
+"""Whole runs on tiny data: figures, determinism, resume."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ import pytest
 
 from augment.base.errors import AugmentError, UsageError
 from augment.reid import training
-from augment.reid.stage import compare_arms, comparison_table
+from augment.reid.stage import compare_arms
 
 
 def files_of(folder) -> dict[str, str]:
@@ -91,33 +91,3 @@ def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_pat
 def test_an_exploding_loss_names_the_run_and_the_iteration(people, section, tmp_path):
     with pytest.raises(AugmentError, match=r"real-s0: the loss is nan at iteration \d. Lower reid.learning_rate"):
         compare_arms(section.model_copy(update={"learning_rate": 1e30}), *people.manifests(), tmp_path / "reid")
-
-
-def rows(**arms) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"run": f"{arm}-s{seed}", "arm": arm, "seed": seed, "metric": metric, "value": value}
-            for arm, metrics in arms.items() for metric, values in metrics.items() for seed, value in enumerate(values)
-        ]
-    )  # fmt: skip
-
-
-def test_table_pairs_the_seeds():
-    table = comparison_table(
-        rows(
-            real={"mAP": [0.50, 0.60], "rank1": [0.7, 0.8], "rank5": [0.9, 0.9], "iterations": [5, 5]},
-            augmented={"mAP": [0.54, 0.66], "rank1": [0.72, 0.78], "rank5": [0.80, 0.81], "iterations": [5, 5]},
-        )
-    ).set_index("metric")
-    assert list(table.index) == ["rank1", "rank5", "mAP"]
-    one = table.loc["mAP"]
-    assert (one["real"], one["augmented"], one["difference"]) == pytest.approx((55, 60, 5))
-    assert one["difference ±"] == pytest.approx(np.sqrt(2))  # of 4 and 6, though either arm alone spreads by 7 or more
-    assert one["real ±"] == pytest.approx(10 / np.sqrt(2)) and one["seeds"] == 2
-    assert table["verdict"].tolist() == ["no gain: the difference is within its spread", "loss", "gain"]
-
-
-def test_table_of_one_seed_or_one_arm():
-    one_seed = comparison_table(rows(real={"mAP": [0.5]}, augmented={"mAP": [0.6]}))
-    assert one_seed["verdict"].tolist() == ["one seed: its spread is unknown"]
-    assert list(comparison_table(rows(real={"mAP": [0.5, 0.6]})).columns) == ["metric", "real", "real ±"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.report.charts import Lane, Series, bar_chart, dot_chart, line_chart, ticks
-from augment.report.outcome import metric_name, signed
+from augment.report.outcome import metric_name
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [
@@ -64,4 +64,3 @@ def test_dot_chart_marks_the_mean():
 def test_words():
     assert metric_name("mAP_trapezoid_xqda") == "mAP (trapezoid), xqda"
     assert metric_name("rank10") == "rank-10" and metric_name("rank1_euclidean") == "rank-1, euclidean"
-    assert signed(-1.25) == "−1.2" and signed(2.0) == "+2.0" and signed(float("nan")) == "?"

@@ -66,12 +66,11 @@ def test_page_needs_nothing_but_itself_and_is_small(fake_run):
     assert page.pictures == 3 + 9 + 3 + 2 * (1 + 2 * 8)
 
 
-def test_arms_are_told_in_words_with_difference_and_spread(fake_run):
+def test_arms_are_told_in_words_with_difference_and_interval(fake_run):
     _, page = write(fake_run)
-    # rank-1: 61 and 65.5; differences 5 and 4: mean 4.5, standard deviation sqrt(.5) = .7
-    assert "rank-1 61.0 → 65.5 % +4.5 ± 0.7 points over 2 seeds gain" in page.text
-    # mAP: differences +1 and -1: no gain
-    assert "mAP 40.5 → 40.5 % +0.0 ± 1.4 points over 2 seeds no gain" in page.text
+    # rank-1: 61 and 65.5; differences 5 and 4: mean 4.5, deviation sqrt(.5), times t(.975, 1) / sqrt(2) = 8.98: 6.4
+    assert "rank-1 61.0 → 65.5 % +4.5 [-1.9, 10.9] points over 2 seeds" in page.text
+    assert "mAP 40.5 → 40.5 % +0.0 [-12.7, 12.7] points over 2 seeds no verdict: 2 seeds" in page.text
     assert "6 real and 18 synthetic images, 1,000 iterations" in page.text
     assert page.text.index("61.0 → 65.5") < page.text.index("images made of")
 
@@ -146,7 +145,7 @@ def test_one_seed_has_no_spread(fake_run):
     rows = fake_run.tables["reid"].frame()
     fake_run.table("reid", "metrics", rows[rows["seed"] == 0].to_dict("records"), ("images", "synthetic"))
     _, page = write(fake_run)
-    assert "60.0 → 65.0 % +5.0 points one seed: its spread is unknown" in page.text
+    assert "60.0 → 65.0 % +5.0 points" in page.text
 
 
 def test_one_arm_alone_has_no_difference(fake_run):
