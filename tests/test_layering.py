@@ -1,6 +1,7 @@
 """What may import what: data flows one way, and only flows/ knows Prefect."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,9 @@ import augment
 PACKAGE = Path(augment.__file__).parent
 ROOT = PACKAGE.parent
 
-# Left to right; a module may import from its own place and from places to its left. The command line may use flows.
-ORDER = [
-    ["base"],
-    ["config"],
-    ["manifest"],
-    ["stage", "run"],
-    ["data"],
-    ["pose"],
-    ["pairs"],
-    ["gan"],
-    ["synthesis"],
-    ["quality"],
-    ["reid"],
-    ["report"],
-    ["pipeline"],
-    ["commands"],
-    ["cli"],
-]
+# A module may import from its own floor and from those listed before it. The command line may use flows.
+_PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ORDER = [line.split() for line in _PAGE.partition("```floors\n")[2].partition("```")[0].splitlines()]
 PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
 
 
@@ -69,3 +55,14 @@ def test_a_module_imports_only_from_its_left(path):
 def test_only_the_adapter_imports_openpifpaf():
     users = {path.name for path in modules() if any(name.split(".")[0] == "openpifpaf" for name in imports(path))}
     assert users == {"openpifpaf_adapter.py"}
+
+
+def test_every_part_of_the_package_is_on_a_floor_and_every_floor_is_there():
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in modules()} - {"__init__"}
+    assert parts == set(PLACE) and len(ORDER) == 15
+
+
+def test_places_named_in_the_page_exist():
+    named = re.findall(r"`([a-z_/]+\.py)`", _PAGE)
+    assert len(named) > 10
+    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []

@@ -63,7 +63,7 @@ def download(name: str) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash is another
         raise AugmentError(
             f"{name}: openpifpaf's checkpoint cannot be downloaded from {url} ({error}). Without a network use "
-            "pose.checkpoint=crops, which comes with the package, or put the file at {path}."
+            f"pose.checkpoint=crops, which comes with the package, or put the file at {path}."
         ) from None
     return path
 
