@@ -166,7 +166,7 @@ class ReidConfig(Section):
     transforms: tuple[Literal["random_flip", "random_crop", "color_jitter", "random_erase"], ...] = (
         "random_flip", "random_crop",
     )  # fmt: skip
-    synthetic_ratio: float | None = Field(None, gt=0)  # synthetic to real in a batch; None: as in the data
+    synthetic_ratio: float | None = Field(1.0, gt=0)  # synthetic to real in a batch; None: as in the data, 10 to 1
     distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme"], ...] = Field(("cosine",), min_length=1)
     arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)

@@ -44,8 +44,15 @@ def test_the_ratio_holds_in_every_batch(ratio, synthetic):
         assert sum(TRAIN[index][3] for index, _seed in batch) == synthetic
 
 
+def test_half_of_a_batch_is_real_where_nothing_else_is_asked_for():
+    """However many synthetic images lie in the folder: else ten to each real one would crowd the real ones out."""
+    for batch in Batches(TRAIN, section(), seed=0):
+        assert sum(TRAIN[index][3] for index, _seed in batch) == 4
+
+
 def test_without_a_ratio_batches_are_as_the_data():
-    batches = list(Batches(TRAIN, section(iterations=46), seed=0))  # 368 images = 8 passes over 46
+    # 46 batches of 8 are 8 passes over 46 images
+    batches = list(Batches(TRAIN, section(iterations=46, synthetic_ratio=None), seed=0))
     shown = Counter(index for batch in batches for index, _seed in batch)
     assert set(shown.values()) == {8} and len(shown) == 46
 
