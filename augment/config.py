@@ -48,6 +48,14 @@ class RenderedConfig(Section):
     seed: int = 0
 
 
+class SubsetConfig(Section):
+    """A random part of the training images: how much augmentation helps depends on how few there are."""
+
+    identities: int | None = Field(None, ge=2)  # None: all
+    images_per_identity: int | None = Field(None, ge=1)  # at most so many of each; None: all
+    seed: int = Field(0, ge=0)
+
+
 class DataConfig(Section):
     """Where images and identities come from."""
 
@@ -55,6 +63,7 @@ class DataConfig(Section):
     root: Path | None = Runtime(None)  # None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>
     train_identities: int | None = Field(None, ge=1)  # only the first so many, in order of pid; None: all
     test_identities: int | None = Field(None, ge=1)  # likewise, of query and gallery together
+    subset: SubsetConfig = SubsetConfig()  # of the training images; query and gallery stay whole
     rendered: RenderedConfig = RenderedConfig()
 
 
@@ -155,6 +164,7 @@ class ReidConfig(Section):
     """What the images are worth: the same training with and without them (App. C, Tab. 4)."""
 
     model: str = "resnet50"  # any of torchreid's
+    start: str | None = Runtime(None)  # a file of weights to begin with, of any identities (its content counts)
     loss: Literal["softmax", "triplet"] = "softmax"
     pretrained: bool = False  # ImageNet weights, downloaded by torchreid
     height: int = Field(256, ge=32)

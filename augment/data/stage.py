@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, sha256_bytes
 from augment.base.progress import say
-from augment.config import DataConfig, environment_path
+from augment.config import DataConfig, SubsetConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
 from augment.data.rendered.dataset import VERSION, plan, render_set
 from augment.manifest import Manifest, relative_path
@@ -90,7 +92,23 @@ def select(found: list[Found], section: DataConfig) -> list[Found]:
             continue
         pids = sorted({one.name.pid for one in found if one.split in splits and one.name.pid > 0})[:limit]
         found = [one for one in found if one.split not in splits or one.name.pid in pids]
-    return found
+    return _subset(found, section.subset)
+
+
+def _subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
+    """A random part of the training images. More identities, or more images of each, only add to a smaller subset."""
+    if subset.identities is None and subset.images_per_identity is None:
+        return found
+    of_person: dict[int, list[Found]] = {}
+    for image in found:
+        if image.split == "train" and image.name.pid > 0:
+            of_person.setdefault(image.name.pid, []).append(image)
+    people = np.random.default_rng([subset.seed, 0]).permutation(sorted(of_person))[: subset.identities]
+    kept = set()
+    for pid in people.tolist():
+        order = np.random.default_rng([subset.seed, 1, pid]).permutation(len(of_person[pid]))
+        kept |= {of_person[pid][index].id for index in order[: subset.images_per_identity]}
+    return [image for image in found if image.split != "train" or image.id in kept]
 
 
 def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:

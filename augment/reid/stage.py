@@ -18,6 +18,7 @@ from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.evaluation import rank
 from augment.reid.features import check_model, extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, unit_length
+from augment.reid.start import start_digest
 from augment.reid.training import VERSION, ReidDataManager, trained_model
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
@@ -41,7 +42,10 @@ def compare_arms(
     for data in arms.values():
         Batches(data.train, section, seed=0)  # refuses what cannot be trained before anything is
     runs = {f"{arm}-s{seed}": (arm, seed) for arm in section.arms for seed in section.seeds}
-    origin = provenance("reid", VERSION, section, {"images": images, "synthetic": synthetic})
+    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic}
+    if section.start is not None:
+        inputs["start"] = start_digest(section.start)
+    origin = provenance("reid", VERSION, section, inputs)
     work = partial(_run, runs=runs, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path))
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,

@@ -24,6 +24,7 @@ from augment.config import ReidConfig
 from augment.reid.batches import Batches, seed_of
 from augment.reid.dataset import ManifestDataset, ReidData
 from augment.reid.features import build_model
+from augment.reid.start import load_start, start_digest
 from augment.reid.torchreid_quiet import quiet, torchreid
 
 VERSION = 1  # of training and testing: another one makes other figures from the same section
@@ -78,6 +79,8 @@ def trained_model(
     if _digest_of(weights) == origin["digest"]:
         model.load_state_dict(safetensors.torch.load_file(weights, device=str(device)))
         return model
+    if section.start is not None:
+        load_start(model, section.start)
     state = folder / f"state-{run}.pt"
     curve = _train(run, seed, section, manager, model, device, state, origin["digest"])
     _write_curve(folder / f"training-{run}.csv", curve)
@@ -128,6 +131,8 @@ def _origin(section: ReidConfig, data: ReidData, seed: int) -> dict:
     images = [[content, *item[1:]] for content, item in zip(data.train_content, data.train, strict=True)]
     content = sha256_bytes(json.dumps(images).encode())
     origin = {"version": VERSION, "reid": settings, "seed": seed, "images": content, "people": data.people}
+    if section.start is not None:
+        origin["start"] = start_digest(section.start)
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 

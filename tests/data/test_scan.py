@@ -1,13 +1,14 @@
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from tiny_market import NAMES, jpeg
 
 from augment.base.errors import AugmentError
-from augment.config import DataConfig
-from augment.data.stage import dataset_root, scan_images
+from augment.config import DataConfig, RenderedConfig, SubsetConfig
+from augment.data.stage import dataset_root, list_images, scan_images
 
 
 def scan(root, folder, **options):
@@ -84,6 +85,20 @@ def test_limits_take_the_first_identities(market, tmp_path):
         "gallery/0003_c2s1_000001_01", "query/0003_c1s1_000001_00", "train/0002_c1s1_000451_03",
         "train/0002_c2s1_000476_01",
     ]  # fmt: skip
+
+
+def test_a_subset_is_random_and_nested_and_leaves_the_test_part_alone():
+    section = DataConfig(layout="rendered", rendered=RenderedConfig(train_identities=8, images_per_identity=6))
+
+    def ids(split="train", **subset):
+        changed = section.model_copy(update={"subset": SubsetConfig(**subset)})
+        return {image.id for image in list_images(changed, Path("set")) if image.split == split}
+
+    few, more = ids(identities=4, images_per_identity=2), ids(identities=4, images_per_identity=3)
+    assert (len(few), len(more)) == (8, 12) and few < more < ids(identities=4) < ids()
+    assert len({one.split("/")[1][:4] for one in few}) == 4
+    assert ids(identities=4, images_per_identity=2, seed=1) != few
+    assert ids("query", identities=2) == ids("query") and ids("gallery", identities=2) == ids("gallery")
 
 
 def test_a_second_scan_notices_change_removal_and_addition(market, tmp_path):
