@@ -1,7 +1,8 @@
 """Typed configuration: one section a stage, YAML files that override only what differs, dotted ``--set`` on top.
 
 A field made with :func:`Runtime` says how or where to work (device, workers, folders). It is no part of a stage's
-identity and must not change its result; every other field is and may.
+identity and must not change its result; every other field is and may. The string below a field is its description,
+which the JSON schema carries into the form of Prefect's page.
 """
 
 import difflib
@@ -24,7 +25,7 @@ def Runtime(default: Any, **constraints: Any) -> Any:
 class Section(BaseModel):
     """Base of all sections: immutable, unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
     def identity(self) -> dict[str, Any]:
         """What of this section can change a result, as plain JSON types."""
@@ -51,8 +52,10 @@ class RenderedConfig(Section):
 class SubsetConfig(Section):
     """A random part of the training images: how much augmentation helps depends on how few there are."""
 
-    identities: int | None = Field(None, ge=2)  # None: all
-    images_per_identity: int | None = Field(None, ge=1)  # at most so many of each; None: all
+    identities: int | None = Field(None, ge=2)
+    """So many people; None: all."""
+    images_per_identity: int | None = Field(None, ge=1)
+    """At most so many of each; None: all."""
     seed: int = Field(0, ge=0)
 
 
@@ -60,10 +63,14 @@ class DataConfig(Section):
     """Where images and identities come from."""
 
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
-    root: Path | None = Runtime(None)  # None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>
-    train_identities: int | None = Field(None, ge=1)  # only the first so many, in order of pid; None: all
-    test_identities: int | None = Field(None, ge=1)  # likewise, of query and gallery together
-    subset: SubsetConfig = SubsetConfig()  # of the training images; query and gallery stay whole
+    root: Path | None = Runtime(None)
+    """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>."""
+    train_identities: int | None = Field(None, ge=1)
+    """Only the first so many, in order of pid; None: all."""
+    test_identities: int | None = Field(None, ge=1)
+    """Only the first so many, of query and gallery together; None: all."""
+    subset: SubsetConfig = SubsetConfig()
+    """Of the training images; query and gallery stay whole."""
     rendered: RenderedConfig = RenderedConfig()
 
 
@@ -71,23 +78,34 @@ class PoseConfig(Section):
     """How 18 joints are found, and which images are good enough to work with."""
 
     estimator: Literal["openpifpaf", "annotations"] = "openpifpaf"
-    checkpoint: str = "crops"  # "crops": the one shipped with the package; else a file or openpifpaf's own name for one
-    checkpoint_sha256: str | None = None  # required for a file: openpifpaf's checkpoints are pickles and can run code
-    annotations: dict[str, str] = {}  # split -> .csv (the paper's format) or .json (COCO key points)
-    splits: tuple[str, ...] = ("train", "gallery")  # queries are never redrawn, so they need no pose
-    filter: Literal["torso", "detected"] = "torso"  # released code: both hips and shoulders; paper: any body
-    joint_confidence: float = Field(0.3, ge=0, le=1)  # openpifpaf: a joint below it is missing
-    person_confidence: float = Field(0.45, ge=0, le=1)  # openpifpaf: no person where the mean of all joints is below it
-    minimum_detection_rate: float = Field(0.2, ge=0, le=1)  # below it the run stops: nothing to train on
-    batch_size: int = Field(32, ge=1)  # part of the identity: the last bits of a pose depend on it
+    checkpoint: str = "crops"
+    """The one shipped with the package is "crops"; else a file or openpifpaf's own name for one."""
+    checkpoint_sha256: str | None = None
+    """Required for a file: openpifpaf's checkpoints are pickles and can run code."""
+    annotations: dict[str, str] = {}
+    """Of each split a .csv (the paper's format) or .json (COCO key points)."""
+    splits: tuple[str, ...] = ("train", "gallery")
+    """Queries are never redrawn, so they need no pose."""
+    filter: Literal["torso", "detected"] = "torso"
+    """Released code: both hips and shoulders; paper: any body."""
+    joint_confidence: float = Field(0.3, ge=0, le=1)
+    """With openpifpaf, a joint below it is missing."""
+    person_confidence: float = Field(0.45, ge=0, le=1)
+    """With openpifpaf, there is no person where the mean of all joints is below it."""
+    minimum_detection_rate: float = Field(0.2, ge=0, le=1)
+    """Below it the run stops: nothing to train on."""
+    batch_size: int = Field(32, ge=1)
+    """Part of the identity: the last bits of a pose depend on it."""
     device: str = Runtime("auto")
 
 
 class PairsConfig(Section):
     """Which two images of one person are a training or a test pair."""
 
-    test_pairs: int = Field(12_000, ge=1)  # Sec. 6
-    test_pairs_file: str | None = Runtime(None)  # a published list (from,to), not a random draw; counts by content
+    test_pairs: int = Field(12_000, ge=1)
+    """Sampled from all ordered pairs of one person (Sec. 6)."""
+    test_pairs_file: str | None = Runtime(None)
+    """A published list (from,to), not a random draw; counts by content."""
     seed: int = 0
 
 
@@ -98,34 +116,48 @@ def _usual_features(values: dict[str, Any]) -> str:
 class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
-    system: Literal["baseline", "dsc", "percloss", "full"] = "full"  # Sec. 6.3
-    fidelity: Literal["paper", "released", "modern"] = "released"  # docs/fidelity.md
-    width: float = Field(1.0, gt=0, le=1)  # scales every layer's channels; 1 is the paper's
-    neighbourhood: int | None = None  # N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)
-    # g of Eq. 7. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no weights
-    # Where not given: "vgg19+rgb" for the modern preset's Full, else "vgg19"
+    system: Literal["baseline", "dsc", "percloss", "full"] = "full"
+    """Which of the paper's four systems (Sec. 6.3)."""
+    fidelity: Literal["paper", "released", "modern"] = "released"
+    """Details that the paper and its released code do differently (docs/fidelity.md)."""
+    width: float = Field(1.0, gt=0, le=1)
+    """Scales every layer's channels; 1 is the paper's."""
+    neighbourhood: int | None = None
+    """N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)."""
     features: Literal["vgg19", "vgg19+rgb", "patches"] = Field(default_factory=_usual_features)
-    vgg_weights: str | None = Runtime(None)  # a file (its hash counts, not its name); None: torchvision's, downloaded
-    vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"  # what the file's weights were trained with
-    image_size: tuple[int, int] | None = None  # height, width; None: that of most images where the networks can take it
-    # Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name)
+    """What Eq. 7 compares. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no
+    weights. Where not given: "vgg19+rgb" for the modern preset's Full, else "vgg19"."""
+    vgg_weights: str | None = Runtime(None)
+    """A file (its hash counts, not its name); None: torchvision's, downloaded."""
+    vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"
+    """What the file's weights were trained with."""
+    image_size: tuple[int, int] | None = None
+    """Height, width; None: that of most images where the networks can take it."""
     start: str | None = Runtime(None)
-    iterations: int = Field(90_000, ge=0)  # 0: gan.start is used as it is
-    decay_iterations: int = Field(0, ge=0)  # over the last so many the learning rate falls linearly to 0 (PATN)
-    batch_size: int = Field(4, ge=1)  # over all processes
+    """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name)."""
+    iterations: int = Field(90_000, ge=0)
+    """With 0, gan.start is used as it is."""
+    decay_iterations: int = Field(0, ge=0)
+    """Over the last so many the learning rate falls linearly to 0 (PATN)."""
+    batch_size: int = Field(4, ge=1)
+    """Of all processes together."""
     learning_rate: float = Field(2e-4, gt=0)
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
-    ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential average of the weights, beside the raw ones
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Exponential average of the weights, beside the raw ones."""
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"  # fp32: cuDNN's convolutions take TF32 where a GPU has it
-    checkpoint_every: int = Field(5000, ge=1)  # 1.5 GB each at width 1, most of it the optimisers' state
-    keep_checkpoints: int = Field(3, ge=0)  # beside last and best
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """With fp32, cuDNN's convolutions take TF32 where a GPU has it."""
+    checkpoint_every: int = Field(5000, ge=1)
+    """1.5 GB each at width 1, most of it the optimisers' state."""
+    keep_checkpoints: int = Field(3, ge=0)
+    """So many beside last and best."""
     sample_every: int = Runtime(500, ge=1)
     log_every: int = Runtime(50, ge=1)
-    # On CUDA. "graph": an iteration is replayed as one CUDA graph (of one process); "full": both networks go through
-    # torch.compile as well
     compile: Literal[False, "graph", "full"] = Runtime(False)
+    """On CUDA. "graph": an iteration is replayed as one CUDA graph (of one process); "full": both networks go through
+    torch.compile as well."""
     device: str = Runtime("auto")
 
     @model_validator(mode="after")
@@ -138,45 +170,62 @@ class GanConfig(Section):
 class SynthesisConfig(Section):
     """Ten target poses for every training image (App. C)."""
 
-    poses_per_image: int = Field(10, ge=1, le=10)  # rank 0..9 is one digit of the file name
+    poses_per_image: int = Field(10, ge=1, le=10)
+    """At most ten: the rank is one digit of the file name."""
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"  # fp32: as for gan
-    batch_size: int = Field(32, ge=1)  # kernels may round differently at another size: a part of the result
-    compile: bool = Runtime(False)  # on CUDA: the generator goes through torch.compile
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """As for gan."""
+    batch_size: int = Field(32, ge=1)
+    """Kernels may round differently at another size: a part of the result."""
+    compile: bool = Runtime(False)
+    """On CUDA: the generator goes through torch.compile."""
     device: str = Runtime("auto")
 
 
 class QualityConfig(Section):
     """How good the generated images are (Sec. 6, Metrics)."""
 
-    pairs: int = Field(12_000, ge=1)  # so many of the test pairs, at equal distances in their list
-    detection_score: bool = False  # DS needs SSD300 weights
-    inception_score: bool = False  # IS needs Inception weights
-    detector_weights: Path | None = Runtime(None)  # a file, counted by its content; None: torchvision's download
-    inception_weights: Path | None = Runtime(None)  # likewise
-    batch_size: int = Field(32, ge=1)  # kernels round differently for other sizes
+    pairs: int = Field(12_000, ge=1)
+    """So many of the test pairs, at equal distances in their list."""
+    detection_score: bool = False
+    """DS needs SSD300 weights."""
+    inception_score: bool = False
+    """IS needs Inception weights."""
+    detector_weights: Path | None = Runtime(None)
+    """A file, counted by its content; None: torchvision's download."""
+    inception_weights: Path | None = Runtime(None)
+    """A file, counted by its content; None: torchvision's download."""
+    batch_size: int = Field(32, ge=1)
+    """Kernels round differently for other sizes."""
     device: str = Runtime("auto")
 
 
 class ReidConfig(Section):
     """What the images are worth: the same training with and without them (App. C, Tab. 4)."""
 
-    model: str = "resnet50"  # any of torchreid's
-    start: str | None = Runtime(None)  # a file of weights to begin with, of any identities (its content counts)
+    model: str = "resnet50"
+    """Any of torchreid's."""
+    start: str | None = Runtime(None)
+    """A file of weights to begin with, of any identities (its content counts)."""
     loss: Literal["softmax", "triplet"] = "softmax"
-    pretrained: bool = False  # ImageNet weights, downloaded by torchreid
+    pretrained: bool = False
+    """ImageNet weights, downloaded by torchreid."""
     height: int = Field(256, ge=32)
     width: int = Field(128, ge=16)
-    iterations: int = Field(24_000, ge=1)  # of every arm: more images must not mean more training
+    iterations: int = Field(24_000, ge=1)
+    """Of every arm: more images must not mean more training."""
     batch_size: int = Field(32, ge=2)
-    instances: int = Field(4, ge=2)  # triplet loss: images of a person in a batch
-    learning_rate: float = Field(3e-4, gt=0)  # falls to zero along a cosine
+    instances: int = Field(4, ge=2)
+    """Triplet loss: images of a person in a batch."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Falls to zero along a cosine."""
     transforms: tuple[Literal["random_flip", "random_crop", "color_jitter", "random_erase"], ...] = (
         "random_flip", "random_crop",
     )  # fmt: skip
-    synthetic_ratio: float | None = Field(1.0, gt=0)  # synthetic to real in a batch; None: as in the data, 10 to 1
+    synthetic_ratio: float | None = Field(1.0, gt=0)
+    """Synthetic to real in a batch; None: as in the data, 10 to 1."""
     distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme"], ...] = Field(("cosine",), min_length=1)
     arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
@@ -186,15 +235,18 @@ class ReidConfig(Section):
 class ReportConfig(Section):
     """The HTML page."""
 
-    examples: int = Field(12, ge=1)  # rows in each grid of pictures
+    examples: int = Field(12, ge=1)
+    """Rows in each grid of pictures."""
 
 
 class FlowConfig(Section):
     """How Prefect runs the stages. Nothing here changes a result."""
 
     runner: Literal["threads", "dask", "ray"] = Runtime("threads")
-    address: str | None = Runtime(None)  # of a running Dask or Ray cluster; None: one is started on this machine
-    workers: int = Runtime(1, ge=1)  # shards at work at once
+    address: str | None = Runtime(None)
+    """Address of a running Dask or Ray cluster; None: one is started on this machine."""
+    workers: int = Runtime(1, ge=1)
+    """Shards at work at once."""
     shard_size: int = Runtime(1000, ge=1)
 
 
@@ -202,7 +254,8 @@ class Config(Section):
     """One run: a section for each stage, and where the output goes."""
 
     name: str = "run"
-    output: Path | None = Runtime(None)  # None: outputs/<name>
+    output: Path | None = Runtime(None)
+    """The folder of the run; None: outputs/<name>."""
     data: DataConfig = DataConfig()
     pose: PoseConfig = PoseConfig()
     pairs: PairsConfig = PairsConfig()

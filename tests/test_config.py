@@ -123,3 +123,14 @@ def test_a_slip_of_the_finger_is_answered_with_a_key_that_exists(key, place):
 def test_sections_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Config().gan.iterations = 5
+
+
+def test_the_schema_has_the_code_s_descriptions_limits_and_choices():
+    sections = Config.model_json_schema()["$defs"]
+    gan = sections["GanConfig"]["properties"]
+    assert gan["system"]["enum"] == ["baseline", "dsc", "percloss", "full"]
+    assert gan["batch_size"] | {"minimum": 1, "default": 4} == gan["batch_size"]
+    assert gan["batch_size"]["description"] == "Of all processes together."
+    assert sections["PoseConfig"]["description"].startswith("How 18 joints are found")
+    assert all("title" in field for section in sections.values() for field in section["properties"].values()
+               if "$ref" not in field)  # fmt: skip
