@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.reid.evaluation import rank
+from augment.retrieval.evaluation import rank
 
 
 def main() -> None:

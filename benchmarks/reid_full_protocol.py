@@ -19,11 +19,12 @@ from augment.base.devices import pick_device
 from augment.config import DataConfig, ReidConfig
 from augment.data.stage import scan_images
 from augment.reid.dataset import ReidData, read_data
-from augment.reid.evaluation import rank
-from augment.reid.features import build_model, extract_features
+from augment.reid.features import extract_features
 from augment.reid.metric_learning import cosine
-from augment.reid.torchreid_quiet import torchreid
 from augment.reid.training import ReidDataManager
+from augment.retrieval.evaluation import rank
+from augment.retrieval.networks import build_model
+from augment.retrieval.torchreid_quiet import torchreid
 
 
 def some_queries(data: ReidData, count: int) -> ReidData:

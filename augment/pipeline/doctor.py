@@ -230,7 +230,7 @@ def _gan(config: Config) -> Iterator[Check]:
 
 def _reid(config: Config) -> Iterator[Check]:
     def model() -> str:
-        from augment.reid.features import check_model
+        from augment.retrieval.networks import check_model
 
         check_model(config.reid.model)
         return config.reid.model + (", ImageNet weights downloaded by torchreid" if config.reid.pretrained else "")

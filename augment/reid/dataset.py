@@ -18,8 +18,8 @@ from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.base.progress import progress
 from augment.manifest import Manifest, read_manifest
-from augment.reid.evaluation import JUNK
-from augment.reid.torchreid_quiet import torchreid
+from augment.retrieval.evaluation import JUNK
+from augment.retrieval.torchreid_quiet import torchreid
 
 REAL, SYNTHETIC = 0, 1  # torchreid's dsetid
 Item = tuple[str, int, int, int]  # path, pid, camid, dsetid, as torchreid has them

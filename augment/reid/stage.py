@@ -15,11 +15,12 @@ from augment.config import ReidConfig
 from augment.manifest import Manifest
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
-from augment.reid.evaluation import rank
-from augment.reid.features import check_model, extract_features
+from augment.reid.features import extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, unit_length
-from augment.reid.start import start_digest
 from augment.reid.training import VERSION, ReidDataManager, trained_model
+from augment.retrieval.evaluation import rank
+from augment.retrieval.networks import check_model
+from augment.retrieval.weights import weights_digest
 from augment.stage import Spread, one_by_one, provenance, run_shards
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
@@ -44,7 +45,7 @@ def compare_arms(
     runs = {f"{arm}-s{seed}": (arm, seed) for arm in section.arms for seed in section.seeds}
     inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic}
     if section.start is not None:
-        inputs["start"] = start_digest(section.start)
+        inputs["start"] = weights_digest(section.start, "reid.start")
     origin = provenance("reid", VERSION, section, inputs)
     work = partial(_run, runs=runs, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path))
     return run_shards(

@@ -23,9 +23,9 @@ from augment.base.progress import progress, say
 from augment.config import ReidConfig
 from augment.reid.batches import Batches, seed_of
 from augment.reid.dataset import ManifestDataset, ReidData
-from augment.reid.features import build_model
-from augment.reid.start import load_start, start_digest
-from augment.reid.torchreid_quiet import quiet, torchreid
+from augment.retrieval.networks import build_model
+from augment.retrieval.torchreid_quiet import quiet, torchreid
+from augment.retrieval.weights import load_weights, weights_digest
 
 VERSION = 1  # of training and testing: another one makes other figures from the same section
 _SAVE_EVERY_S = 60.0  # what a kill can cost
@@ -79,8 +79,8 @@ def trained_model(
     if _digest_of(weights) == origin["digest"]:
         model.load_state_dict(safetensors.torch.load_file(weights, device=str(device)))
         return model
-    if section.start is not None:
-        load_start(model, section.start)
+    if section.start is not None and not load_weights(model, section.start, "reid.start"):
+        say("reid: the classifier of reid.start is of other people; this one's begins anew.")
     state = folder / f"state-{run}.pt"
     curve = _train(run, seed, section, manager, model, device, state, origin["digest"])
     _write_curve(folder / f"training-{run}.csv", curve)
@@ -132,7 +132,7 @@ def _origin(section: ReidConfig, data: ReidData, seed: int) -> dict:
     content = sha256_bytes(json.dumps(images).encode())
     origin = {"version": VERSION, "reid": settings, "seed": seed, "images": content, "people": data.people}
     if section.start is not None:
-        origin["start"] = start_digest(section.start)
+        origin["start"] = weights_digest(section.start, "reid.start")
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 

@@ -6,7 +6,7 @@ import torch
 
 from augment.base.errors import AugmentError
 from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data, register_datasets
-from augment.reid.torchreid_quiet import torchreid
+from augment.retrieval.torchreid_quiet import torchreid
 
 
 def test_synthetic_images_are_the_same_people(people):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from augment.base.errors import AugmentError, UsageError
-from augment.reid.features import build_model
 from augment.reid.stage import compare_arms
-from augment.reid.start import load_start, start_digest
+from augment.retrieval.networks import build_model
+from augment.retrieval.weights import load_weights, weights_digest
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def test_all_but_a_classifier_of_other_people_is_taken(tmp_path):
     prefixed = {f"module.{name}": tensor for name, tensor in other.state_dict().items()}
     torch.save({"state_dict": prefixed}, tmp_path / "w.pt")
     before = own.classifier.weight.clone()
-    load_start(own, str(tmp_path / "w.pt"))
+    load_weights(own, str(tmp_path / "w.pt"), "reid.start")
     assert torch.equal(own.classifier.weight, before)
     wanted, found = other.state_dict(), own.state_dict()
     assert all(torch.equal(found[name], wanted[name]) for name in found if not name.startswith("classifier."))
@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_refused(tmp_path, content, message):
     else:
         torch.save(content, file)
     with pytest.raises(AugmentError, match=message):
-        load_start(network(6, 0), str(file))
+        load_weights(network(6, 0), str(file), "reid.start")
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path):
@@ -46,7 +46,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path):
            for name, tensor in network(6, 0).state_dict().items()}  # fmt: skip
     torch.save(bad, tmp_path / "w.pt")
     with pytest.raises(AugmentError, match="values that are no numbers"):
-        load_start(network(6, 0), str(tmp_path / "w.pt"))
+        load_weights(network(6, 0), str(tmp_path / "w.pt"), "reid.start")
 
 
 def test_the_start_counts_by_content(people, section, tmp_path):
@@ -59,4 +59,4 @@ def test_the_start_counts_by_content(people, section, tmp_path):
         digests[name] = compare_arms(started, *people.manifests(), tmp_path / name).provenance["digest"]
     assert digests["one"] == digests["copy"] != digests["two"]
     with pytest.raises(UsageError, match="cannot be read"):
-        start_digest(str(tmp_path / "nowhere.pt"))
+        weights_digest(str(tmp_path / "nowhere.pt"), "reid.start")

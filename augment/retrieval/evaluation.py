@@ -20,6 +20,8 @@ class Ranking(NamedTuple):
     mAP_trapezoid: float  # the data set's own: area under the precision-recall curve by trapezoids
     mINP: float  # right answers over the position of the last of them (Ye et al., TPAMI 2021)
     queries: int  # that have a right answer; the others are left out
+    average_precision: np.ndarray  # (Q,) of each query, of which mAP is the mean; NaN without a right answer
+    first_hit: np.ndarray  # (Q,) position of each query's first right answer; NaN without one
 
     def as_metrics(self) -> dict[str, float]:
         """Name of each figure -> its value: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP."""
@@ -64,7 +66,7 @@ def rank(
             "No query has a right answer: no gallery image shows a query's person from another camera. "
             "Check that query and gallery hold the same people, and that camera numbers differ."
         )
-    return _summary(np.concatenate(owners), np.concatenate(positions))
+    return _summary(np.concatenate(owners), np.concatenate(positions), len(query_pids))
 
 
 def _hit_positions(distances: np.ndarray, hits: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +94,9 @@ def _hit_positions(distances: np.ndarray, hits: np.ndarray, left_out: np.ndarray
     return owner, position
 
 
-def _summary(owner: np.ndarray, position: np.ndarray) -> Ranking:
+def _summary(owner: np.ndarray, position: np.ndarray, queries: int) -> Ranking:
     """Figures from all hits, sorted by query and position."""
-    _, first, count = np.unique(owner, return_index=True, return_counts=True)
+    answered, first, count = np.unique(owner, return_index=True, return_counts=True)
     nth = np.arange(len(owner)) - np.repeat(first, count) + 1
     precision = nth / position
     # One place before a hit the list holds one hit less; before the first place precision counts as 1.
@@ -104,10 +106,15 @@ def _summary(owner: np.ndarray, position: np.ndarray) -> Ranking:
     def mean_over_queries(per_hit: np.ndarray) -> float:
         return float(np.mean(np.add.reduceat(per_hit, first) / count))
 
+    average_precision, first_hit = np.full((2, queries), np.nan)
+    average_precision[answered] = np.add.reduceat(precision, first) / count
+    first_hit[answered] = best
     return Ranking(
         cmc={k: float(np.mean(best <= k)) for k in RANKS},
         mAP=mean_over_queries(precision),
         mAP_trapezoid=mean_over_queries((precision + precision_before) / 2),
         mINP=float(np.mean(count / last)),
         queries=len(first),
+        average_precision=average_precision,
+        first_hit=first_hit,
     )

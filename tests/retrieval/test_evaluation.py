@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.errors import AugmentError
-from augment.reid.evaluation import rank
+from augment.retrieval.evaluation import rank
 
 
 def test_by_hand():
@@ -20,6 +20,14 @@ def test_by_hand():
     assert result.mAP_trapezoid == pytest.approx(((1 / 2 + 0 / 1) / 2 + (2 / 4 + 1 / 3) / 2) / 2)
     assert result.mINP == pytest.approx(2 / 4)
     assert result.queries == 1
+
+
+def test_figures_of_each_query_stand_beside_their_means():
+    # Of the second query nobody is in the gallery; the third finds its person at places 2 and 3.
+    distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.2, 0.3, 0.1]])
+    result = rank(distances, [1, 7, 1], [1, 1, 2], [1, 1, 1], [2, 3, 2])
+    np.testing.assert_allclose(result.average_precision, [1, np.nan, (1 / 2 + 2 / 3) / 2])
+    np.testing.assert_array_equal(result.first_hit, [1, np.nan, 2])
 
 
 def test_a_perfect_list_scores_one_in_every_figure():

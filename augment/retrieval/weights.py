@@ -1,4 +1,4 @@
-"""Weights to begin with: of the same network trained on other people."""
+"""Weights of a re-ID network from a file, whoever its classifier knew."""
 
 import pickle
 from pathlib import Path
@@ -9,21 +9,18 @@ from safetensors import SafetensorError
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
-from augment.base.progress import say
 
 
-def start_digest(file: str | None) -> str | None:
-    """SHA-256 of the file; None for none. Raises :class:`UsageError` where it cannot be read."""
-    if file is None:
-        return None
+def weights_digest(file: str | Path, key: str) -> str:
+    """SHA-256 of the file that the configuration names as ``key``; raises :class:`UsageError` if unreadable."""
     try:
         return sha256_file(Path(file).expanduser())
     except OSError as error:
-        raise UsageError(f"reid.start={file}: cannot be read ({error.strerror}). Name a file of weights.") from None
+        raise UsageError(f"{key}={file}: cannot be read ({error.strerror}). Name a file of weights.") from None
 
 
-def load_start(model: torch.nn.Module, file: str) -> None:
-    """Copy the weights that fit: all but a classifier of other people.
+def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
+    """Copy the weights that fit, all but a classifier of other people; returns whether the classifier fitted too.
 
     A safetensors file, or a PyTorch file of tensors (also below a key ``state_dict``); nothing in it is run. Raises
     :class:`AugmentError` where it is none, holds values that are no numbers, or is of another network.
@@ -33,22 +30,21 @@ def load_start(model: torch.nn.Module, file: str) -> None:
         tensors = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _torch_file(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AugmentError(f"reid.start={file}: not a file of weights ({reason}).") from None
+        raise AugmentError(f"{key}={file}: not a file of weights ({reason}).") from None
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     own = model.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
     lacking = [name for name in own if name not in fitting and not name.startswith("classifier.")]
     if lacking:
         raise AugmentError(
-            f"reid.start={file}: is of another network: {len(lacking)} of {len(own)} tensors are missing or of another "
-            f"shape, for example {lacking[0]}. Set reid.model to the network that it holds."
+            f"{key}={file}: is of another network: {len(lacking)} of {len(own)} tensors are missing or of another "
+            f"shape, for example {lacking[0]}. Name a file of that network, or set the network to the one in the file."
         )
     for name, tensor in fitting.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise AugmentError(f"reid.start={file}: {name} holds values that are no numbers.")
+            raise AugmentError(f"{key}={file}: {name} holds values that are no numbers.")
     model.load_state_dict(fitting, strict=False)
-    if len(fitting) < len(own):
-        say("reid: the classifier of reid.start is of other people; this one's begins anew.")
+    return len(fitting) == len(own)
 
 
 def _torch_file(path: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Finding a person among images: re-ID networks and their weights, their features, the ranking of a gallery."""

@@ -1,0 +1,48 @@
+"""Networks of torchreid, built by name, and their features of images in memory."""
+
+import difflib
+
+import torch
+from torch.nn import functional
+
+from augment.base.errors import AugmentError, UsageError
+from augment.retrieval.torchreid_quiet import quiet, torchreid
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1, as torchreid's
+
+
+def check_model(name: str) -> None:
+    """Raise UsageError, with the name that was probably meant, where torchreid has no such model."""
+    known = sorted(torchreid.models.__dict__["__model_factory"])
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known)}."
+        raise UsageError(f"reid.model={name}: torchreid has no such model. {hint}")
+
+
+def build_model(name: str, people: int, loss: str, pretrained: bool, device: torch.device) -> torch.nn.Module:
+    """A network of torchreid with a classifier for ``people`` identities; its random weights are torch's next."""
+    try:
+        with quiet():
+            model = torchreid.models.build_model(name, people, loss=loss, pretrained=pretrained)
+    except Exception as error:  # its downloads fail in many ways, with types of several packages
+        if not pretrained:
+            raise
+        raise AugmentError(
+            f"The ImageNet weights of {name} could not be had ({type(error).__name__}: {error}). Download them on a "
+            "machine with access and copy torch's cache folder, or train from scratch with reid.pretrained=false."
+        ) from error
+    return model.to(device)
+
+
+@torch.inference_mode()
+def embed(model: torch.nn.Module, images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Features (B, D), float32 on the CPU, of uint8 images (B, 3, h, w) that the network sees at ``size`` (H, W).
+
+    The model is in evaluation mode. Images are resized as PIL does it, to whole grey levels, as in training.
+    """
+    if tuple(images.shape[-2:]) != size:
+        images = functional.interpolate(images, size, mode="bilinear", antialias=True)
+    mean, deviation = (torch.tensor(one, device=images.device).view(3, 1, 1)
+                       for one in (IMAGENET_MEAN, IMAGENET_DEVIATION))  # fmt: skip
+    return model((images.float() / 255 - mean) / deviation).float().cpu()
