@@ -50,6 +50,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("run", pa.string()), ("arm", pa.string()), ("seed", pa.int64()), ("metric", pa.string()),
         ("value", pa.float64()),
     ]),
+    "stimuli": pa.schema([
+        *_FILE, ("generated", pa.bool_()), ("training", pa.bool_()), ("source", pa.string()), ("target", pa.string()),
+    ]),
+    "answers": pa.schema([
+        ("id", pa.string()), ("user", pa.string()), ("place", pa.int16()), ("stimulus", pa.string()),
+        ("generated", pa.bool_()), ("training", pa.bool_()), ("said_generated", pa.bool_()), ("shown_ms", pa.float64()),
+        ("reaction_ms", pa.float64()),
+    ]),
 }  # fmt: skip
 
 SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
