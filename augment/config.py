@@ -117,9 +117,10 @@ class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
     system: Literal["baseline", "dsc", "percloss", "full"] = "full"
-    """Which of the paper's four systems (Sec. 6.3)."""
-    fidelity: Literal["paper", "released", "modern"] = "released"
-    """Details that the paper and its released code do differently (docs/fidelity.md)."""
+    """Which of the paper's four systems (Sec. 6.3). With gan.start this, fidelity and width are the file's."""
+    fidelity: Literal["paper", "released", "modern"] = "modern"
+    """Whose reading of the method: the paper's, its released code's, or that code with its known faults mended
+    (docs/fidelity.md)."""
     width: float = Field(1.0, gt=0, le=1)
     """Scales every layer's channels; 1 is the paper's."""
     neighbourhood: int | None = None

@@ -48,9 +48,9 @@ def main() -> None:
         pixels = [draw_item(0, item)[0] for item in plan(RenderedConfig())[:32]]
     images = to_network(torch.from_numpy(np.stack(pixels)))
     systems = {
-        "conv1_2": GanConfig(vgg_weights=options.vgg),
-        "conv1_2 and colours": GanConfig(vgg_weights=options.vgg, features="vgg19+rgb"),
-        "conv2_1": GanConfig(vgg_weights=options.vgg, system="percloss"),
+        "conv1_2": GanConfig(vgg_weights=options.vgg, fidelity="released"),
+        "conv1_2 and colours": GanConfig(vgg_weights=options.vgg, fidelity="released", features="vgg19+rgb"),
+        "conv2_1": GanConfig(vgg_weights=options.vgg, fidelity="released", system="percloss"),
         "raw patches": GanConfig(features="patches"),
     }
     print(f"{len(images)} images, strength {options.strength}\n{'':24}" + "".join(f"{name:>22}" for name in systems))

@@ -32,7 +32,7 @@ def main() -> None:
     device = torch.device(asked.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    config = GanConfig(width=asked.width)
+    config = GanConfig(fidelity="released", width=asked.width)
     data = made_up_data(device)
     ours = build_generator(config).eval().to(device, memory_format=torch.channels_last)
     batch = data.batch(data.train[: asked.batch])

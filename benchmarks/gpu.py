@@ -135,7 +135,7 @@ class Training:
 
     def __init__(self, device: torch.device, width: float, vgg: str, data: PairData, quick: bool):
         self.device, self.data = device, data
-        self.section = GanConfig(width=width, vgg_weights=vgg)
+        self.section = GanConfig(width=width, vgg_weights=vgg, fidelity="released")
         self.warm_up, self.duration, self.batches = (1, 0.2, (2, 4)) if quick else (WARM_UP, 5.0, (4, 16, 64))
         self._operations = cache(lambda: operations_of(self.section, self.data, self.device))
 

@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = open_runs(options.runs)
-    features = build_features(GanConfig(vgg_weights=options.vgg)) if options.vgg else None
+    features = build_features(GanConfig(vgg_weights=options.vgg, fidelity="released")) if options.vgg else None
     tables = runs[0].run.manifests
     pictures = load_pairs(tables["images"], tables["poses"], runs[0].test_pairs(options.pairs), (128, 64))
     target = to_network(pictures.target.permute(0, 2, 3, 1))

@@ -28,7 +28,7 @@ def main() -> None:
     for width in arguments.widths:
         trainers = {
             precision: Trainer(
-                GanConfig(fidelity="modern", width=width, batch_size=arguments.batch, vgg_weights=arguments.vgg,
+                GanConfig(width=width, batch_size=arguments.batch, vgg_weights=arguments.vgg,
                           precision=precision), data, device)
             for precision in ("fp32", "bf16")
         }  # fmt: skip

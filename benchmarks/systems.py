@@ -32,7 +32,8 @@ def main() -> None:
     trainers = {
         name: Trainer(
             GanConfig(
-                width=options.width, batch_size=options.batch, system=system, features=one, vgg_weights=options.vgg),
+                fidelity="released", width=options.width, batch_size=options.batch, system=system, features=one,
+                vgg_weights=options.vgg),
             data, torch.device("cpu"))
         for name, (system, one) in cases.items()
     }  # fmt: skip

@@ -81,7 +81,8 @@ def main() -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)
     config = GanConfig(
-        width=asked.width, batch_size=asked.batch, features="vgg19" if asked.vgg else "patches", vgg_weights=asked.vgg,
+        fidelity="released", width=asked.width, batch_size=asked.batch,
+        features="vgg19" if asked.vgg else "patches", vgg_weights=asked.vgg,
         precision=asked.precision, compile=asked.compile,
     )  # fmt: skip
     data = made_up_data(device)

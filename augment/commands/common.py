@@ -14,11 +14,21 @@ from augment.base.errors import AugmentError
 from augment.config import Config, load_config
 
 
+def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
+    """As :func:`load_config` reads it, with what follows from the generator that ``gan.start`` names."""
+    config = load_config(path, overrides)
+    if config.gan.start is None:
+        return config
+    from augment.gan.generators import resolve_start
+
+    return config.model_copy(update={"gan": resolve_start(config.gan)})
+
+
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument CONFIG and the option --set; it receives ``config``."""
 
     def run(config_path: Path, overrides: tuple[str, ...], **others: Any) -> Any:
-        config = load_config(config_path, overrides)
+        config = read_config(config_path, overrides)
         remember_folder(config)
         return command(config=config, **others)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from augment.commands.common import with_config
+from augment.commands.common import read_config, with_config
 from augment.config import Config
 
 
@@ -54,9 +54,8 @@ def report(config: Config) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value.")
 def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Check that everything CONFIG needs is there and works; exit code 3 where something is missing."""
-    from augment.config import load_config
     from augment.pipeline.doctor import examine, show
 
-    checks = examine(load_config(config_path, overrides) if config_path else None)
+    checks = examine(read_config(config_path, overrides) if config_path else None)
     if not show(checks):
         click.get_current_context().exit(3)

@@ -18,6 +18,7 @@ from augment.gan.checkpoints import load_generator, read_header
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
+ARCHITECTURE = ("system", "fidelity", "width")  # what a start brings with it
 CARD = ("data", "time", "figures", "intended_use", "terms")  # what a person states; the rest is taken from the file
 
 
@@ -84,19 +85,35 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
     return path
 
 
-def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:
-    """The generator of ``gan.start``, averaged weights on the CPU, for a training of this section.
+def resolve_start(section: GanConfig) -> GanConfig:
+    """The section with the architecture of ``gan.start`` where it names one; as it is where it does not.
 
-    Raises :class:`UsageError` naming the settings that its weights do not fit.
+    What was not given follows from the file, and so does ``features`` as far as it follows from these. Raises
+    :class:`UsageError` naming both where a setting that was given contradicts the file.
     """
-    path = find_generator(section.start)
-    generator, config = load_generator(path)
-    wanted = {key: getattr(config, key) for key in ("system", "fidelity", "width")}
-    differing = {key: value for key, value in wanted.items() if getattr(section, key) != value}
+    if section.start is None:
+        return section
+    config = read_header(find_generator(section.start))["config"]
+    follows = {key: config[key] for key in ARCHITECTURE}
+    given = section.model_dump(exclude_unset=True)
+    for key, value in follows.items():
+        if given.get(key, value) != value:
+            raise UsageError(f"gan.{key}={given[key]} contradicts gan.start={section.start}, a generator of {key} "
+                             f"{value}. Leave gan.{key} out, or start from another generator.")  # fmt: skip
+    return GanConfig.model_validate(given | follows)
+
+
+def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:
+    """The generator of ``gan.start``, averaged weights on the CPU. ``section`` is as :func:`resolve_start` gives it.
+
+    Raises :class:`UsageError` where it draws images of another size (H, W).
+    """
+    generator, _ = load_generator(find_generator(section.start))
     if generator.image_size != tuple(image_size):
-        differing["image_size"] = list(generator.image_size)
-    if differing:
-        settings = ", ".join(f"gan.{key}={value}" for key, value in differing.items())
-        raise UsageError(f"gan.start={section.start}: that generator has other settings than this training. "
-                         f"Set {settings}.")  # fmt: skip
+        raise UsageError(f"gan.start={section.start}: that generator draws {_by(generator.image_size)}, this training "
+                         f"{_by(image_size)}. Set gan.image_size={list(generator.image_size)}.")  # fmt: skip
     return generator
+
+
+def _by(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))

@@ -112,7 +112,8 @@ def box_filter(x: Tensor) -> Tensor:
 
     It is zero at the finest checkerboard, which transposed convolutions leave behind and VGG-19 hardly sees.
     """
-    return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
+    with torch.autocast(x.device.type, enabled=False):  # on a CPU it would widen the result, and all that follows
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
 
 
 class Generator(nn.Module):

@@ -21,7 +21,7 @@ from augment.gan import processes
 from augment.gan.checkpoints import load_state, save_state, save_weights
 from augment.gan.dataset import choose_size, load_pair_data, to_uint8
 from augment.gan.gallery import Examples, Gallery
-from augment.gan.generators import find_generator, load_start
+from augment.gan.generators import find_generator, load_start, resolve_start
 from augment.gan.objectives import features_digest
 from augment.gan.trainer import Trainer
 from augment.manifest import Manifest, file_problem, write_manifest
@@ -44,7 +44,7 @@ def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Mani
     ``resume_from`` goes on from a state file of another folder. Raises :class:`AugmentError` where there is nothing
     to train on, that file is of another configuration, or the losses are no longer finite.
     """
-    folder = Path(folder)
+    folder, section = Path(folder), resolve_start(section)
     inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs}
     if section.start is not None:
         inputs["start"] = sha256_file(find_generator(section.start))

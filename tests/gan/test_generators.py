@@ -9,11 +9,12 @@ from tiny_run import SIZE, TINY, make_run
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
+from augment.commands.common import read_config
 from augment.commands.generator import gan
-from augment.config import GanConfig
+from augment.config import GanConfig, load_config
 from augment.gan import generators
 from augment.gan.checkpoints import load_generator, read_header
-from augment.gan.generators import export_generator, find_generator, read_card
+from augment.gan.generators import export_generator, find_generator, read_card, resolve_start
 from augment.gan.trainer import Trainer
 from augment.gan.training import train_gan
 from augment.manifest import verify
@@ -83,8 +84,27 @@ def test_training_begins_with_the_weights_and_says_so(place, tiny, tmp_path, mon
     assert train_gan(by_file, *place[1], tmp_path / "on").provenance["digest"] == manifest.provenance["digest"]
 
 
+def test_the_architecture_follows_from_the_start(tiny):
+    assert resolve_start(TINY) is TINY
+    section = resolve_start(GanConfig(start="tiny", batch_size=2))
+    expected = {**GanConfig().identity(), "width": TINY.width, "batch_size": 2}
+    assert section.identity() == expected and resolve_start(section) == section
+    config = read_config(None, ("gan.start=tiny",))
+    assert config.gan.width == TINY.width
+    assert load_config(None, ["gan.start=tiny"]).gan.width == 1
+    with pytest.raises(UsageError, match=r"gan\.fidelity=paper contradicts gan\.start=tiny, .* of fidelity modern"):
+        resolve_start(GanConfig(start="tiny", fidelity="paper"))
+
+
+def test_features_follow_from_a_start_too(place, tmp_path):
+    released = TINY.model_copy(update={"fidelity": "released", "iterations": 1})
+    train_gan(released, *place[1], tmp_path / "gan")
+    section = resolve_start(GanConfig(start=str(tmp_path)))
+    assert (section.fidelity, section.features) == ("released", "vgg19")
+
+
 def test_no_iterations_use_the_generator_as_it_is(place, tiny, tmp_path):
-    section = GanConfig(width=TINY.width, iterations=0, start="tiny", device="cpu")  # no VGG weights are asked for
+    section = GanConfig(iterations=0, start="tiny", device="cpu")  # no VGG weights are asked for
     manifest = train_gan(section, *place[1], tmp_path)
     assert verify(manifest).empty
     frame = manifest.frame().set_index("id")
@@ -101,8 +121,8 @@ def test_no_iterations_use_the_generator_as_it_is(place, tiny, tmp_path):
 
 
 def test_a_start_of_other_settings_is_refused(place, tiny, tmp_path):
-    wrong = TINY.model_copy(update={"start": "tiny", "width": 1 / 8, "system": "dsc"})
-    with pytest.raises(UsageError, match=r"Set gan\.system=full, gan\.width=0\.0625\."):
+    wrong = TINY.model_copy(update={"start": "tiny", "width": 1 / 8})
+    with pytest.raises(UsageError, match=r"gan\.width=0\.125 contradicts gan\.start=tiny, .* of width 0\.0625\. Leave"):
         train_gan(wrong, *place[1], tmp_path)
     larger = TINY.model_copy(update={"start": "tiny", "image_size": (64, 32), "iterations": 0})
     with pytest.raises(UsageError, match=rf"gan\.image_size=\[{SIZE[0]}, {SIZE[1]}\]"):
@@ -144,7 +164,7 @@ def test_the_decay_may_be_set_before_it_begins(place, tmp_path, monkeypatch):
 
 def test_the_commands_list_and_export(place, tiny, tmp_path):
     listed = CliRunner().invoke(gan, ["list"], catch_exceptions=False).output
-    assert listed.startswith("tiny  0.") and "full (released, width 0.0625), 2 iterations" in listed
+    assert listed.startswith("tiny  0.") and "full (modern, width 0.0625), 2 iterations" in listed
     assert "data: made-up crops" in listed and "figures: SSIM 0.1" in listed and "terms: MIT" in listed
     (tmp_path / "card.json").write_text(json.dumps(CARD))
     arguments = ["export", str(place[0]), "again", "--card", str(tmp_path / "card.json"), "--output", str(tmp_path)]

@@ -77,7 +77,7 @@ def test_picture_and_page_show_every_run(compared):
     # two blocks side by side: source, pose, target, two generators, and an empty column; 4 pixels between
     assert picture.shape == (16 + 2 * SIZE[0] + 4 * 4, 10 * SIZE[1] + 4 * 13, 3)
     page = (output / "comparison.html").read_text()
-    assert "averaged weights, released, width 0.0625" in page
+    assert "averaged weights, modern, width 0.0625" in page
     assert "full, patches</td>" in page
     assert "After the same iterations" in page
     assert page.count("0.272 / 0.796") >= 1 and page.count("0.290 / 0.805") >= 1
