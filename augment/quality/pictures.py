@@ -40,15 +40,17 @@ def load_pairs(images: Manifest, poses: Manifest, pairs: list[Pair], size: tuple
     return PairPictures(pixels[source], pixels[target], joints[source], joints[target])
 
 
-def choose_pairs(images: Manifest, poses: Manifest, pairs: Manifest, count: int) -> tuple[list[Pair], int]:
-    """At most ``count`` of the test pairs, and how many were left out because an image or a pose is missing.
+def choose_pairs(
+    images: Manifest, poses: Manifest, pairs: Manifest, count: int, split: str = "test"
+) -> tuple[list[Pair], int]:
+    """At most ``count`` of the pairs of a split, and how many were left out because an image or a pose is missing.
 
     The table is sorted by source, so its first rows are few people: the chosen ones lie at equal distances.
     """
     usable_ids = set.intersection(
         *(set(one.table.filter(pc.equal(one.table["status"], "ok"))["id"].to_pylist()) for one in (images, poses))
     )
-    table = pairs.table.filter(pc.equal(pairs.table["split"], "test"))
+    table = pairs.table.filter(pc.equal(pairs.table["split"], split))
     every = list(zip(table["from"].to_pylist(), table["to"].to_pylist(), strict=True))
     usable = [pair for pair in every if usable_ids.issuperset(pair)]
     count = min(count, len(usable))

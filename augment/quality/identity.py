@@ -1,0 +1,92 @@
+"""Identity kept: does a re-ID network that never saw the data set still find the person by the generated image?
+
+The query is a generated image, or the real source image in its place. The gallery holds all real images of the split;
+right are those of the same person from other cameras than the source's, and as in the protocol of Market-1501 those
+from the source's own camera are left out, the source itself among them. Rank-1 and mAP of both queries, and their
+ratio: a generator that kept everything would reach 1. The target of a pair stays in the gallery: its pose is that of
+the generated image, which favours the generated a little where the target is from another camera.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from augment.base.errors import AugmentError
+from augment.base.files import read_image
+from augment.base.progress import progress
+from augment.gan.dataset import fit
+from augment.manifest import Manifest
+from augment.retrieval.evaluation import JUNK, rank
+from augment.retrieval.networks import build_model, embed
+from augment.retrieval.weights import load_weights
+
+MODEL, SIZE = "osnet_x0_25", (256, 128)  # torchreid's name; height and width of what it sees
+_BATCH = 100
+_QUERIES = 1000  # at a time: 64 MB of distances to Market-1501's gallery
+
+
+class Embedder:
+    """OSNet x0.25 (Zhou et al., ICCV 2019) with weights from a file."""
+
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        """Raises :class:`AugmentError` where the file holds no such network."""
+        model = build_model(MODEL, 1, "softmax", False, torch.device("cpu"))
+        load_weights(model, weights, "quality.identity_weights")
+        self._model = model.eval().to(device)
+        self._device = device
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """uint8 (B, 3, H, W) -> features of unit length, float32 (B, 512)."""
+        features = [embed(self._model, some.to(self._device), SIZE) for some in images.split(_BATCH)]
+        return torch.nn.functional.normalize(torch.cat(features)).numpy()
+
+
+class Gallery(NamedTuple):
+    """Real images that people are looked for among: features (G, D) of unit length, pids and camids (G,)."""
+
+    features: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+
+
+class Found(NamedTuple):
+    """What each query found, (Q,), NaN where no image of its person is from another camera."""
+
+    rank1: np.ndarray  # 1 where the first answer is right, else 0
+    average_precision: np.ndarray
+
+
+def read_gallery(images: Manifest, split: str, embedder: Embedder, size: tuple[int, int]) -> Gallery:
+    """All usable real images of a split but junk, brought to the generator's size (H, W) as the sources are."""
+    rows = images.frame()
+    rows = rows[(rows["status"] == "ok") & (rows["split"] == split) & (rows["pid"] != JUNK)]
+    features = []
+    with progress("gallery", total=len(rows)) as advance:
+        for start in range(0, len(rows), _BATCH):
+            paths = rows["path"].iloc[start : start + _BATCH]
+            pixels = np.stack([fit(read_image(images.file_of(path)), size) for path in paths])
+            features.append(embedder(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
+            advance(len(paths))
+    return Gallery(np.concatenate(features), rows["pid"].to_numpy(), rows["camid"].to_numpy())
+
+
+def look_for(features: np.ndarray, sources: pd.DataFrame, gallery: Gallery) -> Found:
+    """Look for people by query features (Q, D) of unit length; ``sources`` has each query's ``pid`` and ``camid``.
+
+    Raises :class:`AugmentError` where nobody is in the gallery from another camera.
+    """
+    cameras = pd.Series(gallery.camids).groupby(gallery.pids).agg(set).to_dict()
+    pids, camids = sources["pid"].to_numpy(), sources["camid"].to_numpy()
+    answered = np.array([bool(cameras.get(pid, set()) - {camid}) for pid, camid in zip(pids, camids, strict=True)])
+    if not answered.any():
+        raise AugmentError("identity kept: no person of the test pairs is there from another camera.")
+    found = Found(*np.full((2, len(features)), np.nan))
+    for some in np.array_split(np.flatnonzero(answered), -(-int(answered.sum()) // _QUERIES)):
+        distances = 1 - features[some] @ gallery.features.T
+        ranking = rank(distances, pids[some], gallery.pids, camids[some], gallery.camids)
+        found.rank1[some] = ranking.first_hit == 1
+        found.average_precision[some] = ranking.average_precision
+    return found
