@@ -1,5 +1,13 @@
 """What all stages share: an identity by content, reuse of what is done, and work in shards that can be interrupted.
 
+A stage is a module ``augment/<folder>/stage.py`` with four functions. One makes its table and has a name of its own
+(pipeline/stages.py lists them); the other three are called alike in every stage and make nothing:
+
+- ``identity(section, *inputs, folder)``: the provenance under which the table would be made. Raises
+  :class:`AugmentError` where something is missing that the stage needs.
+- ``begun(folder, origin)``: how much of the work of that provenance lies in the folder, a :class:`Begun`.
+- ``estimate(config, counts)``: what a run from nothing would make and how long it would take, an :class:`Estimate`.
+
 A stage's digest covers its name, version, configuration section and the digests of its inputs. Devices, workers,
 shard sizes and folders are no part of it. Rows that an earlier run finished under the same digest are kept if their
 files still have their hashes; only the rest is worked on.
@@ -9,7 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +47,43 @@ Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], It
 Work = Callable[..., pd.DataFrame | list[dict[str, Any]]]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What lies in a stage's folder of work that is not finished, in the units of its :class:`Estimate`."""
+
+    units: int = 0
+    complete: bool = False  # all of it, put aside by a later run with other settings
+    why: str = "was interrupted"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the data set holds, as far as can be known before the stages have run."""
+
+    splits: dict[str, int]  # images
+    posed: int  # images in pose.splits
+    sources: int  # training images that get synthetic ones
+    train_pairs: int
+    test_pairs: int
+    exact: bool  # sources and pairs: False means "at most", the poses are not known yet
+
+    @property
+    def limit(self) -> str:
+        """What to say before a number of sources or pairs."""
+        return "" if self.exact else "at most "
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage makes from nothing."""
+
+    amount: str  # in words
+    units: int  # what progress is counted in: rows, iterations, trainings
+    disk: float  # bytes it leaves
+    seconds: float | None  # on two cores of a current server; None: no rate is known
+    on_gpu: bool = False  # whether a GPU would do it, where there is one; no rate is known for any
+
+
 def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:
     """The :data:`Spread` of a single process."""
     return map(function, shards)
@@ -50,36 +95,10 @@ def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, 
         "stage": stage,
         "version": version,
         "section": section.identity(),
-        "inputs": {name: one if isinstance(one, str) else one.digest for name, one in sorted(inputs.items())},
+        "inputs": {name: value if isinstance(value, str) else value.digest for name, value in sorted(inputs.items())},
     }
     digest = sha256_bytes(json.dumps(identity, sort_keys=True).encode())
-    origin = {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
-    if _only_asked.get():
-        raise _Answer(origin)
-    return origin
-
-
-_only_asked: ContextVar[bool] = ContextVar("only_asked", default=False)
-
-
-class _Answer(BaseException):
-    """Carries the provenance out of a stage that was only asked for it."""
-
-
-def origin_of(function: Callable[..., Manifest], *arguments: Any) -> dict[str, Any]:
-    """The provenance under which a stage function would work: it is called up to the point where it states it.
-
-    Every stage states its provenance before it makes anything, so nothing is made. Raises what the stage raises until
-    then, an :class:`AugmentError` where an input is missing.
-    """
-    token = _only_asked.set(True)
-    try:
-        function(*arguments)
-    except _Answer as answer:
-        return answer.args[0]
-    finally:
-        _only_asked.reset(token)
-    raise TypeError(f"{function.__name__} made its table without stating its provenance")
+    return {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
 
 
 def _command() -> str:
@@ -121,7 +140,7 @@ def run_shards(
     known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
     known = _undamaged(known, folder, id_column)
     done = set(known[id_column].to_pylist())
-    missing = [one for one in ids if one not in done]
+    missing = [id for id in ids if id not in done]
     if made is not None and not missing and len(known) == len(made):
         return read_manifest(path)
 
@@ -135,6 +154,14 @@ def run_shards(
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
+
+
+def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id") -> Begun:
+    """What an interrupted :func:`run_shards` of this provenance has finished, counted by different ``id_column``."""
+    done: set[str] = set()
+    for part in (folder / ".parts" / origin["digest"][:16]).glob("*.parquet"):
+        done.update(pq.read_table(part, columns=[id_column])[id_column].to_pylist())
+    return Begun(len(done))
 
 
 def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, work: Work, folder: Path, id_column: str) -> Path:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from augment.base.errors import AugmentError
 from augment.config import PairsConfig
 from augment.manifest import write_manifest
-from augment.pairs import make_pairs, mine_pairs, sample_test_pairs
+from augment.pairs.mining import mine_pairs, sample_test_pairs
+from augment.pairs.stage import make_pairs
 from augment.pose.annotations import read_posegan_csv
 
 ORIGIN = {"stage": "made up", "digest": "0" * 64}

@@ -11,7 +11,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import sha256_bytes
 from augment.config import DataConfig, PairsConfig
 from augment.manifest import read_manifest, write_manifest
-from augment.stage import finished, one_by_one, origin_of, provenance, run_shards
+from augment.stage import finished, one_by_one, provenance, run_shards
 
 IDS = [f"train/{number:02d}" for number in range(10)]
 
@@ -143,13 +143,3 @@ def test_finished_wants_the_same_digest_and_whole_files(tmp_path):
     assert finished(path, origin(2)) is None
     (tmp_path / "files" / "train-01").write_bytes(b"scribble")
     assert finished(path, origin()) is None
-
-
-def test_a_stage_can_be_asked_for_its_provenance(tmp_path):
-    def stage(section, folder):
-        provenance_here = provenance("images", 1, section, {})
-        (folder / "made").touch()
-        return provenance_here
-
-    assert origin_of(stage, DataConfig(), tmp_path) == provenance("images", 1, DataConfig(), {})
-    assert not (tmp_path / "made").exists()

@@ -9,15 +9,15 @@ import torch
 from gan.tiny_run import TINY, make_run
 from PIL import Image
 
-from augment import synthesis
 from augment.base.errors import AugmentError
 from augment.base.files import encode_jpeg, read_image, sha256_bytes
 from augment.config import SynthesisConfig
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import joints_of, to_network, to_uint8
-from augment.gan.training import train_gan
+from augment.gan.stage import train_gan
 from augment.manifest import Manifest, verify, write_manifest
-from augment.synthesis import draw_poses, find_sources, synthesize
+from augment.synthesis import stage as synthesis
+from augment.synthesis.stage import draw_poses, find_sources, synthesize
 
 SECTION = SynthesisConfig(poses_per_image=4, batch_size=8, device="cpu")
 

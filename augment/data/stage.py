@@ -6,20 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, sha256_bytes
 from augment.base.progress import say
-from augment.config import DataConfig, SubsetConfig, environment_path
+from augment.config import Config, DataConfig, SubsetConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
 from augment.data.rendered.dataset import VERSION, plan, render_set
 from augment.manifest import Manifest, relative_path
-from augment.stage import Spread, one_by_one, provenance, run_shards
+from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 # What makes an image of a name: no crop of a person takes more bytes, and a wrong file must not fill the memory.
 MAX_BYTES = 64 * 2**20
+
+_IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
+_BYTES_PER_ROW, _BYTES_PER_RENDERED_IMAGE = 120, 4000
 
 _USUAL = {
     "market1501": ("MARKET1501_ROOT", "Market-1501-v15.09.15"),
@@ -58,6 +62,30 @@ def list_images(section: DataConfig, root: Path) -> list[Found]:
     return select(sorted(found, key=lambda one: one.id), section)
 
 
+def identity(section: DataConfig, folder: Path) -> dict[str, Any]:
+    """See augment/stage.py. Content is checked by hash; here names and sizes tell that a file came, went or changed."""
+    return _provenance(section, list_images(section, dataset_root(section, folder)))
+
+
+def _provenance(section: DataConfig, found: list[Found]) -> dict[str, Any]:
+    # A rendered set is known before it is there.
+    sizes = [[image.id, VERSION if section.layout == "rendered" else _size(image.file)] for image in found]
+    return provenance("images", 1, section, {"listing": sha256_bytes(json.dumps(sizes).encode())})
+
+
+begun = begun_shards
+
+
+def estimate(config: Config, counts: Counts) -> Estimate:
+    """See augment/stage.py."""
+    total = sum(counts.splits.values())
+    parts = ", ".join(f"{counts.splits.get(split, 0):,} {split}" for split in ("train", "query", "gallery"))
+    seconds, size = 1 / _IMAGES_PER_SECOND, _BYTES_PER_ROW
+    if config.data.layout == "rendered":
+        seconds, size = seconds + 1 / _RENDERED_PER_SECOND, size + _BYTES_PER_RENDERED_IMAGE
+    return Estimate(f"{total:,} images: {parts}", total, total * size, total * seconds)
+
+
 def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
     """Find, open and hash every image; a set of layout "rendered" is drawn first. Returns the table of images.
 
@@ -67,17 +95,14 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     folder = Path(folder)
     root = dataset_root(section, folder)
     found = list_images(section, root)
-    # Sizes stand in the identity so that a file that comes, goes or is mended is noticed; content is checked by hash.
-    # A rendered set is known before it is there.
-    sizes = [[one.id, VERSION if section.layout == "rendered" else _size(one.file)] for one in found]
-    listing = sha256_bytes(json.dumps(sizes).encode())
-    origin = provenance("images", 1, section, {"listing": listing})
+    origin = _provenance(section, found)
     if section.layout == "rendered":
         render_set(section.rendered, root)
+    work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
+    ids = [image.id for image in found]
     manifest = run_shards(
-        "images", folder / "images.parquet", origin, [one.id for one in found],
-        partial(examine, section=section, root=root, listing=listing), spread=spread, shard_size=shard_size,
-    )  # fmt: skip
+        "images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size
+    )
     _check(manifest, section, root)
     return manifest
 

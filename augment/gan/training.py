@@ -1,10 +1,4 @@
-"""Training of the generator as a stage (Sec. 5): set-up, the loop, what it leaves on disk, and going on when killed.
-
-Everything that lies in the folder belongs to one digest (configuration and inputs). Another digest's files are put
-aside in ``earlier/<digest>`` and taken back when that digest is asked for again: a long training is never thrown away.
-With ``gan.iterations`` or ``gan.decay_iterations`` changed and nothing else, a training goes on from where it ended,
-unless its learning rate has begun to fall by then.
-"""
+"""Training of the generator (Sec. 5): the loop, what it leaves on disk, and going on when killed."""
 
 import json
 import math
@@ -12,77 +6,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from augment.base.devices import pick_device
-from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write, sha256_file
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.config import GanConfig
 from augment.gan import processes
 from augment.gan.checkpoints import load_state, save_state, save_weights
-from augment.gan.dataset import choose_size, load_pair_data, to_uint8
+from augment.gan.dataset import to_uint8
+from augment.gan.folder import same_so_far, training_identity
 from augment.gan.gallery import Examples, Gallery
-from augment.gan.generators import find_generator, load_start, resolve_start
-from augment.gan.objectives import features_digest
 from augment.gan.trainer import Trainer
-from augment.manifest import Manifest, file_problem, write_manifest
-from augment.stage import finished, provenance
+from augment.manifest import file_problem, write_manifest
 
-STAGE, VERSION = "gan", 1
 EXAMPLES = 8  # test pairs in the gallery
 EXPLODED = 1e3  # times what a loss was at first
-SCHEDULE = ("iterations", "decay_iterations")  # when the learning rate falls: may change until it does
-OWNER = "training.json"  # whose files these are
 
 
-def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, folder: Path, *,
-              resume_from: Path | None = None) -> Manifest:  # fmt: skip
-    """Train a generator, or finish a training that was interrupted; returns the checkpoints manifest.
-
-    Rows: role ``last`` (of the last iteration), ``best`` (lowest reconstruction loss of the averaged weights on 64 test
-    pairs) and ``step`` (the ``keep_checkpoints`` most recent others). Under torchrun the processes share each batch.
-    ``gan.start`` begins with another generator's weights; with ``gan.iterations=0`` those are the result.
-    ``resume_from`` goes on from a state file of another folder. Raises :class:`AugmentError` where there is nothing
-    to train on, that file is of another configuration, or the losses are no longer finite.
-    """
-    folder, section = Path(folder), resolve_start(section)
-    inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs}
-    if section.start is not None:
-        inputs["start"] = sha256_file(find_generator(section.start))
-    elif section.iterations == 0:
-        raise UsageError("gan.iterations=0 uses a finished generator as it is: name it with gan.start, or train for "
-                         "at least one iteration.")  # fmt: skip
-    features = features_digest(section) if section.iterations else None
-    if features is not None:
-        inputs["features"] = features
-    origin = provenance(STAGE, VERSION, section, inputs)
-    device = pick_device(section.device)
-    with processes.process_group(device):
-        if processes.rank() == 0:
-            _take_folder(folder, origin)
-        processes.barrier()
-        done = finished(folder / "checkpoints.parquet", origin)
-        if done is not None:
-            return done
-        if section.iterations == 0:
-            return _adopt(section, origin, choose_size(section, images, sorted({*pairs.frame()["from"]})), folder)
-        data = load_pair_data(section, images, poses, pairs, device)
-        trainer = Trainer(section, data, device)
-        if section.start is not None:
-            trainer.start_from(load_start(section, data.image_size))
-        run = _Run(section, origin, trainer, folder)
-        run.resume(resume_from)
-        run.train()
-        processes.barrier()
-    return Manifest(folder / "checkpoints.parquet")
-
-
-class _Run:
+class Training:
     """One training and its files. Only the first process writes."""
 
     def __init__(self, section: GanConfig, origin: dict[str, Any], trainer: Trainer, folder: Path):
         self.section, self.origin, self.trainer, self.folder = section, origin, trainer, folder
         self.writes = processes.rank() == 0
-        self.identity = _identity(origin)
+        self.identity = training_identity(origin)
         self.records: list[dict[str, Any]] = []  # kept checkpoints, oldest first
         self.parent: str | None = origin["inputs"].get("start")  # hash of the newest weights
         self.first_losses: dict[str, float] | None = None
@@ -103,14 +49,14 @@ class _Run:
         elif self.trainer.iteration >= self.section.iterations:
             raise AugmentError(f"{state_file}: already has {self.trainer.iteration} iterations. Set gan.iterations to "
                                "more than that to go on with it.")  # fmt: skip
-        elif not _same_so_far(self.trainer.iteration, state["schedule"], self.section.identity()):
+        elif not same_so_far(self.trainer.iteration, state["schedule"], self.section.identity()):
             raise AugmentError(f"{state_file}: its learning rate was falling already, or would be by now, and neither "
                                "gan.iterations nor gan.decay_iterations can be changed then. Set them to "
                                f"{state['schedule']['iterations']} and {state['schedule']['decay_iterations']}, or go "
                                "on from an earlier state.")  # fmt: skip
         say(f"gan: going on after iteration {self.trainer.iteration} of {self.section.iterations}.")
 
-    def train(self) -> None:
+    def run(self) -> None:
         """The loop."""
         section, trainer = self.section, self.trainer
         log = gallery = None
@@ -121,7 +67,7 @@ class _Run:
                 gallery.add(0, self._draw_examples())
         self.last_log = (trainer.iteration, time.monotonic())
         note = ""
-        with progress(STAGE, section.iterations, trainer.iteration, "iterations") as advance:
+        with progress("gan", section.iterations, trainer.iteration, "iterations") as advance:
             while trainer.iteration < section.iterations:
                 trainer.step()
                 done = trainer.iteration
@@ -263,81 +209,3 @@ def _open_log(path: Path, iteration: int) -> Any:
     with atomic_write(path) as file:
         file.write("".join(kept).encode())
     return open(path, "a", encoding="utf-8")
-
-
-def place_of_training(folder: Path, origin: dict[str, Any]) -> Path | None:
-    """Where the files lie that a training of this provenance is to go on from: in its folder, put aside, or nowhere.
-
-    It also goes on from a training that has done nothing yet that this one would do otherwise.
-    """
-    owner = _owner(folder)
-    if owner.get("digest") == origin["digest"]:
-        return folder
-    aside = folder / "earlier" / origin["digest"][:16]
-    if aside.exists():
-        return aside
-    newest = max((int(one.stem.partition("-")[2]) for one in folder.glob("state-*.pt")), default=0)
-    extendable = owner and _same_so_far(newest, owner["section"], origin["section"])
-    return folder if extendable and _identity(owner) == _identity(origin) else None
-
-
-def _take_folder(folder: Path, origin: dict[str, Any]) -> None:
-    """Make the folder this training's: put another one's files aside, bring its own back if they were put aside."""
-    folder.mkdir(parents=True, exist_ok=True)
-    owner, place = _owner(folder), place_of_training(folder, origin)
-    if owner and place != folder:
-        earlier = owner["digest"][:16]
-        say(f"gan: the training in {folder} had other settings or inputs; it is kept in earlier/{earlier}.")
-        _move(folder, folder / "earlier" / earlier)
-    if place not in (None, folder):
-        _move(place, folder)
-        place.rmdir()
-    if _owner(folder).get("digest") != origin["digest"]:
-        with atomic_write(folder / OWNER) as file:
-            file.write(json.dumps({key: origin[key] for key in ("digest", "section", "inputs")}, indent=1).encode())
-
-
-def _owner(folder: Path) -> dict[str, Any]:
-    """Provenance of the training whose files lie in the folder; empty where there is none."""
-    try:
-        return json.loads((folder / OWNER).read_text())
-    except FileNotFoundError:
-        return {}
-
-
-def _identity(origin: dict[str, Any]) -> dict[str, Any]:
-    """What a training must have in common with one that it goes on from. How long it takes does not matter."""
-    settings = {name: value for name, value in origin["section"].items() if name not in SCHEDULE}
-    return {"gan": settings, "inputs": origin["inputs"]}
-
-
-def _same_so_far(iteration: int, earlier: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether two schedules have the same learning rates up to an iteration."""
-    schedules = [[section[name] for name in SCHEDULE] for section in (earlier, now)]
-    return schedules[0] == schedules[1] or iteration <= min(length - decay for length, decay in schedules)
-
-
-def _adopt(section: GanConfig, origin: dict[str, Any], image_size: tuple[int, int], folder: Path) -> Manifest:
-    """The checkpoints manifest of a generator that is used as it is."""
-    weights = load_start(section, image_size).state_dict()
-    header = {"system": section.system, "image_size": list(image_size), "config": origin["section"],
-              "digest": origin["digest"], "inputs": origin["inputs"], "iteration": 0, "losses": {}, "validation": None,
-              "parent": origin["inputs"]["start"]}  # fmt: skip
-    file = "weights-000000.safetensors"
-    copies = {name: tensor.clone() for name, tensor in weights.items()}  # raw and average may not share memory
-    sha256 = save_weights(folder / file, copies, weights, header)
-    rows = [
-        {"id": f"gan/{role}", "path": file, "sha256": sha256, "status": "ok", "reason": None, "role": role,
-         "iteration": 0, "system": section.system, "config_digest": origin["digest"], "losses": "{}",
-         "parent": header["parent"]}
-        for role in ("last", "best")
-    ]  # fmt: skip
-    return write_manifest(folder / "checkpoints.parquet", "checkpoints", rows, origin)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move what a training left; the file that names its owner goes last: a move cut short is finished later."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir(), key=lambda one: one.name == OWNER):
-        if path.name != "earlier":
-            path.replace(target / path.name)

@@ -161,9 +161,9 @@ def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:
 
 def _data(config: Config) -> Iterator[Check]:
     def counted() -> str:
-        from augment.pipeline.estimates import count
+        from augment.pipeline.counts import count
 
-        found = count(config, set()).splits
+        found = count(config, {}).splits
         if not found:
             raise AugmentError("no image is there. Set data.root to the folder of the data set.")
         return ", ".join(f"{number:,} {split}" for split, number in sorted(found.items())) + f" ({config.data.layout})"

@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.config import Config
-from augment.pipeline.estimates import Estimate, count, estimate
-from augment.pipeline.reuse import Verdict, judge
-from augment.pipeline.stages import read_times, stages_until
+from augment.manifest import read_manifest
+from augment.pipeline.counts import count
+from augment.pipeline.reuse import Decision, decide
+from augment.pipeline.stages import stages_until
+from augment.pipeline.times import read_times, time_needed
+from augment.stage import Estimate
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,10 @@ class Step:
     """One line of a plan."""
 
     stage: str
-    verdict: Verdict
+    decision: Decision
     estimate: Estimate
+    seconds: float | None  # for what is still to be done; None: unknown
+    source: str  # where the time is known from
 
 
 @dataclass(frozen=True)
@@ -34,29 +39,30 @@ class Plan:
     @property
     def disk(self) -> float:
         """Bytes that are still to be written."""
-        return sum(step.estimate.disk for step in self.steps if step.verdict.status != "reuse")
+        return sum(step.estimate.disk for step in self.steps if step.decision.is_work)
 
     @property
     def seconds(self) -> float | None:
         """Of all that is to be done; None where one of the times is unknown."""
-        times = [step.estimate.seconds for step in self.steps if step.verdict.status != "reuse"]
+        times = [step.seconds for step in self.steps if step.decision.is_work]
         return None if None in times else sum(times)
 
 
 def make_plan(config: Config, until: str | None = None) -> Plan:
     """Look at what is there; nothing is made. Raises :class:`AugmentError` where the run itself could not begin."""
-    stages = stages_until(until)
-    verdicts: dict[str, Verdict] = {}
-    for stage in stages:
-        remade = [name for name, verdict in verdicts.items() if verdict.status != "reuse"]
-        verdicts[stage.name] = judge(stage, config, remade)
     run = config.folder.absolute()
-    counts = count(config, {name for name, verdict in verdicts.items() if verdict.status == "reuse"})
-    times = read_times(run)
-    steps = [
-        Step(stage.name, verdicts[stage.name], estimate(stage, config, counts, times, verdicts[stage.name].done))
-        for stage in stages
-    ]
+    stages = stages_until(until)
+    decisions: dict[str, Decision] = {}
+    for stage in stages:
+        remade = [name for name, decision in decisions.items() if decision.status != "reuse"]
+        decisions[stage.name] = decide(stage, config, remade)
+    tables = {stage.name: read_manifest(stage.path(run)) for stage in stages if decisions[stage.name].status == "reuse"}
+    counts, times = count(config, tables), read_times(run)
+    steps = []
+    for stage in stages:
+        decision, estimate = decisions[stage.name], stage.module.estimate(config, counts)
+        needed = time_needed(stage.name, stage.settings(config), estimate, decision.done, times)
+        steps.append(Step(stage.name, decision, estimate, *needed))
     existing = next(folder for folder in (run, *run.parents) if folder.exists())
     return Plan(config.folder, steps, shutil.disk_usage(existing).free)
 
@@ -73,13 +79,13 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("time from", overflow="fold")
     for step in plan.steps:
-        verdict, what = step.verdict, step.estimate
-        status = {"reuse": "reuse", "run": "run", "partly": f"go on, {verdict.done:,} done"}[verdict.status]
-        if verdict.status == "reuse":
-            table.add_row(step.stage, status, verdict.why, what.amount, "", "", "")
+        decision, what = step.decision, step.estimate
+        status = f"go on, {decision.done:,} done" if decision.status == "resume" else decision.status
+        if not decision.is_work:
+            table.add_row(step.stage, status, decision.why, what.amount, "", "", "")
         else:
-            cost = _bytes(what.disk), _time(what.seconds), what.source
-            table.add_row(step.stage, status, verdict.why, what.amount, *cost)
+            cost = _bytes(what.disk), _time(step.seconds), step.source
+            table.add_row(step.stage, status, decision.why, what.amount, *cost)
     table.add_section()
     table.add_row("in all", "", "", "", _bytes(plan.disk), _time(plan.seconds), "")
     console.print(table)

@@ -1,6 +1,5 @@
 """The stages in their order, and how one is called, by the local engine, the Prefect flows and the dry run alike."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -19,6 +19,8 @@ from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config, Section, dump_yaml
 from augment.manifest import Manifest, read_manifest
+from augment.pipeline.counts import count
+from augment.pipeline.times import record_time
 from augment.stage import Spread, one_by_one
 
 
@@ -30,14 +32,18 @@ class Stage:
     table: str  # kind of its manifest, and the manifest's file name
     needs: tuple[str, ...]  # stages whose manifests it reads, in the order of the function's arguments
     section: str  # its section of the configuration
-    target: str  # "module:function"; imported when called, so that `augment --help` need not wait for torch
+    maker: str  # "folder:function"; the stage is augment/<folder>/stage.py, see augment/stage.py
     seams: tuple[str, ...] = ()  # which of spread and shard_size the function takes
+
+    @property
+    def module(self) -> ModuleType:
+        """Imported when asked for, so that `augment --help` need not wait for torch."""
+        return import_module(f"augment.{self.maker.partition(':')[0]}.stage")
 
     @property
     def function(self) -> Callable[..., Manifest]:
         """The stage function: (section, *manifests, folder, **seams) -> manifest."""
-        module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name)
+        return getattr(self.module, self.maker.partition(":")[2])
 
     def settings(self, config: Config) -> Section:
         """This stage's part of the configuration."""
@@ -47,19 +53,27 @@ class Stage:
         """Where its manifest lies in the folder of a run."""
         return run / self.name / f"{self.table}.parquet"
 
+    def inputs(self, run: Path) -> list[Manifest]:
+        """The manifests that it needs. Raises :class:`AugmentError` where one is lacking."""
+        return [read_manifest(stage.path(run), stage.table) for stage in map(stage_named, self.needs)]
+
+    def identity(self, config: Config) -> dict[str, Any]:
+        """The provenance under which it would make its table now."""
+        run = config.folder.absolute()
+        return self.module.identity(self.settings(config), *self.inputs(run), self.path(run).parent)
+
 
 _ELSEWHERE = "or choose another folder with --set output=FOLDER."
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("images", "images", (), "data", "augment.data.stage:scan_images", _SHARDED),
-    Stage("poses", "poses", ("images",), "pose", "augment.pose.stage:estimate_poses", _SHARDED),
-    Stage("pairs", "pairs", ("images", "poses"), "pairs", "augment.pairs:make_pairs"),
-    Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "augment.gan.training:train_gan"),
-    Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "augment.synthesis:synthesize", _SHARDED),
-    Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality",
-          "augment.quality.stage:measure_quality"),
-    Stage("reid", "metrics", ("images", "synthetic"), "reid", "augment.reid.stage:compare_arms", ("spread",)),
+    Stage("images", "images", (), "data", "data:scan_images", _SHARDED),
+    Stage("poses", "poses", ("images",), "pose", "pose:estimate_poses", _SHARDED),
+    Stage("pairs", "pairs", ("images", "poses"), "pairs", "pairs:make_pairs"),
+    Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "gan:train_gan"),
+    Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "synthesis:synthesize", _SHARDED),
+    Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality", "quality:measure_quality"),
+    Stage("reid", "metrics", ("images", "synthetic"), "reid", "reid:compare_arms", ("spread",)),
 )  # fmt: skip
 
 
@@ -105,7 +119,7 @@ def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outc
     """Call one stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is lacking."""
     stop_if_asked()
     run = config.folder.absolute()  # a worker on another machine has another working directory
-    inputs = [read_manifest(one.path(run), one.table) for one in map(stage_named, stage.needs)]
+    inputs = stage.inputs(run)
     offered = {"spread": spread, "shard_size": config.flow.shard_size}
     path = stage.path(run)
     before = _file_identity(path)
@@ -115,7 +129,9 @@ def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outc
     manifest = stage.function(stage.settings(config), *inputs, path.parent, **seams)
     outcome = Outcome(stage, manifest, before is not None and before == _file_identity(path), time.monotonic() - start)
     if fresh:
-        _record_time(run, config, outcome)
+        counts = count(config, {**dict(zip(stage.needs, inputs, strict=True)), stage.name: manifest})
+        estimate = stage.module.estimate(config, counts)
+        record_time(run, stage.name, outcome.seconds, stage.settings(config), estimate)
     return outcome
 
 
@@ -176,22 +192,3 @@ def locked_run(config: Config) -> Iterator[Path]:
         yield run
     finally:
         lock.release()
-
-
-def read_times(run: Path) -> dict[str, dict[str, Any]]:
-    """Stage -> seconds, rows and configuration of the time it was made from nothing in this run, where it was."""
-    try:
-        return json.loads((run / "timings.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _record_time(run: Path, config: Config, outcome: Outcome) -> None:
-    """Times stand beside the manifests, never in them: the same work must give the same bytes."""
-    times = read_times(run)
-    rows = len(outcome.manifest.table)
-    if outcome.stage.name == "reid":  # the work is in the trainings, not in the figures of each
-        rows = len(set(outcome.manifest.table["run"].to_pylist()))
-    times[outcome.stage.name] = {"seconds": round(outcome.seconds, 2), "rows": rows, "config": config.identity()}
-    with atomic_write(run / "timings.json") as file:
-        file.write(json.dumps(times, indent=1).encode())

@@ -10,14 +10,39 @@ import pandas as pd
 
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, sha256_file
-from augment.config import PoseConfig
+from augment.config import Config, PoseConfig
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
-from augment.stage import Spread, one_by_one, provenance, run_shards
+from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 VERSION = 1
 _AT_ONCE = 256  # images in memory
+_PER_SECOND = {"annotations": 20_000.0, "openpifpaf": 100.0}  # images on two cores
+_BYTES_PER_ROW = 450
+
+
+def identity(section: PoseConfig, images: Manifest, folder: Path) -> dict[str, Any]:
+    """See augment/stage.py."""
+    frame = _wanted(section, images)
+    if section.estimator == "annotations":
+        files = lookup.annotation_files(section, images)
+        for split, path in files.items():
+            lookup.check_names(_names(frame[frame["split"] == split]), lookup.read_annotations(path), path)
+        inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
+    else:
+        inputs = {"checkpoint": find_checkpoint(section.checkpoint, section.checkpoint_sha256).sha256}
+    return provenance("poses", VERSION, section, {"images": images, **inputs})
+
+
+begun = begun_shards
+
+
+def estimate(config: Config, counts: Counts) -> Estimate:
+    """See augment/stage.py."""
+    amount = f"{counts.posed:,} images ({', '.join(config.pose.splits)})"
+    seconds = 5 + counts.posed / _PER_SECOND[config.pose.estimator]
+    return Estimate(amount, counts.posed, counts.posed * _BYTES_PER_ROW, seconds, config.pose.estimator == "openpifpaf")
 
 
 def estimate_poses(
@@ -29,18 +54,13 @@ def estimate_poses(
     wrong, or where almost nobody was found.
     """
     folder = Path(folder)
-    frame = _wanted(section, images)
+    origin, frame = identity(section, images, folder), _wanted(section, images)
     if section.estimator == "annotations":
         files = lookup.annotation_files(section, images)
-        inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
-        for split, path in files.items():
-            lookup.check_names(_names(frame[frame["split"] == split]), lookup.read_annotations(path), path)
         work = partial(_look_up, section=section, images=images, files=files)
     else:
         checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)
-        inputs = {"checkpoint": checkpoint.sha256}
         work = partial(_estimate, section=section, images=images, checkpoint=checkpoint)
-    origin = provenance("poses", VERSION, section, {"images": images, **inputs})
     poses = run_shards(
         "poses", folder / "poses.parquet", origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
     )

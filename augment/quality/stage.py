@@ -11,8 +11,9 @@ from augment.base.devices import pick_device
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_file
 from augment.base.progress import progress, say
-from augment.config import QualityConfig
+from augment.config import Config, QualityConfig
 from augment.gan.checkpoints import load_generator
+from augment.gan.cost import generation_seconds
 from augment.manifest import Manifest, write_manifest
 from augment.quality.artist import Artist
 from augment.quality.detection import PersonDetector
@@ -20,15 +21,42 @@ from augment.quality.examples import Load, write_examples
 from augment.quality.inception import InceptionClassifier
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, load_pairs
 from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
-from augment.stage import finished, provenance
+from augment.stage import Begun, Counts, Estimate, finished, provenance
 
 COPIED = "source copied"  # the arm that hands back the source: a generator that is not better has learned nothing
 REAL = "real images"  # the arm of the targets themselves; only the networks' scores mean something there
 
 _VERSION = 1
 _PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
+_PAIRS_PER_SECOND = 25.0  # two cores, without generating
 
 Scores = dict[tuple[str, str], np.ndarray]  # (arm, metric) -> a value or a row for each pair
+
+
+def identity(
+    section: QualityConfig, images: Manifest, poses: Manifest, pairs: Manifest, checkpoints: Manifest, folder: Path
+) -> dict[str, Any]:
+    """See augment/stage.py."""
+    files = {
+        name: sha256_file(file)
+        for name in ("detector_weights", "inception_weights")
+        if (file := getattr(section, name)) is not None and file.exists()
+    }
+    tables = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
+    return provenance("quality", _VERSION, section, tables | files)
+
+
+def begun(folder: Path, origin: dict[str, Any]) -> Begun:
+    """See augment/stage.py; counts pairs."""
+    parts = _parts_folder(folder, origin).glob("*.npz")
+    return Begun(sum(len(next(iter(_read_part(part).values()))) for part in parts))
+
+
+def estimate(config: Config, counts: Counts) -> Estimate:
+    """See augment/stage.py."""
+    total = min(counts.test_pairs, config.quality.pairs)
+    seconds = 5 + total * (1 / _PAIRS_PER_SECOND + generation_seconds(config))
+    return Estimate(f"{counts.limit}{total:,} test pairs", total, total * 100 + 5 * 2**20, seconds, on_gpu=True)
 
 
 def measure_quality(
@@ -42,13 +70,7 @@ def measure_quality(
     """
     folder = Path(folder)
     path = folder / "metrics.parquet"
-    files = {
-        name: sha256_file(file)
-        for name in ("detector_weights", "inception_weights")
-        if (file := getattr(section, name)) is not None and file.exists()
-    }
-    tables = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
-    origin = provenance("quality", _VERSION, section, tables | files)
+    origin = identity(section, images, poses, pairs, checkpoints, folder)
     done = finished(path, origin)
     if done is not None and (folder / "per_pair.csv").exists():
         return done
@@ -68,7 +90,7 @@ def measure_quality(
         PersonDetector(device, section.detector_weights) if section.detection_score else None,
     )
     artist = Artist(generator, section.batch_size, device)
-    parts = folder / ".parts" / origin["digest"][:16]
+    parts = _parts_folder(folder, origin)
 
     def load(some: list[Pair]) -> PairPictures:
         return load_pairs(images, poses, some, generator.image_size)
@@ -127,6 +149,10 @@ def _score_batch(batch: PairPictures, artist: Artist, judges: Judges, system: st
 
 def _joined(parts: list[Scores]) -> Scores:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _parts_folder(folder: Path, origin: dict[str, Any]) -> Path:
+    return folder / ".parts" / origin["digest"][:16]
 
 
 def _read_part(path: Path) -> Scores:

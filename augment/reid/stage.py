@@ -5,13 +5,14 @@ import io
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write
-from augment.config import ReidConfig
+from augment.config import Config, ReidConfig
 from augment.manifest import Manifest
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
@@ -21,10 +22,40 @@ from augment.reid.training import VERSION, ReidDataManager, trained_model
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import check_model
 from augment.retrieval.weights import weights_digest
-from augment.stage import Spread, one_by_one, provenance, run_shards
+from augment.stage import Begun, Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
+# Of one 256x128 image in one iteration on two cores, from the networks' arithmetic.
+_SECONDS_PER_IMAGE = {
+    "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
+}  # fmt: skip
+_BYTES_PER_RUN = 110 * 2**20  # weights, and the state that goes when they are there
 _one_at_a_time = threading.Lock()  # torch's and Python's random state belong to the process
+
+
+def identity(section: ReidConfig, images: Manifest, synthetic: Manifest, folder: Path) -> dict[str, Any]:
+    """See augment/stage.py."""
+    check_model(section.model)
+    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic}
+    if section.start is not None:
+        inputs["start"] = weights_digest(section.start, "reid.start")
+    return provenance("reid", VERSION, section, inputs)
+
+
+def begun(folder: Path, origin: dict[str, Any]) -> Begun:
+    """See augment/stage.py; counts trainings."""
+    return begun_shards(folder, origin, id_column="run")
+
+
+def estimate(config: Config, counts: Counts) -> Estimate:
+    """See augment/stage.py."""
+    reid = config.reid
+    runs = len(reid.arms) * len(reid.seeds)
+    amount = f"{runs} trainings of {reid.iterations:,} iterations of {reid.batch_size} ({reid.model})"
+    per_image = _SECONDS_PER_IMAGE.get(reid.model)
+    area = reid.height * reid.width / (256 * 128)
+    seconds = None if per_image is None else runs * reid.iterations * reid.batch_size * per_image * area
+    return Estimate(amount, runs, runs * _BYTES_PER_RUN, seconds, on_gpu=True)
 
 
 def compare_arms(
@@ -37,16 +68,12 @@ def compare_arms(
     (images) and iterations. Beside the table each run leaves its weights, its training curve, and
     ``retrieval-<run>.csv`` with the first answers to some queries, the same ones in every run.
     """
-    check_model(section.model)
     pick_device(section.device)
     arms = {arm: read_data(images, synthetic if arm == "augmented" else None) for arm in section.arms}
     for data in arms.values():
         Batches(data.train, section, seed=0)  # refuses what cannot be trained before anything is
     runs = {f"{arm}-s{seed}": (arm, seed) for arm in section.arms for seed in section.seeds}
-    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic}
-    if section.start is not None:
-        inputs["start"] = weights_digest(section.start, "reid.start")
-    origin = provenance("reid", VERSION, section, inputs)
+    origin = identity(section, images, synthetic, Path(folder))
     work = partial(_run, runs=runs, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path))
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,

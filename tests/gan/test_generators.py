@@ -15,8 +15,8 @@ from augment.config import GanConfig, load_config
 from augment.gan import generators
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.generators import export_generator, find_generator, read_card, resolve_start
+from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
-from augment.gan.training import train_gan
 from augment.manifest import verify
 
 KINDS = ("images", "poses", "pairs")

@@ -19,8 +19,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import PairOrder, load_pair_data, to_network, to_uint8
+from augment.gan.stage import train_gan
 from augment.gan.trainer import LOSSES, Trainer
-from augment.gan.training import train_gan
 from augment.manifest import Manifest, verify, write_manifest
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ import sys; sys.path.insert(0, {here!r})
 from pathlib import Path
 from tiny_run import TINY
 from augment.config import GanConfig
-from augment.gan.training import train_gan
+from augment.gan.stage import train_gan
 from augment.manifest import Manifest
 run = Path({run!r})
 inputs = [Manifest(run / kind / f"{{kind}}.parquet") for kind in ("images", "poses", "pairs")]

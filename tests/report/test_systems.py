@@ -11,7 +11,7 @@ from PIL import Image
 from augment.base.errors import AugmentError, UsageError
 from augment.config import Config, dump_yaml
 from augment.gan.checkpoints import load_generator
-from augment.gan.training import train_gan
+from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, write_manifest
 from augment.quality.artist import Artist
 from augment.quality.pictures import choose_pairs, load_pairs

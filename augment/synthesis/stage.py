@@ -17,15 +17,37 @@ from augment.base.devices import pick_device
 from augment.base.errors import AugmentError
 from augment.base.files import encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.base.progress import say
-from augment.config import SynthesisConfig
+from augment.config import Config, SynthesisConfig
 from augment.gan.checkpoints import load_generator
+from augment.gan.cost import generation_seconds
 from augment.gan.dataset import fit, joints_of, scale_joints, to_network, to_uint8
 from augment.manifest import Manifest
-from augment.stage import Spread, one_by_one, provenance, run_shards
+from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 STAGE, VERSION = "synthetic", 1
 WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before drawing waits for them
+
+
+_BYTES_PER_IMAGE = 4500
+
+
+def identity(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest,
+             folder: Path) -> dict[str, Any]:  # fmt: skip
+    """See augment/stage.py."""
+    generator = _last_weights(checkpoints)["sha256"]
+    return provenance(STAGE, VERSION, section, {"images": images, "poses": poses, "generator": generator})
+
+
+begun = begun_shards
+
+
+def estimate(config: Config, counts: Counts) -> Estimate:
+    """See augment/stage.py."""
+    each = config.synthesis.poses_per_image
+    total = counts.sources * each
+    return Estimate(f"{counts.limit}{total:,} images, {each} for each", total, total * _BYTES_PER_IMAGE,
+                    total * generation_seconds(config), on_gpu=True)  # fmt: skip
 
 
 def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, folder: Path, *,
@@ -39,7 +61,7 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     """
     folder = Path(folder)
     weights = _last_weights(checkpoints)
-    origin = provenance(STAGE, VERSION, section, {"images": images, "poses": poses, "generator": weights["sha256"]})
+    origin = identity(section, images, poses, checkpoints, folder)
     sources = find_sources(images, poses)
     of_train = (images.frame()["split"] == "train").sum()
     if not len(sources):

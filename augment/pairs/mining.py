@@ -1,0 +1,80 @@
+"""All ordered pairs of one identity (Sec. 6), and the sample of them that is tested on."""
+
+import numpy as np
+import pandas as pd
+
+from augment.base.errors import AugmentError
+from augment.base.progress import say
+from augment.data.layouts import DEEPFASHION_EXAMPLE, DISTRACTOR, MARKET_EXAMPLE, parse_name
+from augment.pose.skeleton import TORSO
+
+
+def mine_pairs(poses: pd.DataFrame) -> pd.DataFrame:
+    """All ordered pairs of two images of one identity: columns ``from``, ``to``.
+
+    ``poses`` is a poses table with its identities (columns ``id``, ``pid``, ``accepted``) or what
+    ``read_posegan_csv`` returns (``name``, ``x``, ``y``: 18 floats a row, NaN where missing). Of the latter, identity
+    comes from the name and the released code's filter applies: both shoulders and both hips are there, and the name is
+    neither junk (-1) nor a distractor (0000). ``from`` and ``to`` hold ids in the first case, file names in the second.
+
+    Rows come in the released code's order: identities by first appearance, then images as they stand in ``poses``.
+    Raises :class:`AugmentError` naming a missing column or a name that tells no identity.
+    """
+    names, pids, accepted = _candidates(poses)
+    keep = accepted & (pids > DISTRACTOR)
+    names, pids = names[keep], pids[keep]
+
+    groups = pd.factorize(pids)[0]
+    order = np.argsort(groups, kind="stable")
+    names = names.take(order)
+    sizes = np.bincount(groups)
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of every image: where its identity begins
+    partners = np.repeat(sizes - 1, sizes)  # and how many others that identity has
+    source = np.repeat(np.arange(len(names)), partners)
+    target = np.arange(len(source)) - np.repeat(np.cumsum(partners) - partners, partners) + first[source]
+    target += target >= source  # nobody is paired with itself
+    return pd.DataFrame({"from": names.take(source), "to": names.take(target)})
+
+
+def _candidates(poses: pd.DataFrame) -> tuple[pd.api.extensions.ExtensionArray, np.ndarray, np.ndarray]:
+    """Names, identities, and whether the pose is good enough."""
+    column = "id" if "id" in poses else "name"
+    if column not in poses:
+        raise AugmentError(f"poses: neither a column 'id' nor 'name'; there are {', '.join(map(str, poses.columns))}.")
+    names = poses[column].astype("str").array
+    if "pid" in poses:
+        pids = poses["pid"].to_numpy()
+    else:
+        pids = np.array([_pid(name, row) for row, name in enumerate(names)], dtype=np.int64)
+    if "accepted" in poses:
+        return names, pids, poses["accepted"].to_numpy(dtype=bool)
+    for axis in ("x", "y"):
+        if axis not in poses:
+            raise AugmentError(f"poses: no column '{axis}' (18 numbers a row), and no column 'accepted' either.")
+    if not len(poses):
+        return names, pids, np.zeros(0, dtype=bool)
+    torso = [np.array(poses[axis].tolist(), dtype=float)[:, TORSO] for axis in ("x", "y")]
+    return names, pids, ~np.isnan(torso).any(axis=(0, 2))
+
+
+def _pid(name: object, row: int) -> int:
+    base = str(name).rpartition("/")[2]
+    parsed = parse_name(base) or parse_name(base + ".jpg")  # an image id is the name without its ending
+    if parsed is None:
+        raise AugmentError(
+            f"poses, row {row}: {name!r} tells no identity. Names are like {MARKET_EXAMPLE} or {DEEPFASHION_EXAMPLE}."
+        )
+    return parsed.pid
+
+
+def sample_test_pairs(pairs: pd.DataFrame, count: int = 12_000, seed: int = 0) -> pd.DataFrame:
+    """``count`` random rows of ``pairs``, drawn as in the released code; all of them where there are fewer.
+
+    The draw depends on the order of the rows. From the published annotations of the test part, in their own order,
+    it gives the 12,000 published pairs, in the published order.
+    """
+    if len(pairs) <= count:
+        if len(pairs) < count:
+            say(f"pairs: {count} test pairs were asked for; there are {len(pairs)}, and all are taken.")
+        return pairs.reset_index(drop=True)
+    return pairs.sample(n=count, random_state=seed, replace=False).reset_index(drop=True)

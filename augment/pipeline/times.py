@@ -1,0 +1,62 @@
+"""How long stages took in this run, and how long they will take.
+
+``timings.json`` stands beside the manifests: the same work must give the same bytes, in any time.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from augment.base.files import atomic_write
+from augment.config import Section
+from augment.stage import Estimate
+
+Times = dict[str, dict[str, Any]]
+
+
+def read_times(run: Path) -> Times:
+    """Stage -> what :func:`record_time` wrote of it."""
+    try:
+        return json.loads((run / "timings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def record_time(run: Path, stage: str, seconds: float, section: Section, estimate: Estimate) -> None:
+    """The time in which a stage was made from nothing, with what was estimated of the same work."""
+    times = read_times(run)
+    times[stage] = {
+        "seconds": round(seconds, 2), "units": estimate.units, "estimated": estimate.seconds,
+        "section": section.identity(),
+    }  # fmt: skip
+    with atomic_write(run / "timings.json") as file:
+        file.write(json.dumps(times, indent=1).encode())
+
+
+def time_needed(stage: str, section: Section, estimate: Estimate, done: int,
+                times: Times) -> tuple[float | None, str]:  # fmt: skip
+    """Seconds (None: unknown) for the units that are not done, and where they are known from.
+
+    From the run's own time of the stage, scaled by the estimates of then and now; else from the estimate.
+    """
+    seconds, source = estimate.seconds, "default rates"
+    if (known := times.get(stage)) and "estimated" in known:
+        seconds, source = _scaled(known, section, estimate), "this run's own times"
+    elif seconds is not None and estimate.on_gpu and _has_gpu():
+        seconds, source = None, "no rate for this GPU yet"
+    if seconds is None:
+        return None, "unknown"
+    return seconds * max(0.0, 1 - done / max(1, estimate.units)), source
+
+
+def _scaled(known: dict[str, Any], section: Section, estimate: Estimate) -> float | None:
+    if estimate.seconds is None or known["estimated"] is None:
+        same = known["section"] == section.identity() and known["units"] == estimate.units
+        return known["seconds"] if same else None
+    return known["seconds"] * estimate.seconds / max(known["estimated"], 1e-6)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,1 @@
+"""Every training person in other people's poses (App. C)."""
