@@ -20,7 +20,7 @@ from augment.config import DataConfig, PairsConfig, PoseConfig
 from augment.data.stage import scan_images
 from augment.gan.checkpoints import read_header
 from augment.gan.generators import find_generator
-from augment.pairs import make_pairs
+from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
 from augment.quality.artist import load_artist
 from augment.quality.identity import Embedder, look_for, read_gallery
