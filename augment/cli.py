@@ -8,6 +8,7 @@ from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import data, pose
 from augment.commands.run import run, stage_command
+from augment.commands.study import study
 from augment.commands.tools import config, doctor, report
 
 
@@ -25,5 +26,5 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (data, pose, config, manifest, report, doctor):
+for command in (study, data, pose, config, manifest, report, doctor):
     main.add_command(command)

@@ -6,10 +6,13 @@ Only users who went through to the end count, and of their answers only those af
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
+
+from augment.manifest import read_manifest
 
 # Tab. 2: layout of the data -> system -> (R2G, G2R) in percent. Ma et al. asked Mechanical Turk, the paper 30 experts.
 PUBLISHED = {
@@ -36,6 +39,12 @@ class Results:
     unfinished: int  # who left before the end, or are still at it
     figures: Mapping[str, Estimate]  # "R2G" and "G2R" as shares, "d'"
     images: pd.DataFrame  # one row a test image that was shown: stimulus, generated, shown (times), mistaken (share)
+
+
+def read_results(folder: Path) -> Results:
+    """The figures of a study's ``answers.parquet``. Raises :class:`AugmentError` where it is not there."""
+    trials = len(read_manifest(folder / "stimuli.parquet", "stimuli").table)
+    return summarise(read_manifest(folder / "answers.parquet", "answers").frame(), trials)
 
 
 def summarise(answers: pd.DataFrame, trials: int) -> Results:

@@ -1,0 +1,50 @@
+"""``augment study``: people say which images are real."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--results", is_flag=True, help="Print R2G, G2R and d' of every RUN instead.")
+@click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Of each kind to be judged.")
+@click.option("--training", type=click.IntRange(0), default=10, show_default=True,
+              help="Of each kind before that, with the answers shown.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address to listen on; any but this machine's own puts a token in the link.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8008, show_default=True, help="0: any that is free.")
+@click.option("--device", default="auto", show_default=True)
+def study(runs: tuple[Path, ...], results: bool, images: int, training: int, host: str, port: int,
+          device: str) -> None:  # fmt: skip
+    """Let people tell real images from those of RUN's generator (Sec. 6.2), on a page served from here: random order, a
+    second each, "real" or "generated" by key or touch. Any number of people may take part at once."""
+    if results:
+        _print_results(runs)
+        return
+    if len(runs) > 1:
+        raise click.UsageError("One RUN at a time is shown to people; --results takes several.")
+    from augment.study.protocol import Protocol
+    from augment.study.server import serve
+    from augment.study.stimuli import make_stimuli
+
+    make_stimuli(Protocol(images=images, training=training), runs[0], device)
+    serve(runs[0] / "study", host, port)
+    _print_results(runs)
+
+
+def _print_results(runs: tuple[Path, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from augment.study.answers import write_answers
+    from augment.study.results import read_results, result_cells
+
+    table = Table("run", "users", "R2G %", "G2R %", "d'", "unfinished")
+    for run in runs:
+        write_answers(run / "study")
+        found = read_results(run / "study")
+        table.add_row(str(run), *result_cells(found), str(found.unfinished))
+    console = Console()
+    (console if console.is_terminal else Console(width=110)).print(table)
+    click.echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users.")

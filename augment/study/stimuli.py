@@ -1,0 +1,94 @@
+"""The images of a study: generated ones of a run's test pairs, and real ones that are targets of other test pairs."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from augment.base.devices import pick_device
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write, sha256_bytes
+from augment.base.progress import say
+from augment.gan.checkpoints import load_generator
+from augment.manifest import Manifest, read_manifest, write_manifest
+from augment.quality.artist import Artist
+from augment.quality.pictures import Pair, choose_pairs, load_pairs
+from augment.stage import finished, provenance
+from augment.study.answers import JOURNAL
+from augment.study.protocol import Protocol
+
+_VERSION = 1
+_BATCH = 32
+
+
+def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifest:
+    """Generate and write the images of a run's study; returns the table of them, or the one that stands already.
+
+    Real and generated images have the generator's size and are both written as PNG under a hash of what they are, so
+    that neither name nor encoding tells them apart. Raises :class:`AugmentError` where a table of the run is missing or
+    answers to other images are there already, :class:`UsageError` where the run has too few test images.
+    """
+    images, poses, pairs, checkpoints = (
+        read_manifest(run / stage / f"{kind}.parquet", kind)
+        for stage, kind in (("images", "images"), ("poses", "poses"), ("pairs", "pairs"), ("gan", "checkpoints"))
+    )
+    folder = run / "study"
+    path = folder / "stimuli.parquet"
+    tables = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
+    origin = provenance("study", _VERSION, protocol, tables)
+    if (done := finished(path, origin)) is not None:
+        return done
+    if (folder / JOURNAL).exists():
+        raise AugmentError(
+            f"{folder}: users have answered to other images, of another generator or protocol. Go on with the settings "
+            "that this study began with, or move the folder away to begin a new one."
+        )
+    chosen = choose_stimuli(images, poses, pairs, protocol)
+    say(f"study: generating {protocol.images + protocol.training} images ...")
+    place = pick_device(device)
+    generator, _ = load_generator(_last_checkpoint(checkpoints), weights="average", device=place)
+    pictures = load_pairs(images, poses, chosen, generator.image_size)
+    half = len(chosen) // 2  # the first half is generated, of the others the target is shown
+    shown = torch.cat([Artist(generator, _BATCH, place).draw(pictures.select(slice(half))), pictures.target[half:]])
+    rows = []
+    for number, ((source, target), image) in enumerate(zip(chosen, shown, strict=True)):
+        generated = number < half
+        id = sha256_bytes(f"{origin['digest']} {generated} {target}".encode())[:16]
+        buffer = BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+        with atomic_write(folder / "images" / f"{id}.png") as file:
+            file.write(buffer.getvalue())
+        rows.append({
+            "id": id, "path": f"images/{id}.png", "sha256": sha256_bytes(buffer.getvalue()), "width": image.shape[2],
+            "height": image.shape[1], "status": "ok", "reason": None, "generated": generated,
+            "training": number % half < protocol.training, "source": source if generated else None, "target": target,
+        })  # fmt: skip
+    return write_manifest(path, "stimuli", rows, origin)
+
+
+def choose_stimuli(images: Manifest, poses: Manifest, pairs: Manifest, protocol: Protocol) -> list[Pair]:
+    """Test pairs at random, twice as many as a study has images of a kind, no target twice.
+
+    Raises :class:`UsageError` where there are not enough.
+    """
+    usable, _ = choose_pairs(images, poses, pairs, len(pairs.table))
+    rng = np.random.default_rng(protocol.seed)
+    of_target = {usable[place][1]: usable[place] for place in rng.permutation(len(usable))}
+    count = 2 * (protocol.images + protocol.training)
+    if len(of_target) < count:
+        raise UsageError(
+            f"{pairs.path}: {len(of_target)} different images are targets of test pairs, and {protocol.images} of each "
+            f"kind, after {protocol.training} of training, need {count}. Ask for fewer with --images, --training."
+        )
+    targets = sorted(of_target)
+    return [of_target[targets[place]] for place in rng.permutation(len(targets))[:count]]
+
+
+def _last_checkpoint(checkpoints: Manifest) -> Path:
+    rows = checkpoints.frame()
+    rows = rows[(rows["role"] == "last") & (rows["status"] == "ok")]
+    if rows.empty:
+        raise AugmentError(f"{checkpoints.path}: has no last checkpoint. Train the generator first: augment gan train.")
+    return checkpoints.file_of(rows["path"].iloc[0])
