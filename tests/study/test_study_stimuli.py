@@ -44,8 +44,8 @@ def run(tmp_path, monkeypatch):
         file = f"{id.partition('/')[2]}.png"
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / file).write_bytes(buffer.getvalue())
-        row = {"id": id, "path": f"../images/{file}", "sha256": sha256_bytes(buffer.getvalue()), "width": 16, "height": 32,
-               "status": "ok", "reason": None}  # fmt: skip
+        row = {"id": id, "path": f"../images/{file}", "sha256": sha256_bytes(buffer.getvalue()), "width": 16,
+               "height": 32, "status": "ok", "reason": None}  # fmt: skip
         images.append(row | {"split": "gallery", "pid": int(file[:4]), "camid": 1, "sequence": 1, "frame": 1})
         poses.append(row | {"x": [5.0] * 18, "y": [9.0] * 18, "confidence": [1.0] * 18, "people": 1,
                             "estimator": "test", "checkpoint": None, "accepted": True, "verdict": "ok"})  # fmt: skip
