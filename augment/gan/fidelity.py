@@ -32,6 +32,7 @@ class Fidelity:
     limb: LimbRule
     head: Literal["joints", "box"]  # its joints and a square around their mean, or the joints' upright box
     fit: Literal["target-to-source", "source-to-target"]  # direction in which Eq. 2 is solved
+    homogeneous_fit: bool  # by total least squares of the homogeneous equations, as skimage does; else by Eq. 2
     mask_order: Literal["warp-then-mask", "mask-then-warp"]  # Eq. 3 is the latter
     deformed_levels: int | None  # so many of the finest skips are deformed; None: every one
     # Networks (Sec. 5)
@@ -45,6 +46,7 @@ class Fidelity:
     discriminator_output: Literal["patches", "scalar"]
     # Losses (Sec. 4, App. A)
     adversarial: Literal["non-saturating", "minimax"]  # Eq. 5 is the latter
+    logarithm_offset: float  # added to each probability before its logarithm is taken
     reduction: Literal["mean", "sum"]  # of the reconstruction over pixels; Eq. 8 is the latter
     reconstruction_weights: Mapping[str, float]  # by system; λ of Eq. 10 for full
     swapped_channel_means: bool  # Caffe's VGG-19 is given red minus blue's mean, and the reverse
@@ -57,6 +59,7 @@ RELEASED = Fidelity(
     limb=LimbRule(0.4, 0.1, 0.1 * 1.1, {"transform": 0.3 * 1.1, "mask": 0.5 * 1.1}),
     head="joints",
     fit="target-to-source",
+    homogeneous_fit=True,
     mask_order="warp-then-mask",
     deformed_levels=4,
     heatmap="gaussian",
@@ -68,6 +71,7 @@ RELEASED = Fidelity(
     discriminator_norm=True,
     discriminator_output="patches",
     adversarial="non-saturating",
+    logarithm_offset=1e-7,
     reduction="mean",
     reconstruction_weights={"baseline": 100.0, "dsc": 100.0, "percloss": 0.5, "full": 0.01},
     swapped_channel_means=True,
@@ -79,6 +83,7 @@ PAPER = Fidelity(
     limb=LimbRule(1 / 3, 0.0, 0.0, {"transform": 0.0, "mask": 0.0}),
     head="box",
     fit="source-to-target",
+    homogeneous_fit=False,
     mask_order="mask-then-warp",
     deformed_levels=None,
     heatmap="exponential",
@@ -90,12 +95,20 @@ PAPER = Fidelity(
     discriminator_norm=False,
     discriminator_output="scalar",
     adversarial="minimax",
+    logarithm_offset=0.0,
     reduction="sum",
     reconstruction_weights=dict.fromkeys(("baseline", "dsc", "percloss", "full"), 0.01),  # Eq. 10; no other is given
     swapped_channel_means=False,
 )
 
-MODERN = replace(RELEASED, name="modern", smoothed_upsampling=True, swapped_channel_means=False)
+MODERN = replace(
+    RELEASED,
+    name="modern",
+    homogeneous_fit=False,
+    smoothed_upsampling=True,
+    logarithm_offset=0.0,
+    swapped_channel_means=False,
+)
 
 PRESETS = {preset.name: preset for preset in (PAPER, RELEASED, MODERN)}
 

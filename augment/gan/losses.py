@@ -1,5 +1,6 @@
 """What the generator and the discriminator minimise (Sec. 4, App. A)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -48,16 +49,23 @@ def feature_loss(fake: Tensor, real: Tensor) -> Tensor:
     return functional.l1_loss(fake, real)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, offset: float = 0.0) -> Tensor:
     """What D minimises, Eq. 5 negated: -log D(real) - log(1 - D(fake)), each averaged over the map of patches.
 
-    Logits are the discriminator's outputs before its sigmoid; the two may come from different pairs.
+    Logits are the discriminator's outputs before its sigmoid; the two may come from different pairs. The released code
+    adds an ``offset`` to each probability before its logarithm.
     """
-    return functional.softplus(-real_logits).mean() + functional.softplus(fake_logits).mean()
+    return surprisal(real_logits, offset).mean() + surprisal(-fake_logits, offset).mean()
 
 
-def generator_loss(fake_logits: Tensor, form: Adversarial = "non-saturating") -> Tensor:
+def generator_loss(fake_logits: Tensor, form: Adversarial = "non-saturating", offset: float = 0.0) -> Tensor:
     """What G minimises: log(1 - D(fake)), Eq. 5, or the released code's -log D(fake), averaged over patches."""
     if form == "minimax":
-        return -functional.softplus(fake_logits).mean()
-    return functional.softplus(-fake_logits).mean()
+        return -surprisal(-fake_logits, offset).mean()
+    return surprisal(fake_logits, offset).mean()
+
+
+def surprisal(logits: Tensor, offset: float = 0.0) -> Tensor:
+    """-log(sigmoid(logits) + offset), element by element, without loss of precision where the sigmoid is 0 or 1."""
+    exact = functional.logsigmoid(logits)
+    return -torch.logaddexp(exact, exact.new_full((), math.log(offset))) if offset else -exact

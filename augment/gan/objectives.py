@@ -26,11 +26,11 @@ class Objectives(nn.Module):
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Eq. 5 for D, from logits."""
-        return discriminator_loss(real, fake)
+        return discriminator_loss(real, fake, self.fidelity.logarithm_offset)
 
     def generator(self, logits: Tensor, generated: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Adversarial loss of G and its weighted reconstruction loss; G minimises the sum (Eq. 10)."""
-        adversarial = generator_loss(logits, self.fidelity.adversarial)
+        adversarial = generator_loss(logits, self.fidelity.adversarial, self.fidelity.logarithm_offset)
         return adversarial, self.reconstruction(generated, target)
 
     def reconstruction(self, generated: Tensor, target: Tensor) -> Tensor:

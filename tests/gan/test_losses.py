@@ -151,11 +151,17 @@ def test_adversarial_losses_from_probabilities():
     torch.testing.assert_close(discriminator_loss(real, fake), -p.log().mean() - (1 - q).log().mean())
     torch.testing.assert_close(generator_loss(fake), -q.log().mean())
     torch.testing.assert_close(generator_loss(fake, "minimax"), (1 - q).log().mean())
+    expected = -(p + 0.01).log().mean() - (1 - q + 0.01).log().mean()
+    torch.testing.assert_close(discriminator_loss(real, fake, 0.01), expected)
+    torch.testing.assert_close(generator_loss(fake, offset=0.01), -(q + 0.01).log().mean())
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
 def test_adversarial_losses_are_finite_for_a_sure_discriminator(logit):
     logits = torch.full((2, 1, 3, 1), logit, requires_grad=True)
-    for loss in (discriminator_loss(logits, logits), generator_loss(logits), generator_loss(logits, "minimax")):
+    exact = (discriminator_loss(logits, logits), generator_loss(logits), generator_loss(logits, "minimax"))
+    saturated = generator_loss(logits, offset=1e-7)
+    assert saturated.item() == pytest.approx(-math.log(1e-7 + (logit > 0)), rel=1e-6, abs=2e-7)
+    for loss in (*exact, saturated):
         (gradient,) = torch.autograd.grad(loss, logits)
         assert loss.isfinite() and gradient.isfinite().all()

@@ -1,13 +1,16 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.transform import estimate_transform
 
 from augment.base.errors import UsageError
-from augment.gan.regions import body_regions, deformation, part_transforms, region_masks
+from augment.gan.fidelity import RELEASED
+from augment.gan.regions import _fit_affine, body_regions, deformation, part_transforms, region_masks
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 from augment.pose.skeleton import INDEX
 
@@ -102,7 +105,11 @@ def test_head_is_a_square_or_the_box_of_its_joints():
     assert paper.amin(0).tolist() == [27, 8] and paper.amax(0).tolist() == [37, 10]
 
 
-@pytest.mark.parametrize("fidelity", ["released", "paper"])
+def homogeneous(p, q):
+    return estimate_transform("affine", p, q).params[:2]
+
+
+@pytest.mark.parametrize("fidelity", ["released", "modern", "paper"])
 def test_affine_maps_solve_least_squares(fidelity):
     source, target = standing(), moved()
     matrices, valid = part_transforms(source, target, fidelity=fidelity)
@@ -110,11 +117,28 @@ def test_affine_maps_solve_least_squares(fidelity):
     p, q = body_regions(source, fidelity=fidelity)[0][0], body_regions(target, fidelity=fidelity)[0][0]
     for index, name in enumerate(NAMES):
         a, b = p[index].numpy(), q[index].numpy()
-        if name == "head" and fidelity == "released":
+        if name == "head" and fidelity != "paper":
             joints = list(HUMAN.regions[HEAD].joints + HUMAN.regions[HEAD].anchors)
             a, b = source[0, joints].numpy(), target[0, joints].numpy()
-        expected = lstsq(a, b) if fidelity == "paper" else inverse(lstsq(b, a))
-        np.testing.assert_allclose(matrices[0, index].numpy(), expected, rtol=1e-8, atol=1e-8)
+        fit = homogeneous if fidelity == "released" else lstsq  # skimage's is what the released code calls
+        expected = fit(a, b) if fidelity == "paper" else inverse(fit(b, a))
+        np.testing.assert_allclose(matrices[0, index].numpy(), expected, rtol=1e-7, atol=1e-7)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.floats(0.5, 30), st.booleans())
+def test_the_homogeneous_fit_is_skimages(seed, noise, forward):
+    """Any points, weights that leave some out, either direction."""
+    rng = np.random.default_rng(seed)
+    p = rng.normal(scale=20, size=(6, 2)) + 50
+    q = p @ rng.normal(size=(2, 2)) + rng.normal(scale=noise, size=(6, 2))
+    used = np.arange(6) < rng.integers(4, 7)
+    preset = replace(RELEASED, fit="source-to-target" if forward else "target-to-source")
+    maps, valid = _fit_affine(*(torch.tensor(x)[None, None] for x in (p, q, used.astype(float))), preset)
+    p, q = p[used], q[used]
+    expected = homogeneous(p, q) if forward else inverse(homogeneous(q, p))
+    assert valid.item()
+    np.testing.assert_allclose(maps[0, 0].numpy(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("fidelity", ["released", "paper"])
