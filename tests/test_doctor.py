@@ -33,11 +33,18 @@ def test_missing_data_set(quick, tmp_path):
     assert check.status == "failed" and "no such folder. Set data.root" in check.found
 
 
-def test_missing_weights(quick, tmp_path, tiny_set):
-    gan = {"features": "vgg19", "vgg_weights": str(tmp_path / "vgg.pth")}
+@pytest.mark.parametrize("features", ["vgg19", "vgg19+rgb"])
+def test_missing_weights(quick, tmp_path, tiny_set, features):
+    gan = {"features": features, "vgg_weights": str(tmp_path / "vgg.pth")}
     config = Config.model_validate({"data": {"root": str(tiny_set)}, "gan": gan, "output": str(tmp_path / "run")})
     check = checks(config)["VGG-19 weights"]
     assert check.status == "failed" and "no such file" in check.found and "gan.features=patches" in check.fix
+
+
+def test_a_generator_that_is_used_as_it_is_needs_no_weights(quick, tmp_path, tiny_set):
+    gan = {"features": "vgg19+rgb", "iterations": 0, "decay_iterations": 0, "start": "market1501"}
+    config = Config.model_validate({"data": {"root": str(tiny_set)}, "gan": gan, "output": str(tmp_path / "run")})
+    assert "VGG-19 weights" not in checks(config)
 
 
 def test_missing_package(quick, monkeypatch):

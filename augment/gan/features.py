@@ -1,5 +1,6 @@
 """g of Eq. 7: what image patches are compared by. VGG-19's conv1_2 (Full), its conv2_1 (PercLoss), or raw patches."""
 
+import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from augment.base.downloads import download
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
 from augment.config import GanConfig
@@ -35,6 +37,11 @@ COLOUR_SCALE = 25 * PATCH_SCALE
 
 # Mean absolute difference of the two probe() images' features under Caffe's weights.
 CAFFE_PROBE: dict[Layer, float] = {"conv1_2": 126.58, "conv2_1": 156.73}
+
+
+def needs_vgg19(config: GanConfig) -> bool:
+    """Whether a training of this section reads VGG-19's weights."""
+    return config.iterations > 0 and config.system not in ("baseline", "dsc") and config.features != "patches"
 
 
 def build_features(config: GanConfig) -> nn.Module | None:
@@ -169,20 +176,11 @@ def known_preprocessing(path: str | None, stated: Literal["auto", "caffe", "torc
 
 def load_vgg19(path: str | None) -> dict[str, Tensor]:
     """The weights in a file, or torchvision's, downloaded once. Raises :class:`AugmentError` saying what to do."""
-    otherwise = "or set gan.features=patches, which needs no weights."
-    if path is not None:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise AugmentError(f"gan.vgg_weights={path}: no such file. Give VGG-19's weights, {otherwise}") from None
-        except Exception as error:
-            problem = f"gan.vgg_weights={path}: not a file of weights ({error})."
-            raise AugmentError(f"{problem} Replace it, {otherwise}") from None
+    otherwise = "or set gan.features=patches, which needs no weights"
     try:
-        return torch.hub.load_state_dict_from_url(TORCHVISION_URL, map_location="cpu", check_hash=True)
-    except Exception as error:
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_URL.rpartition("/")[2]
-        raise AugmentError(
-            f"VGG-19's weights could not be downloaded from {TORCHVISION_URL} ({error}). Put that file at {cache}, "
-            f"or name a file with gan.vgg_weights, {otherwise}"
-        ) from None
+        file = path or download(TORCHVISION_URL, "VGG-19's weights", f"name a file with gan.vgg_weights, {otherwise}")
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise AugmentError(f"gan.vgg_weights={path}: no such file. Give VGG-19's weights, {otherwise}.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise AugmentError(f"{file}: not a file of weights ({error}). Replace it, {otherwise}.") from None

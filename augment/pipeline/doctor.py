@@ -208,14 +208,13 @@ def _annotation(config: Config, split: str) -> str:
 
 
 def _gan(config: Config) -> Iterator[Check]:
+    from augment.base.downloads import cached_file
+    from augment.gan.features import TORCHVISION_URL, needs_vgg19
+
     gan = config.gan
-    if gan.features == "patches" or gan.system in ("baseline", "dsc") or gan.iterations == 0:
+    if not needs_vgg19(gan):
         return
-    import torch
-
-    from augment.gan.features import TORCHVISION_URL
-
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_URL.rpartition("/")[2]
+    cached = cached_file(TORCHVISION_URL)
     file = Path(gan.vgg_weights) if gan.vgg_weights else cached
     if file.is_file():
         yield Check("VGG-19 weights", "ok", f"{file}, sha256 {sha256_file(file)[:16]}")

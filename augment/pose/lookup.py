@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,13 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
-    """Rows of a key point file, indexed by file name: x, y, confidence."""
+    """Rows of a key point file, indexed by file name: x, y, confidence. Shared by all who ask: not to be changed."""
+    status = path.stat()
+    return _read_once(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # the files of a run: shards of one process share what was parsed
+def _read_once(path: Path, size: int, changed: int) -> pd.DataFrame:
     return read_keypoints(path).set_index("name")
 
 

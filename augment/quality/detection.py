@@ -10,17 +10,25 @@ from pathlib import Path
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.quality.weights import load_weights
+from augment.quality.weights import load_weights, weights_digest
 
 METRIC = "detection_score_ssd300_coco"
 
 _PERSON = 1  # COCO's class number
+_KEY = "quality.detector_weights"
 
 
 def person_score(detections: Mapping[str, torch.Tensor]) -> float:
     """The score of the best box of class person; 0 where there is none."""
     scores = detections["scores"][detections["labels"] == _PERSON]
     return float(scores.max()) if len(scores) else 0.0
+
+
+def weights_identity(file: Path | None) -> str:
+    """What identifies the network's weights: those of ``file``, or torchvision's."""
+    from torchvision.models.detection import SSD300_VGG16_Weights
+
+    return weights_digest(SSD300_VGG16_Weights.COCO_V1, file, _KEY)
 
 
 class PersonDetector:
@@ -31,7 +39,7 @@ class PersonDetector:
         from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 
         model = ssd300_vgg16(weights=None, weights_backbone=None)
-        model.load_state_dict(load_weights(SSD300_VGG16_Weights.COCO_V1, weights, "quality.detector_weights"))
+        model.load_state_dict(load_weights(SSD300_VGG16_Weights.COCO_V1, weights, _KEY))
         self._model = model.eval().to(device)
 
     @torch.inference_mode()

@@ -12,10 +12,11 @@ import torch
 from torch.nn.functional import interpolate
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.quality.weights import load_weights
+from augment.quality.weights import load_weights, weights_digest
 
 METRIC = "inception_score_torchvision"
 SPLITS = 10  # the released code's; the score depends on how the images, in their order, fall into splits
+_KEY = "quality.inception_weights"
 
 
 def inception_score(probabilities: np.ndarray, splits: int = SPLITS) -> float:
@@ -36,6 +37,13 @@ def inception_score(probabilities: np.ndarray, splits: int = SPLITS) -> float:
     return float(np.mean(scores))
 
 
+def weights_identity(file: Path | None) -> str:
+    """What identifies the network's weights: those of ``file``, or torchvision's."""
+    from torchvision.models import Inception_V3_Weights
+
+    return weights_digest(Inception_V3_Weights.IMAGENET1K_V1, file, _KEY)
+
+
 class InceptionClassifier:
     """torchvision's Inception v3: images -> probabilities of the 1000 ImageNet classes."""
 
@@ -44,7 +52,7 @@ class InceptionClassifier:
         from torchvision.models import Inception_V3_Weights, inception_v3
 
         model = inception_v3(weights=None, init_weights=False, transform_input=False)
-        model.load_state_dict(load_weights(Inception_V3_Weights.IMAGENET1K_V1, weights, "quality.inception_weights"))
+        model.load_state_dict(load_weights(Inception_V3_Weights.IMAGENET1K_V1, weights, _KEY))
         self._model = model.eval().to(device)
 
     @torch.inference_mode()

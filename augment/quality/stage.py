@@ -9,12 +9,13 @@ import pandas as pd
 
 from augment.base.devices import pick_device
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, sha256_file
+from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.config import Config, QualityConfig
 from augment.gan.checkpoints import load_generator
 from augment.gan.cost import generation_seconds
 from augment.manifest import Manifest, write_manifest
+from augment.quality import detection, inception
 from augment.quality.artist import Artist
 from augment.quality.detection import PersonDetector
 from augment.quality.examples import Load, write_examples
@@ -37,13 +38,12 @@ def identity(
     section: QualityConfig, images: Manifest, poses: Manifest, pairs: Manifest, checkpoints: Manifest, folder: Path
 ) -> dict[str, Any]:
     """See augment/stage.py."""
-    files = {
-        name: sha256_file(file)
-        for name in ("detector_weights", "inception_weights")
-        if (file := getattr(section, name)) is not None and file.exists()
-    }
-    tables = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
-    return provenance("quality", _VERSION, section, tables | files)
+    inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
+    if section.detection_score:
+        inputs["detector_weights"] = detection.weights_identity(section.detector_weights)
+    if section.inception_score:
+        inputs["inception_weights"] = inception.weights_identity(section.inception_weights)
+    return provenance("quality", _VERSION, section, inputs)
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:

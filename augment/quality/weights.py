@@ -6,9 +6,19 @@ from typing import Any
 
 import torch
 
+from augment.base.downloads import download
 from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
 
-_CONNECT_TIMEOUT_S = 30.0
+
+def weights_digest(published: Any, file: Path | None, key: str) -> str:
+    """What identifies the weights that :func:`load_weights` gives: the file's hash, or the URL, whose name has one."""
+    if file is None:
+        return published.url
+    try:
+        return sha256_file(file)
+    except OSError:
+        raise _missing(published, file, key) from None
 
 
 def load_weights(published: Any, file: Path | None, key: str) -> dict[str, torch.Tensor]:
@@ -17,27 +27,14 @@ def load_weights(published: Any, file: Path | None, key: str) -> dict[str, torch
     ``key`` is the configuration's name for the file. Raises :class:`AugmentError` that says what is missing, where it
     comes from and where to put it.
     """
-    if file is None:
-        return _download(published.url, key)
+    path = file or download(published.url, "a judge's weights", f"give the file as {key}, or switch the score off")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise AugmentError(f"{key}: {file} does not exist. It should be a copy of {published.url}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise AugmentError(f"{key}: {file} holds no weights ({error}). Expected is {published.url}.") from None
+        raise _missing(published, path, key) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise AugmentError(f"{key}: {path} holds no weights ({error}). Expected is {published.url}.") from None
 
 
-def _download(url: str, key: str) -> dict[str, torch.Tensor]:
-    import socket
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_CONNECT_TIMEOUT_S)  # torch.hub waits for ever for a server that does not answer
-    try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network, no such file, another hash
-        raise AugmentError(
-            f"{url} cannot be downloaded ({error}). Fetch it on another machine and give the file as {key}, "
-            "or switch the score off."
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
+def _missing(published: Any, file: Path, key: str) -> AugmentError:
+    return AugmentError(f"{key}: {file} does not exist. It should be a copy of {published.url}.")

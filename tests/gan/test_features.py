@@ -85,11 +85,12 @@ def test_systems_without_features_have_none():
     assert isinstance(build_features(GanConfig(features="patches")), PatchFeatures)
 
 
-def test_a_failed_download_says_where_to_put_the_file(monkeypatch):
+def test_a_failed_download_says_where_to_put_the_file(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     advice = r"no route to host.*Put that file at .*vgg19.*gan\.features=patches"
     with pytest.raises(AugmentError, match=advice) as error:
         build_features(GanConfig())

@@ -8,6 +8,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
 from augment.config import PoseConfig
 from augment.manifest import write_manifest
+from augment.pose import lookup
+from augment.pose.annotations import read_keypoints
 from augment.pose.skeleton import INDEX
 from augment.pose.stage import estimate_poses
 
@@ -42,6 +44,17 @@ def csv(path, rows):
 def section(**changes):
     values = {"estimator": "annotations", "annotations": {"train": "a.csv"}, "splits": ("train",)}
     return PoseConfig(**(values | changes))
+
+
+def test_a_key_point_file_is_parsed_once_and_again_when_it_changes(images, tmp_path, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(lookup, "read_keypoints", lambda path: parsed.append(path) or read_keypoints(path))
+    csv(tmp_path / "root" / "a.csv", {NAMES[0]: (7, 9), NAMES[2]: (5, 5)})
+    estimate_poses(section(), images, tmp_path / "poses", shard_size=1)
+    assert len(parsed) == 1
+    csv(tmp_path / "root" / "a.csv", {NAMES[0]: (17, 19)})
+    poses = estimate_poses(section(), images, tmp_path / "poses", shard_size=1)
+    assert len(parsed) == 2 and poses.frame().set_index("id").loc[f"train/{NAMES[0]}"]["x"][0] == 17
 
 
 def test_rows_of_a_key_point_file(images, tmp_path):

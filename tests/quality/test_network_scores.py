@@ -1,10 +1,13 @@
+import hashlib
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from augment.base.errors import AugmentError
+from augment.quality import detection, inception
 from augment.quality.detection import PersonDetector, person_score
 from augment.quality.inception import InceptionClassifier, inception_score
 from augment.quality.weights import load_weights
@@ -57,7 +60,8 @@ def test_missing_weights_name_the_file_and_the_source(network, tmp_path):
         network(torch.device("cpu"), tmp_path / "gone.pth")
 
 
-def test_failed_download_says_what_to_do():
+def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(AugmentError, match=r"cannot be downloaded .* give the file as quality\.x, or switch the score"):
         load_weights(Published, None, "quality.x")
 
@@ -66,3 +70,13 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"not weights")
     with pytest.raises(AugmentError, match=r"quality\.x: .*w\.pth holds no weights"):
         load_weights(Published, tmp_path / "w.pth", "quality.x")
+
+
+@pytest.mark.parametrize("judge", [detection, inception])
+def test_weights_are_identified_by_content_or_by_the_address_that_states_a_hash(judge, tmp_path):
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"some weights")
+    assert judge.weights_identity(file) == hashlib.sha256(b"some weights").hexdigest()
+    assert re.fullmatch(r"https://download\.pytorch\.org/models/\w+-[0-9a-f]{8}\.pth", judge.weights_identity(None))
+    with pytest.raises(AugmentError, match=r"quality\.\w+_weights: .*gone\.pth does not exist"):
+        judge.weights_identity(tmp_path / "gone.pth")

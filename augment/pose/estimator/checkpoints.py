@@ -42,7 +42,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
             f"pose.checkpoint: {name} is neither a file nor a checkpoint of openpifpaf's. "
             f"Known names: {', '.join([SHIPPED, *published])}."
         )
-    path = openpifpaf_adapter.download(name)
+    path = openpifpaf_adapter.fetch(name)
     return Checkpoint(path, sha256 or sha256_file(path))
 
 

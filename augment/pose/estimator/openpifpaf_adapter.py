@@ -12,6 +12,7 @@ import openpifpaf
 import torch
 from openpifpaf.network import losses
 
+from augment.base.downloads import download
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.pose.skeleton import COCO_NAMES
@@ -51,26 +52,10 @@ def published_checkpoints() -> list[str]:
     return sorted(name for name in poses if not name.startswith("t"))  # t...: they track people through a video
 
 
-def download(name: str) -> Path:
-    """Fetch a checkpoint by openpifpaf's own name, once; returns the file. Its name holds the start of its hash."""
-    url = _CHECKPOINTS[name]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path), progress=False)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the hash is another
-        raise AugmentError(
-            f"{name}: openpifpaf's checkpoint cannot be downloaded from {url} ({error}). Without a network use "
-            f"pose.checkpoint=crops, which comes with the package, or put the file at {path}."
-        ) from None
-    return path
-
-
-def _hash_prefix(path: Path) -> str | None:
-    last = path.stem.rpartition("-")[2]
-    return last if len(last) == 8 and not set(last) - set("0123456789abcdef") else None
+def fetch(name: str) -> Path:
+    """The file of a checkpoint by openpifpaf's own name for it, downloaded once."""
+    return download(_CHECKPOINTS[name], f"{name}, openpifpaf's checkpoint",
+                    "or use pose.checkpoint=crops, which comes with the package")  # fmt: skip
 
 
 def field_layout(network: torch.nn.Module) -> FieldLayout:

@@ -1,0 +1,39 @@
+"""Published files of weights: downloaded once, into torch's own cache, checked by the hash in their name."""
+
+import re
+import socket
+from pathlib import Path
+
+import torch
+
+from augment.base.errors import AugmentError
+
+_CONNECT_TIMEOUT_S = 30.0  # torch waits for ever for a server that does not answer
+
+
+def cached_file(url: str) -> Path:
+    """Where the file of a URL lies or will lie."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def download(url: str, what: str, otherwise: str) -> Path:
+    """The file of a URL, fetched if it is not there. A name like ``vgg19-dcbb9e9d.pth`` states its hash's beginning.
+
+    Raises :class:`AugmentError` that names ``what`` it is, where to put the file, and what to do ``otherwise``.
+    """
+    path = cached_file(url)
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_CONNECT_TIMEOUT_S)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=stated and stated[1], progress=False)
+    except (OSError, RuntimeError) as error:  # no network, no such file; RuntimeError: another hash
+        raise AugmentError(
+            f"{what}: cannot be downloaded from {url} ({error}). Put that file at {path}, {otherwise}."
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    return path
