@@ -1,6 +1,7 @@
 """Answers on disk: a journal that they are appended to one by one, and the table that is made of it.
 
-The journal, ``answers.jsonl``, is the record: a line that was confirmed to a user has been synced to disk.
+The journal, ``answers.jsonl``, is the record: what was confirmed to a user has been synced to disk. The table is made
+anew of it when the server ends, for the results and for the report.
 """
 
 import asyncio

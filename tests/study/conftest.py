@@ -1,6 +1,11 @@
 """A study of random pictures, without a generator."""
 
-from collections.abc import Callable
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -37,3 +42,34 @@ def _make_study(folder: Path, images: int = 3, training: int = 1) -> Path:
 def make_study(tmp_path) -> Callable[..., Path]:
     """``make_study(images=3, training=1)`` returns the folder of a study."""
     return lambda **counts: _make_study(tmp_path / "run" / "study", **counts)
+
+
+@contextmanager
+def _served(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """A server of the study in a process of its own; gives its address, and ends it as Ctrl-C would."""
+    code = "import sys; from pathlib import Path; from augment.study.server import serve; "
+    code += "serve(Path(sys.argv[1]), sys.argv[2], port=0)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), host], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines: list[str] = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"http://\S+", line):
+                yield found.group()
+                break
+        else:
+            raise AssertionError("".join(lines))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0, process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.fixture
+def served() -> Callable[..., AbstractContextManager[str]]:
+    """``with served(folder) as address:`` serves a study."""
+    return _served

@@ -52,8 +52,7 @@ def test_a_whole_round(client):
     missed = bool(client.truth.loc[order[2], "generated"])
     assert reply["result"] == {"real_as_generated": int(not missed), "generated_as_real": int(missed), "of_each": 3}
     assert client.get(f"users/{user}").json()["result"] == reply["result"]
-    # the table is there as soon as a round is finished, while the server goes on
-    answers = read_manifest(client.folder / "answers.parquet", "answers").frame()
+    answers = write_answers(client.folder).frame()  # while the server goes on
     assert answers["stimulus"].tolist() == order
     assert answers["generated"].tolist() == client.truth.loc[order, "generated"].tolist()
     assert (answers["said_generated"] != answers["generated"]).tolist() == [place == 2 for place in range(8)]
