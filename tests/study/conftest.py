@@ -45,12 +45,12 @@ def make_study(tmp_path) -> Callable[..., Path]:
 
 
 @contextmanager
-def _served(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+def _served(folder: Path, port: int = 0) -> Iterator[str]:
     """A server of the study in a process of its own; gives its address, and ends it as Ctrl-C would."""
     code = "import sys; from pathlib import Path; from augment.study.server import serve; "
-    code += "serve(Path(sys.argv[1]), sys.argv[2], port=0)"
+    code += "serve(Path(sys.argv[1]), port=int(sys.argv[2]))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), host], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code, str(folder), str(port)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     lines: list[str] = []
     try:
@@ -71,5 +71,5 @@ def _served(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
 
 @pytest.fixture
 def served() -> Callable[..., AbstractContextManager[str]]:
-    """``with served(folder) as address:`` serves a study."""
+    """``with served(folder, port=0) as address:`` serves a study."""
     return _served
