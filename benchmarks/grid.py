@@ -16,9 +16,9 @@ from torch.nn import functional
 from augment.config import GanConfig
 from augment.gan.dataset import to_network, to_uint8
 from augment.gan.features import build_features
+from augment.gan.inference import BatchedGenerator
 from augment.gan.losses import nearest_neighbour_loss
-from augment.quality.artist import load_artist
-from augment.quality.pictures import load_pairs
+from augment.quality.pictures import generated_targets, load_pairs
 from augment.quality.ssim import ssim_scores
 from augment.report.systems import open_runs
 
@@ -58,7 +58,8 @@ def main() -> None:
     print(f"{'':16}{'energy':>12}{'SSIM':>8}{'blurred':>9}{'loss':>10}{'without':>10}{'x 1.5':>10}")
     print(f"{'targets':16}{energy(target):12.6f}")
     for one in runs:
-        drawn = load_artist(one.checkpoints[one.last][0], (128, 64), torch.device("cpu")).draw(pictures)
+        generator = BatchedGenerator.load(one.checkpoints[one.last][0], torch.device("cpu"), size=(128, 64))
+        drawn = generated_targets(generator, pictures)
         images = to_network(drawn.permute(0, 2, 3, 1))
         soft = to_uint8(blurred(images)).permute(0, 3, 1, 2).contiguous()
         ssim, after = (ssim_scores(x, pictures.target)["ssim_released"].mean().item() for x in (drawn, soft))

@@ -20,11 +20,11 @@ from augment.config import DataConfig, PairsConfig, PoseConfig
 from augment.data.stage import scan_images
 from augment.gan.checkpoints import read_header
 from augment.gan.generators import find_generator
+from augment.gan.inference import BatchedGenerator
 from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
-from augment.quality.artist import load_artist
 from augment.quality.identity import Embedder, look_for, read_gallery
-from augment.quality.pictures import choose_pairs, load_pairs
+from augment.quality.pictures import choose_pairs, generated_targets, load_pairs
 
 ANNOTATIONS = {"train": "market-annotation-train.csv", "gallery": "market-annotation-test.csv"}
 _AT_ONCE = 96  # pairs
@@ -51,12 +51,12 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     chosen, _ = choose_pairs(images, poses, pairs, asked.pairs, split)
     weights, device = find_generator(asked.generator), pick_device(asked.device)
     size = tuple(read_header(weights)["image_size"])
-    artist, embedder = load_artist(weights, size, device), Embedder(asked.osnet, device)
+    generator, embedder = BatchedGenerator.load(weights, device), Embedder(asked.osnet, device)
     generated, copied = [], []
     with progress("pairs", total=len(chosen), unit="pairs") as advance:
         for start in range(0, len(chosen), _AT_ONCE):
             pictures = load_pairs(images, poses, chosen[start : start + _AT_ONCE], size)
-            generated.append(embedder(artist.draw(pictures)))
+            generated.append(embedder(generated_targets(generator, pictures)))
             copied.append(embedder(pictures.source))
             advance(len(pictures))
     gallery = read_gallery(images, part, embedder, size)

@@ -17,7 +17,8 @@ from augment.gan.dataset import joints_of, to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.manifest import Manifest, verify, write_manifest
 from augment.synthesis import stage as synthesis
-from augment.synthesis.stage import draw_poses, find_sources, synthesize
+from augment.synthesis.stage import synthesize
+from augment.synthesis.targets import find_sources, sample_poses
 
 SECTION = SynthesisConfig(poses_per_image=4, batch_size=8, device="cpu")
 
@@ -69,16 +70,17 @@ def test_names_are_read_by_others_as_the_source_person_and_camera(made):
 
 
 def test_poses_are_seeded_by_image_and_differ():
-    drawn = draw_poses("train/0002_c1s1_000451_03", 10, 100, seed=0)
+    drawn = sample_poses("train/0002_c1s1_000451_03", 10, 100, seed=0)
     assert len(set(drawn.tolist())) == 10
-    np.testing.assert_array_equal(drawn, draw_poses("train/0002_c1s1_000451_03", 10, 100, seed=0))
-    assert drawn.tolist() != draw_poses("train/0002_c1s1_000451_04", 10, 100, seed=0).tolist()
-    assert drawn.tolist() != draw_poses("train/0002_c1s1_000451_03", 10, 100, seed=1).tolist()
-    assert sorted(draw_poses("train/x", 10, 3, seed=0).tolist()) == [0, 1, 2]  # no more poses than there are
+    np.testing.assert_array_equal(drawn, sample_poses("train/0002_c1s1_000451_03", 10, 100, seed=0))
+    assert drawn.tolist() != sample_poses("train/0002_c1s1_000451_04", 10, 100, seed=0).tolist()
+    assert drawn.tolist() != sample_poses("train/0002_c1s1_000451_03", 10, 100, seed=1).tolist()
+    assert sorted(sample_poses("train/x", 10, 3, seed=0).tolist()) == [0, 1, 2]  # no more poses than there are
 
 
 def test_poses_are_drawn_evenly_from_everybody():
-    counts = np.bincount(np.concatenate([draw_poses(f"train/{n}", 10, 50, seed=0) for n in range(2000)]), minlength=50)
+    sampled = [sample_poses(f"train/{n}", 10, 50, seed=0) for n in range(2000)]
+    counts = np.bincount(np.concatenate(sampled), minlength=50)
     assert abs(counts - 400).max() < 5 * 20  # binomial: deviation just under sqrt(400)
 
 

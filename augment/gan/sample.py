@@ -14,8 +14,9 @@ from augment.base.drawing import draw_pose, image_grid
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, read_image
 from augment.config import PoseConfig
-from augment.gan.checkpoints import Weights, load_generator
-from augment.gan.dataset import fit, scale_joints, to_network, to_uint8
+from augment.gan.checkpoints import Weights
+from augment.gan.dataset import fit, scale_joints
+from augment.gan.inference import BatchedGenerator
 from augment.pose.annotations import read_posegan_csv
 
 Estimate = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> joints (18, 2), NaN where missing
@@ -66,17 +67,12 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
 def draw(weights: Path, person: Posed, targets: Sequence[Posed], *, which: Weights = "average",
          device: str = "auto") -> np.ndarray:  # fmt: skip
     """The person, who has an image, in each pose: uint8 (number of targets, H, W, 3)."""
-    place = pick_device(device)
-    generator, _ = load_generator(weights, weights=which, device=place)
+    generator = BatchedGenerator.load(weights, pick_device(device), batch_size=1, which=which)
     person = person.at(generator.image_size)
-    source = to_network(torch.from_numpy(np.array(person.image))[None].to(place))
-    source_joints = torch.from_numpy(person.joints)[None].to(place)
-    drawn = []
-    with torch.inference_mode():
-        for target in targets:
-            joints = torch.from_numpy(target.at(generator.image_size).joints)[None].to(place)
-            drawn.append(to_uint8(generator(source, source_joints, joints)).cpu())
-    return torch.cat(drawn).numpy()
+    source = torch.from_numpy(np.array(person.image)).expand(len(targets), -1, -1, -1)
+    source_joints = torch.from_numpy(person.joints).expand(len(targets), -1, -1)
+    joints = np.stack([target.at(generator.image_size).joints for target in targets])
+    return generator.generate(source, source_joints, torch.from_numpy(joints))
 
 
 def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:

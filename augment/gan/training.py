@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.config import GanConfig
 from augment.gan import processes
@@ -15,6 +14,7 @@ from augment.gan.checkpoints import load_state, save_state, save_weights
 from augment.gan.dataset import to_uint8
 from augment.gan.folder import same_so_far, training_identity
 from augment.gan.gallery import Examples, Gallery
+from augment.gan.log import open_log
 from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
 
@@ -61,7 +61,7 @@ class Training:
         section, trainer = self.section, self.trainer
         log = gallery = None
         if self.writes:
-            log = _open_log(self.folder / "log.jsonl", trainer.iteration)
+            log = open_log(self.folder, trainer.iteration)
             gallery = Gallery(self.folder, self._examples(), self._title(), trainer.iteration)
             if trainer.iteration == 0:
                 gallery.add(0, self._draw_examples())
@@ -194,18 +194,3 @@ class Training:
     def _title(self) -> str:
         size = "x".join(map(str, self.trainer.data.image_size))
         return f"{self.section.system} ({self.section.fidelity}), width {self.section.width:g}, {size}"
-
-
-def _open_log(path: Path, iteration: int) -> Any:
-    """The log, shortened to what happened up to ``iteration``."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = []
-    for line in lines:
-        try:
-            if json.loads(line)["iteration"] <= iteration:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            break  # the line during which the process was killed
-    with atomic_write(path) as file:
-        file.write("".join(kept).encode())
-    return open(path, "a", encoding="utf-8")

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import torch
 
 from augment.gan.dataset import load_images
+from augment.gan.inference import BatchedGenerator
 from augment.manifest import Manifest
 
 Pair = tuple[str, str]  # image ids: source, target
@@ -23,6 +24,11 @@ class PairPictures:
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return tuple(self.source.shape[-2:])
+
     def select(self, index: slice | torch.Tensor) -> "PairPictures":
         """Some of them."""
         return PairPictures(
@@ -38,6 +44,13 @@ def load_pairs(images: Manifest, poses: Manifest, pairs: list[Pair], size: tuple
     pixels = pixels.permute(0, 3, 1, 2)
     source, target = (torch.tensor([place[pair[side]] for pair in pairs]) for side in (0, 1))
     return PairPictures(pixels[source], pixels[target], joints[source], joints[target])
+
+
+def generated_targets(generator: BatchedGenerator, pictures: PairPictures) -> torch.Tensor:
+    """The sources in the targets' poses, uint8 (B, 3, H, W), on the CPU."""
+    source = pictures.source.permute(0, 2, 3, 1)
+    images = generator.generate(source, pictures.source_joints, pictures.target_joints)
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def choose_pairs(

@@ -1,6 +1,7 @@
 """The stage: the generator's images of the test pairs, beside what handing back the source image would score."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,17 @@ import numpy as np
 import pandas as pd
 
 from augment.base.devices import pick_device
-from augment.base.errors import AugmentError
 from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.config import Config, QualityConfig
-from augment.gan.checkpoints import load_generator
 from augment.gan.cost import generation_seconds
+from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality import detection, inception
-from augment.quality.artist import Artist
 from augment.quality.detection import PersonDetector
 from augment.quality.examples import Load, write_examples
 from augment.quality.inception import InceptionClassifier
-from augment.quality.pictures import Pair, PairPictures, choose_pairs, load_pairs
+from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
 from augment.stage import Begun, Counts, Estimate, finished, provenance
 
@@ -84,34 +83,27 @@ def measure_quality(
         return write_manifest(path, "metrics", [], origin)
 
     device = pick_device(section.device)
-    generator, gan = load_generator(_last_checkpoint(checkpoints), weights="average", device=device)
+    generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
+    gan = generator.config
     judges = Judges(
         InceptionClassifier(device, section.inception_weights) if section.inception_score else None,
         PersonDetector(device, section.detector_weights) if section.detection_score else None,
     )
-    artist = Artist(generator, section.batch_size, device)
     parts = _parts_folder(folder, origin)
 
     def load(some: list[Pair]) -> PairPictures:
         return load_pairs(images, poses, some, generator.image_size)
 
-    scores = _score_all(chosen, load, artist, judges, gan.system, parts)
+    scores = _score_all(chosen, load, generator, judges, gan.system, parts)
     _write_per_pair(folder, chosen, scores, gan.system)
-    write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, artist.draw)
+    write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, partial(generated_targets, generator))
     manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
 
 
-def _last_checkpoint(checkpoints: Manifest) -> Path:
-    rows = checkpoints.frame()
-    rows = rows[(rows["role"] == "last") & (rows["status"] == "ok")]
-    if rows.empty:
-        raise AugmentError(f"{checkpoints.path}: has no last checkpoint. Train the generator first: augment gan train.")
-    return checkpoints.file_of(rows["path"].iloc[0])
-
-
-def _score_all(pairs: list[Pair], load: Load, artist: Artist, judges: Judges, system: str, parts: Path) -> Scores:
+def _score_all(pairs: list[Pair], load: Load, generator: BatchedGenerator, judges: Judges, system: str,
+               parts: Path) -> Scores:  # fmt: skip
     """Scores of all pairs; finished thousands lie in ``parts`` and are not made again."""
     found: list[Scores] = []
     with progress("quality", total=len(pairs), unit="pairs") as advance:
@@ -124,9 +116,9 @@ def _score_all(pairs: list[Pair], load: Load, artist: Artist, judges: Judges, sy
                 continue
             pictures = load(some)
             batches = []
-            for first in range(0, len(some), artist.batch_size):
-                batch = pictures.select(slice(first, first + artist.batch_size))
-                batches.append(_score_batch(batch, artist, judges, system))
+            for first in range(0, len(some), generator.batch_size):
+                batch = pictures.select(slice(first, first + generator.batch_size))
+                batches.append(_score_batch(batch, generator, judges, system))
                 advance(len(batch))
             found.append(_joined(batches))
             with atomic_write(part) as file:
@@ -134,12 +126,12 @@ def _score_all(pairs: list[Pair], load: Load, artist: Artist, judges: Judges, sy
     return _joined(found)
 
 
-def _score_batch(batch: PairPictures, artist: Artist, judges: Judges, system: str) -> Scores:
-    masks = body_masks(batch.target_joints, tuple(batch.target.shape[-2:])).to(artist.device)
-    target = batch.target.to(artist.device)
+def _score_batch(batch: PairPictures, generator: BatchedGenerator, judges: Judges, system: str) -> Scores:
+    masks = body_masks(batch.target_joints, tuple(batch.target.shape[-2:])).to(generator.device)
+    target = batch.target.to(generator.device)
     scores: Scores = {}
-    for arm, images in ((system, artist.draw(batch)), (COPIED, batch.source), (REAL, batch.target)):
-        images = images.to(artist.device)
+    for arm, images in ((system, generated_targets(generator, batch)), (COPIED, batch.source), (REAL, batch.target)):
+        images = images.to(generator.device)
         found = judge(judges, images, masks)
         if arm != REAL:
             found |= pair_scores(images, target, masks)

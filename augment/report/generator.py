@@ -1,6 +1,5 @@
 """The generator's part of the page: how it trained, how close it comes, and what its images look like."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.config import Config
+from augment.gan.log import read_log
 from augment.report.charts import Series, line_chart
 from augment.report.outcome import read_csv
 from augment.report.pictures import data_uri, grid, picture
@@ -33,7 +33,7 @@ _ABOUT = {
 def training(run: Run) -> dict[str, Any] | None:
     """Loss curves from ``gan/log.jsonl``, samples over time, and whether there is a gallery to link to."""
     folder = run.folder / "gan"
-    rows = _read_log(run)
+    rows = read_log(folder)
     strips = sorted((folder / "samples").glob("*.jpg"))
     if not rows and not strips:
         return None
@@ -140,19 +140,6 @@ def _against_source(run: Run) -> dict[str, Any] | None:
         "mean": f"{gain.mean():+.3f}".replace("-", "−"),
         "better": gain.mean() > 0,
     }
-
-
-def _read_log(run: Run) -> list[dict[str, Any]]:
-    path = run.folder / "gan" / "log.jsonl"
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            rows.append({name: float(value) for name, value in json.loads(line).items()})
-        except (ValueError, TypeError, AttributeError):
-            continue  # a line cut short while the training goes on
-    return [row for row in rows if "iteration" in row]
 
 
 def _uri(run: Run, path: Any) -> str | None:

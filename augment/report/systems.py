@@ -25,8 +25,9 @@ from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress
 from augment.config import Config, GanConfig, load_config
 from augment.gan.checkpoints import read_header
-from augment.quality.artist import load_artist
-from augment.quality.pictures import Pair, PairPictures, choose_pairs, load_pairs
+from augment.gan.inference import BatchedGenerator
+from augment.gan.log import read_log
+from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.scores import score_images
 from augment.report.charts import Series, line_chart
 from augment.report.page import template
@@ -64,8 +65,7 @@ class Trained:
     def minutes(self, iteration: int) -> float:
         """How long the training took up to there, by its log; what it stood still for is left out."""
         done, minutes = [0], [0.0]
-        for line in (self.run.folder / "gan" / "log.jsonl").read_text().splitlines():
-            row = json.loads(line)
+        for row in read_log(self.run.folder / "gan"):
             minutes.append(minutes[-1] + (row["iteration"] - done[-1]) / row["iterations_per_second"] / 60)
             done.append(row["iteration"])
         return float(np.interp(iteration, done, minutes))
@@ -92,7 +92,7 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
     pictures = load_pairs(images, poses, chosen, size)
     scores = _score_all(trained, pictures, Path(output) / "scored", _digest(chosen), place)
     shown = pictures.select(torch.arange(0, len(chosen), max(1, len(chosen) // drawn))[:drawn])
-    generated = {one.name: load_artist(one.checkpoints[one.last][0], size, place).draw(shown) for one in trained}
+    generated = {one.name: _generated(one.checkpoints[one.last][0], shown, place) for one in trained}
     picture = _draw(shown, generated)
     with atomic_write(Path(output) / "pairs.png") as file:
         Image.fromarray(picture).save(file, "PNG")
@@ -175,11 +175,14 @@ def _on_the_curves(trained: Sequence[Trained]) -> list[list[int]]:
 def _scored(weights: Path, kept: Path, pictures: PairPictures, device: torch.device) -> dict[str, float]:
     if kept.exists():
         return json.loads(kept.read_text())
-    drawn = load_artist(weights, tuple(pictures.source.shape[-2:]), device).draw(pictures)
-    means = _means(score_images(drawn, pictures, device))
+    means = _means(score_images(_generated(weights, pictures, device), pictures, device))
     with atomic_write(kept) as file:
         file.write(json.dumps(means).encode())
     return means
+
+
+def _generated(weights: Path, pictures: PairPictures, device: torch.device) -> torch.Tensor:
+    return generated_targets(BatchedGenerator.load(weights, device, size=pictures.size), pictures)
 
 
 def _means(scores: dict[str, np.ndarray]) -> dict[str, float]:

@@ -11,16 +11,14 @@ from augment.base.devices import pick_device
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import say
-from augment.gan.checkpoints import load_generator
+from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, read_manifest, write_manifest
-from augment.quality.artist import Artist
-from augment.quality.pictures import Pair, choose_pairs, load_pairs
+from augment.quality.pictures import Pair, choose_pairs, generated_targets, load_pairs
 from augment.stage import finished, provenance
 from augment.study.answers import JOURNAL
 from augment.study.protocol import Protocol
 
 _VERSION = 1
-_BATCH = 32
 
 
 def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifest:
@@ -48,10 +46,10 @@ def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifes
     chosen = choose_stimuli(images, poses, pairs, protocol)
     say(f"study: generating {protocol.images + protocol.training} images ...")
     place = pick_device(device)
-    generator, _ = load_generator(_last_checkpoint(checkpoints), weights="average", device=place)
+    generator = BatchedGenerator.load(last_weights(checkpoints)[0], place)
     pictures = load_pairs(images, poses, chosen, generator.image_size)
     half = len(chosen) // 2  # the first half is generated, of the others the target is shown
-    shown = torch.cat([Artist(generator, _BATCH, place).draw(pictures.select(slice(half))), pictures.target[half:]])
+    shown = torch.cat([generated_targets(generator, pictures.select(slice(half))), pictures.target[half:]])
     rows = []
     for number, ((source, target), image) in enumerate(zip(chosen, shown, strict=True)):
         generated = number < half
@@ -84,11 +82,3 @@ def choose_stimuli(images: Manifest, poses: Manifest, pairs: Manifest, protocol:
         )
     targets = sorted(of_target)
     return [of_target[targets[place]] for place in rng.permutation(len(targets))[:count]]
-
-
-def _last_checkpoint(checkpoints: Manifest) -> Path:
-    rows = checkpoints.frame()
-    rows = rows[(rows["role"] == "last") & (rows["status"] == "ok")]
-    if rows.empty:
-        raise AugmentError(f"{checkpoints.path}: has no last checkpoint. Train the generator first: augment gan train.")
-    return checkpoints.file_of(rows["path"].iloc[0])

@@ -1,7 +1,7 @@
 """Ten target poses for every training image, in bulk (App. C). Heat maps are made on the fly and never stored."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,15 +17,16 @@ from augment.base.errors import AugmentError
 from augment.base.files import encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
-from augment.gan.checkpoints import load_generator
 from augment.gan.cost import generation_seconds
-from augment.gan.dataset import fit, joints_of, scale_joints, to_network, to_uint8
+from augment.gan.dataset import fit, joints_of, scale_joints
+from augment.gan.inference import BatchedGenerator, Inputs, last_weights
 from augment.manifest import Manifest
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.synthesis.targets import find_sources, sample_poses
 
 STAGE, VERSION = "synthetic", 1
 WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
-BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before drawing waits for them
+BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
 
 
 _BYTES_PER_IMAGE = 4500
@@ -35,7 +35,7 @@ _BYTES_PER_IMAGE = 4500
 def identity(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest,
              folder: Path) -> dict[str, Any]:  # fmt: skip
     """See augment/stage.py."""
-    generator = _last_weights(checkpoints)["sha256"]
+    generator = last_weights(checkpoints)[1]
     return provenance(STAGE, VERSION, section, {"images": images, "poses": poses, "generator": generator})
 
 
@@ -52,26 +52,27 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, folder: Path, *,
                spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:  # fmt: skip
-    """Draw every training person with an accepted pose (junk -1 and distractor 0000 aside) in other people's poses.
+    """Generate every training person with an accepted pose (junk -1 and distractor 0000 aside) in other people's poses.
 
-    Target poses are those of all such images, own one included as in the released code; drawn without replacement,
-    seeded by image. ``images/<source>g<rank>.jpg`` keeps the source's name, so that whoever reads Market-1501's names
-    gives it the source's identity and camera. An unreadable source gives one row with status "failed". ``shard_size``
-    counts generated images. Raises :class:`AugmentError` where there is no source or no generator.
+    Target poses are those of all such images, own one included as in the released code; sampled without
+    replacement, seeded by image. ``images/<source>g<rank>.jpg`` keeps the source's name, so that whoever reads
+    Market-1501's names gives it the source's identity and camera. An unreadable source gives one row with status
+    "failed". ``shard_size`` counts generated images. Raises :class:`AugmentError` where there is no source or no
+    generator.
     """
     folder = Path(folder)
-    weights = _last_weights(checkpoints)
+    weights, checkpoint = last_weights(checkpoints)
     origin = identity(section, images, poses, checkpoints, folder)
     sources = find_sources(images, poses)
     of_train = (images.frame()["split"] == "train").sum()
     if not len(sources):
-        raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to draw.")
+        raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to generate.")
     if len(sources) < of_train:
         lacking = of_train - len(sources)
-        say(f"{STAGE}: {lacking} of {of_train} training images have no accepted pose; nothing is drawn from them.")
+        say(f"{STAGE}: {lacking} of {of_train} training images have no accepted pose; none are generated from them.")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    work = partial(_draw_shard, section=section, images=images.path, poses=poses.path,
-                   weights=checkpoints.file_of(weights["path"]), checkpoint=weights["sha256"])  # fmt: skip
+    work = partial(_generate_shard, section=section, images=images.path, poses=poses.path,
+                   weights=weights, checkpoint=checkpoint)  # fmt: skip
     try:
         return run_shards("synthetic", folder / "synthetic.parquet", origin, list(sources["id"]), work,
                           id_column="source", spread=spread,
@@ -81,29 +82,8 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
         _pool.cache_clear()
 
 
-def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
-    """Training images of known people with an accepted pose, by id: image columns plus ``x`` and ``y``."""
-    frame = images.frame()
-    frame = frame[(frame["split"] == "train") & (frame["status"] == "ok") & (frame["pid"] > 0)]
-    accepted = poses.frame().query("accepted")[["id", "x", "y"]]
-    return frame.merge(accepted, on="id").sort_values("id", ignore_index=True)
-
-
-def draw_poses(source: str, count: int, pool: int, seed: int) -> np.ndarray:
-    """Which of a ``pool`` of poses an image is drawn in: ``count`` different ones (fewer where the pool is smaller)."""
-    rng = np.random.default_rng([seed, int.from_bytes(bytes.fromhex(sha256_bytes(source.encode())[:16]))])
-    return rng.choice(pool, min(count, pool), replace=False)
-
-
-def _last_weights(checkpoints: Manifest) -> dict[str, Any]:
-    rows = [row for row in checkpoints.table.to_pylist() if row["role"] == "last" and row["status"] == "ok"]
-    if not rows:
-        raise AugmentError(f"{checkpoints.path}: holds no finished generator. Train one first (augment gan train).")
-    return rows[0]
-
-
 class _Job(NamedTuple):
-    """One image to draw: positions among the sources."""
+    """One image to generate: positions among the sources."""
 
     source: int
     pose: int
@@ -122,32 +102,35 @@ class _Pool:
     positions: dict[str, int]  # of the ids
 
 
-def _draw_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfig, images: Path, poses: Path, weights: Path,
-                checkpoint: str) -> list[dict[str, Any]]:  # fmt: skip
+def _generate_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfig, images: Path, poses: Path,
+                    weights: Path, checkpoint: str) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of some sources, after their images were written to ``folder/images``."""
-    draw, size, device = _generator(weights, checkpoint, section)
-    pool = _pool(images, poses, _times(images, poses), size, device)
+    generator = _generator(weights, checkpoint, section)
+    size = generator.image_size
+    pool = _pool(images, poses, _times(images, poses), size, generator.device)
     row = partial(_row, pool, section, checkpoint)
     rows: list[dict[str, Any]] = []
     jobs: list[_Job] = []
     pixels: dict[int, np.ndarray] = {}
     with ThreadPoolExecutor(WRITERS) as threads:
-        positions = [pool.positions[one] for one in ids]
-        decoded = threads.map(partial(_decode, size=size), [pool.files[one] for one in positions])
+        positions = [pool.positions[id] for id in ids]
+        decoded = threads.map(partial(_decode, size=size), [pool.files[position] for position in positions])
         for position, image in zip(positions, decoded, strict=True):
             if isinstance(image, str):
                 rows.append(row(position, reason=image))
                 continue
             pixels[position] = image
-            poses_drawn = draw_poses(pool.ids[position], section.poses_per_image, len(pool.ids), section.seed)
-            jobs += [_Job(position, pose, rank) for rank, pose in enumerate(poses_drawn.tolist())]
+            sampled = sample_poses(pool.ids[position], section.poses_per_image, len(pool.ids), section.seed)
+            jobs += [_Job(position, pose, rank) for rank, pose in enumerate(sampled.tolist())]
         written: list[Future[list[str]]] = []
-        for start, drawn in _generate(draw, jobs, pixels, pool.joints, section.batch_size):
-            each = -(-len(drawn) // WRITERS)
-            for first in range(0, len(drawn), each):
-                some = jobs[start + first : start + first + each]
-                files = [folder / "images" / f"{_stem(pool.ids[job.source])}g{job.rank}.jpg" for job in some]
-                written.append(threads.submit(_write, files, drawn[first : first + each], section.jpeg_quality))
+        start = 0
+        for batch in generator.batches(len(jobs), _inputs(jobs, pixels, pool.joints)):
+            each = -(-len(batch) // WRITERS)
+            for first in range(0, len(batch), each):
+                part = jobs[start + first : start + first + each]
+                files = [folder / "images" / f"{_stem(pool.ids[job.source])}g{job.rank}.jpg" for job in part]
+                written.append(threads.submit(_write, files, batch[first : first + each], section.jpeg_quality))
+            start += len(batch)
             if len(written) > BACKLOG:
                 written[-BACKLOG].result()
         hashes = [sha256 for future in written for sha256 in future.result()]
@@ -155,63 +138,30 @@ def _draw_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfig, i
     return rows
 
 
-def _generate(draw: Any, jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor,
-              batch_size: int) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
-    """Number of a batch's first job, and its images (B, H, W, 3) uint8. On CUDA the next is drawn while one is used.
-
-    All that the batches need goes to the device of ``joints`` before the first: a copy in between would wait for it.
-    """
-    if not jobs:
-        return
+def _inputs(jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor) -> Callable[[Tensor], Inputs]:
+    """What :meth:`BatchedGenerator.batches` asks for, all of it on the device of ``joints`` beforehand."""
     rows = {source: row for row, source in enumerate(pixels)}
-    # Every batch is full, so that kernels and hence pixels are the same for a shard of any size.
-    full = jobs + jobs[-1:] * (-len(jobs) % batch_size)
-    which = torch.from_numpy(np.array([(rows[job.source], job.source, job.pose) for job in full])).to(joints.device)
-    sources = torch.from_numpy(np.stack(list(pixels.values()))).to(joints.device)
-    waiting: list[tuple[int, Tensor, torch.cuda.Event | None]] = []
-    for start in range(0, len(jobs), batch_size):
-        row, source, pose = which[start : start + batch_size].unbind(1)
-        drawn = to_uint8(draw(to_network(sources[row]), joints[source], joints[pose]))
-        waiting.append((start, *_to_host(drawn[: len(jobs) - start])))
-        if len(waiting) > 1:
-            yield _arrived(*waiting.pop(0))
-    for one in waiting:
-        yield _arrived(*one)
+    table = torch.tensor([(rows[job.source], job.source, job.pose) for job in jobs], device=joints.device)
+    sources = torch.from_numpy(np.stack(list(pixels.values()))).to(joints.device) if pixels else None
 
+    def gather(index: Tensor) -> Inputs:
+        row, source, pose = table[index].unbind(1)
+        return sources[row], joints[source], joints[pose]
 
-def _to_host(drawn: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
-    if drawn.device.type != "cuda":
-        return drawn, None
-    host = torch.empty(drawn.shape, dtype=drawn.dtype, pin_memory=True).copy_(drawn, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(drawn.device))  # shards in other threads have another current device
-    return host, copied
-
-
-def _arrived(start: int, host: Tensor, copied: "torch.cuda.Event | None") -> tuple[int, np.ndarray]:
-    if copied is not None:
-        copied.synchronize()
-    return start, host.numpy()
+    return gather
 
 
 @lru_cache(maxsize=1)  # shards of one process share it
-def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> tuple[Any, tuple[int, int], torch.device]:
+def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> BatchedGenerator:
     device = pick_device(section.device)
     if weights.exists() and sha256_file(weights) != checkpoint:
         raise AugmentError(f"{weights}: is not the file that the checkpoints manifest names (its hash differs). "
                            "Restore it, or train again.")  # fmt: skip
-    generator, _ = load_generator(weights, weights=section.weights, device=device)
     compiled = section.compile and device.type == "cuda"
     if section.compile and not compiled:
         say(f"synthesis.compile is for CUDA: without effect on this {device.type}.")
-    forward = torch.compile(generator, dynamic=False) if compiled else generator
-
-    @torch.inference_mode()
-    def draw(*inputs: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=section.precision == "bf16"):
-            return forward(*inputs)
-
-    return draw, generator.image_size, device
+    return BatchedGenerator.load(weights, device, section.batch_size, which=section.weights,
+                                 precision=section.precision, compile=compiled)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -223,7 +173,7 @@ def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, in
     ids = frame["id"].tolist()
     return _Pool(
         ids, [table.file_of(path) for path in frame["path"]], frame["pid"].tolist(), frame["camid"].tolist(),
-        torch.from_numpy(joints).to(device), {one: position for position, one in enumerate(ids)},
+        torch.from_numpy(joints).to(device), {id: position for position, id in enumerate(ids)},
     )  # fmt: skip
 
 

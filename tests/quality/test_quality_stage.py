@@ -9,6 +9,7 @@ from PIL import Image
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_bytes
 from augment.config import GanConfig, QualityConfig
+from augment.gan import inference
 from augment.manifest import write_manifest
 from augment.quality import stage
 from augment.quality.examples import select_examples
@@ -74,7 +75,7 @@ def tables(tmp_path):
 def copier(monkeypatch):
     generator = Copier()
     config = GanConfig(system="dsc", seed=7)
-    monkeypatch.setattr(stage, "load_generator", lambda path, weights, device: (generator, config))
+    monkeypatch.setattr(inference, "load_generator", lambda path, weights, device: (generator, config))
     monkeypatch.setattr(stage, "_PAIRS_PER_PART", 4)
     return generator
 
@@ -157,7 +158,7 @@ def test_no_test_pairs_is_a_note_and_an_empty_table(tables, copier, tmp_path, ca
 
 def test_no_checkpoint_says_what_to_do(tables, tmp_path):
     tables["checkpoints"] = write_manifest(tmp_path / "c.parquet", "checkpoints", [], {"digest": ""})
-    with pytest.raises(AugmentError, match=r"c\.parquet: has no last checkpoint\. Train the generator first"):
+    with pytest.raises(AugmentError, match=r"c\.parquet: holds no finished generator\. Train one first"):
         measure(tables, tmp_path / "quality")
 
 

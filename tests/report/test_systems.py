@@ -11,9 +11,9 @@ from PIL import Image
 from augment.base.errors import AugmentError, UsageError
 from augment.config import Config, dump_yaml
 from augment.gan.checkpoints import load_generator
+from augment.gan.dataset import to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, write_manifest
-from augment.quality.artist import Artist
 from augment.quality.pictures import choose_pairs, load_pairs
 from augment.quality.ssim import ssim_scores
 from augment.report import systems
@@ -58,8 +58,10 @@ def test_scores_are_the_mean_ssim_over_pairs(runs, compared):
         checkpoints = read_manifest(folder / "gan" / "checkpoints.parquet", "checkpoints")
         for row in checkpoints.frame().itertuples():
             generator, _ = load_generator(checkpoints.file_of(row.path))
-            drawn = Artist(generator, 32, torch.device("cpu")).draw(pictures)
-            expected = ssim_scores(drawn, pictures.target)["ssim_released"].mean().item()
+            source = to_network(pictures.source.permute(0, 2, 3, 1))
+            with torch.inference_mode():
+                images = to_uint8(generator(source, pictures.source_joints, pictures.target_joints)).permute(0, 3, 1, 2)
+            expected = ssim_scores(images, pictures.target)["ssim_released"].mean().item()
             found = scores[(scores["run"].str.endswith(folder.name)) & (scores["iteration"] == row.iteration)]
             assert found["ssim_released"].item() == pytest.approx(expected)
 
@@ -87,18 +89,18 @@ def test_a_comparison_goes_on_where_it_was(runs, compared, monkeypatch):
     scores, output = compared
     (output / "comparison.html").unlink()
     drawn = []
-    real = systems.load_artist
-    monkeypatch.setattr(systems, "load_artist", lambda path, *rest: drawn.append(path.name) or real(path, *rest))
+    real = systems._generated
+    monkeypatch.setattr(systems, "_generated", lambda path, *rest: drawn.append(path.name) or real(path, *rest))
     again = compare_generators(runs, output, pairs=5, drawn=3, device="cpu")
     assert drawn == ["weights-000004.safetensors", "weights-000008.safetensors"]  # for the picture alone
     pd.testing.assert_frame_equal(again, scores)
     assert (output / "comparison.html").exists()
 
 
-def test_minutes_come_from_the_log(runs, tmp_path):
+def test_minutes_come_from_the_log_even_where_its_last_line_was_cut_short(runs, tmp_path):
     folder = shutil.copytree(runs[0], tmp_path / "run")
     log = [{"iteration": 2, "iterations_per_second": 0.1}, {"iteration": 4, "iterations_per_second": 0.05}]
-    (folder / "gan" / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    (folder / "gan" / "log.jsonl").write_text("\n".join(map(json.dumps, log)) + '\n{"iteration": 5, "iterations_per')
     (trained,) = open_runs([folder])
     assert [trained.minutes(n) * 60 for n in (0, 1, 2, 4)] == pytest.approx([0, 10, 20, 60])
 

@@ -12,9 +12,9 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image, sha256_bytes
 from augment.cli import main
 from augment.config import GanConfig, QualityConfig
+from augment.gan import inference
 from augment.manifest import write_manifest
 from augment.stage import provenance
-from augment.study import stimuli
 from augment.study.answers import JOURNAL
 from augment.study.protocol import Protocol
 from augment.study.stimuli import make_stimuli
@@ -35,7 +35,7 @@ class Negative(torch.nn.Module):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Eight images of two people, all 24 test pairs, a generator that is known."""
-    monkeypatch.setattr(stimuli, "load_generator", lambda path, weights, device: (Negative(), GanConfig()))
+    monkeypatch.setattr(inference, "load_generator", lambda path, weights, device: (Negative(), GanConfig()))
     rng = np.random.default_rng(0)
     images, poses = [], []
     for id in IDS:
