@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from augment import synthesis
 from augment.base.files import encode_jpeg, sha256_bytes
 from augment.config import GanConfig, SynthesisConfig
+from augment.gan import inference
 from augment.gan.checkpoints import save_weights
-from augment.gan.dataset import to_network, to_uint8
 from augment.gan.networks import build_generator
 from augment.manifest import Manifest, write_manifest
+from augment.synthesis import stage as synthesis
 
 SIZE = (128, 64)
 SOURCES = 12_936  # Market-1501's training images, ten poses each
@@ -127,14 +127,15 @@ class Inputs:
         images, poses = (table.path for table in tables)
         checkpoint = self.weights["sha256"]
         start = time.perf_counter()
-        draw, size, device = synthesis._generator(self.checkpoints.file_of(self.weights["path"]), checkpoint, section)
+        generator = synthesis._generator(self.checkpoints.file_of(self.weights["path"]), checkpoint, section)
+        size, device = generator.image_size, generator.device
         pool = synthesis._pool(images, poses, synthesis._times(images, poses), size, device)
         count = section.batch_size
         which = torch.arange(count, device=device) % len(pool.ids)
         sources = torch.randint(0, 256, (count, *size, 3), dtype=torch.uint8).to(device)
 
         def drawn() -> Tensor:
-            return to_uint8(draw(to_network(sources), pool.joints[which], pool.joints[which.flip(0)]))
+            return generator._run(sources, pool.joints[which], pool.joints[which.flip(0)])
 
         def rate(work: Any) -> float:
             start = time.perf_counter()
@@ -148,7 +149,7 @@ class Inputs:
         first = time.perf_counter() - start
         result = {"start_s": first, "drawing_s": rate(drawn)}
         on_device = torch.from_numpy(host).to(device)
-        result["copying_s"] = rate(lambda: synthesis._arrived(0, *synthesis._to_host(on_device)))
+        result["copying_s"] = rate(lambda: inference._arrived(*inference._to_host(on_device)))
         jobs = [synthesis._Job(n % len(pool.ids), 0, n % 10) for n in range(count)]
         files = [out / f"{n}.jpg" for n in range(count)]
         each = -(-count // synthesis.WRITERS)

@@ -163,7 +163,7 @@ def test_a_published_list(tmp_path, capsys):
     file.write_text("from,to\nx.jpg,y.jpg\n")
     with pytest.raises(AugmentError, match="of its 1 pairs none has both images"):
         make_pairs(section, images, poses, tmp_path / "run" / "pairs")
-    with pytest.raises(AugmentError, match=r"gone\.csv: not found\. Looked for .*MARKET1501_ANNOTATIONS"):
+    with pytest.raises(AugmentError, match=r"gone\.csv: no such file in .*pairs\.test_pairs_file, or set MARKET"):
         make_pairs(PairsConfig(test_pairs_file="gone.csv"), images, poses, tmp_path / "run" / "pairs")
 
 

@@ -66,28 +66,6 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-class PairOrder:
-    """The order in which pairs are drawn: every epoch a new permutation, known for any position without its past."""
-
-    def __init__(self, count: int, seed: int):
-        self.count = count
-        self.seed = seed
-        self._epoch = -1
-        self._permutation = np.empty(0, np.int64)
-
-    def take(self, start: int, count: int) -> np.ndarray:
-        """Indices of the pairs at positions ``start`` ... ``start + count - 1``."""
-        positions = np.arange(start, start + count)
-        result = np.empty(count, np.int64)
-        for epoch in np.unique(positions // self.count):
-            if epoch != self._epoch:
-                self._epoch = int(epoch)
-                self._permutation = np.random.default_rng([self.seed, self._epoch]).permutation(self.count)
-            chosen = positions // self.count == epoch
-            result[chosen] = self._permutation[positions[chosen] % self.count]
-        return result
-
-
 def load_pair_data(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, device: torch.device,
                    test_pairs: int = 64) -> PairData:  # fmt: skip
     """Decode every image of a training pair and of ``test_pairs`` test pairs, spread evenly over all of them.

@@ -18,9 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 from augment.base.devices import timed_kernels
 from augment.base.errors import UsageError
 from augment.base.progress import say
+from augment.base.shuffling import Shuffled
 from augment.config import GanConfig
 from augment.gan import processes
-from augment.gan.dataset import Batch, PairData, PairOrder
+from augment.gan.dataset import Batch, PairData
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
@@ -53,7 +54,7 @@ class Trainer:
         }  # fmt: skip
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
-        self.order = PairOrder(len(data.train), section.seed)
+        self.order = Shuffled(len(data.train), section.seed)
         self.iteration = 0
         # Sums of losses and how many, since the last line of the log and since the last checkpoint.
         self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)

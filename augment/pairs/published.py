@@ -1,4 +1,4 @@
-"""A published list of test pairs: where it lies, and which of its pairs can be used."""
+"""A published list of test pairs, and which of its pairs can be used."""
 
 from pathlib import Path
 
@@ -6,22 +6,6 @@ import pandas as pd
 
 from augment.base.errors import AugmentError
 from augment.base.progress import say
-from augment.config import environment_path
-from augment.manifest import Manifest
-
-
-def find_published(name: str, images: Manifest) -> Path:
-    """A published list: as given, else in $MARKET1501_ANNOTATIONS, else beside the images' folder or its parent."""
-    places = [Path(name)]
-    if (annotations := environment_path("MARKET1501_ANNOTATIONS")) is not None:
-        places.append(annotations / name)
-    root = images.file_of(images.table["path"][0].as_py()).parent.parent
-    places += [root / name, root.parent / name]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(str(place.resolve()) for place in places)
-    raise AugmentError(f"{name}: not found. Looked for {looked}. Set MARKET1501_ANNOTATIONS to its folder.")
 
 
 def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:

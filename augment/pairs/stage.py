@@ -10,9 +10,10 @@ from augment.base.files import sha256_file
 from augment.base.progress import say
 from augment.config import Config, PairsConfig
 from augment.data.layouts import DISTRACTOR
+from augment.data.published import find_published, near_images
 from augment.manifest import Manifest, write_manifest
 from augment.pairs.mining import mine_pairs, sample_test_pairs
-from augment.pairs.published import find_published, read_published
+from augment.pairs.published import read_published
 from augment.stage import Counts, Estimate, begun_shards, finished, provenance
 
 _PER_SECOND = 400_000.0
@@ -23,8 +24,12 @@ def identity(section: PairsConfig, images: Manifest, poses: Manifest, folder: Pa
     """See augment/stage.py."""
     inputs: dict[str, Manifest | str] = {"images": images, "poses": poses}
     if section.test_pairs_file is not None:
-        inputs["test_pairs_file"] = sha256_file(find_published(section.test_pairs_file, images))
+        inputs["test_pairs_file"] = sha256_file(_published(section, images))
     return provenance("pairs", 1, section, inputs)
+
+
+def _published(section: PairsConfig, images: Manifest) -> Path:
+    return find_published(section.test_pairs_file, near_images(images), "pairs.test_pairs_file")
 
 
 begun = begun_shards
@@ -61,8 +66,7 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if section.test_pairs_file is None:
         test = sample_test_pairs(mine_pairs(candidates[~of_train]), section.test_pairs, section.seed)
     else:
-        listed = find_published(section.test_pairs_file, images)
-        test = read_published(listed, candidates[~of_train]).head(section.test_pairs)
+        test = read_published(_published(section, images), candidates[~of_train]).head(section.test_pairs)
     say(f"pairs: {len(train)} for training, {len(test)} for testing.")
     return write_manifest(path, "pairs", pd.concat([train.assign(split="train"), test.assign(split="test")]), origin)
 

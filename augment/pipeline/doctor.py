@@ -15,7 +15,7 @@ from rich.console import Console
 
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
-from augment.config import Config, environment_path
+from augment.config import Config
 
 _PACKAGES = ("torch", "torchvision", "prefect", "fastapi", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
 _INSTALL = "run `make setup` in the project's folder"
@@ -190,6 +190,7 @@ def _poses(config: Config) -> Iterator[Check]:
 
 
 def _annotation(config: Config, split: str) -> str:
+    from augment.data.published import find_published
     from augment.data.stage import dataset_root
 
     name = config.pose.annotations.get(split)
@@ -199,12 +200,7 @@ def _annotation(config: Config, split: str) -> str:
     root = dataset_root(config.data, config.folder.absolute() / "images")
     if config.data.layout == "rendered" and not root.exists():
         return f"{name} will be drawn with the set"
-    places = [Path(), *filter(None, [environment_path("MARKET1501_ANNOTATIONS")]), root, root.parent]
-    for place in places:
-        if (place / name).is_file():
-            return str(place / name)
-    raise AugmentError(f"{name} is not in {', '.join(str(place) for place in places)}. Give its full path in "
-                       "pose.annotations, or set MARKET1501_ANNOTATIONS to the folder it lies in.")  # fmt: skip
+    return str(find_published(name, [root, root.parent], f"pose.annotations.{split}"))
 
 
 def _gan(config: Config) -> Iterator[Check]:

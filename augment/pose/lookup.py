@@ -1,6 +1,5 @@
 """Key points that someone else found: which file, and which of its rows belongs to which image."""
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,18 +8,14 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError, UsageError
-from augment.config import PoseConfig, environment_path
+from augment.config import PoseConfig
+from augment.data.published import find_published, near_images
 from augment.manifest import Manifest
 from augment.pose.annotations import read_keypoints
 
-_VARIABLE = "MARKET1501_ANNOTATIONS"
-
 
 def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
-    """The key point file of every split that needs one.
-
-    A name is looked up as given, then in $MARKET1501_ANNOTATIONS, then in the images' root and its parent folder.
-    """
+    """The key point file of every split that needs one, looked for as :func:`find_published` does near the images."""
     unnamed = [split for split in section.splits if split not in section.annotations]
     if unnamed:
         raise UsageError(
@@ -28,8 +23,10 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
             f"pose.annotations.{unnamed[0]} to a .csv in the paper's format or a .json of COCO key points, or leave "
             "the split out of pose.splits."
         )
-    places = [Path(), *filter(None, [environment_path(_VARIABLE)]), *_around(images)]
-    return {split: _find(section.annotations[split], places) for split in section.splits}
+    near = near_images(images)
+    return {
+        split: find_published(section.annotations[split], near, f"pose.annotations.{split}") for split in section.splits
+    }
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
@@ -59,22 +56,3 @@ def check_names(names: Sequence[str], rows: pd.DataFrame, path: Path) -> None:
             f"{path}: names none of the {len(names)} images, not {names[0]} for one; {example}. Set pose.annotations "
             "to the key points of these images."
         )
-
-
-def _around(images: Manifest) -> list[Path]:
-    folders = {images.file_of(path).parent for path in images.table["path"].to_pylist() if path}
-    if not folders:
-        return []
-    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
-    return [common, *common.parents[:2]]  # of a single split the common folder lies one below the root
-
-
-def _find(name: str, places: list[Path]) -> Path:
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    looked = ", ".join(dict.fromkeys(str(place) for place in places))
-    raise AugmentError(
-        f"{name}: no such key point file in {looked}. Give its full path in pose.annotations, or set {_VARIABLE} to "
-        "the folder it lies in."
-    )

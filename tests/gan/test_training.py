@@ -16,9 +16,10 @@ import torch
 from tiny_run import TINY, make_run
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.shuffling import Shuffled
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
-from augment.gan.dataset import PairOrder, load_pair_data, to_network, to_uint8
+from augment.gan.dataset import load_pair_data, to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.gan.trainer import LOSSES, Trainer
 from augment.manifest import Manifest, verify, write_manifest
@@ -341,11 +342,11 @@ def test_losses_fall(run):
 
 
 def test_pairs_come_once_an_epoch_whatever_is_asked_before():
-    order = PairOrder(7, seed=3)
+    order = Shuffled(7, 3)
     stream = np.concatenate([order.take(start, 3) for start in range(0, 21, 3)])
     assert all(sorted(stream[start : start + 7]) == list(range(7)) for start in (0, 7, 14))
     assert not np.array_equal(stream[:7], stream[7:14])
-    np.testing.assert_array_equal(PairOrder(7, seed=3).take(4, 12), stream[4:16])
+    np.testing.assert_array_equal(Shuffled(7, 3).take(4, 12), stream[4:16])
 
 
 def test_images_go_to_the_network_and_back_unchanged():

@@ -107,7 +107,7 @@ def test_a_changed_key_point_file_is_read_again(images, tmp_path):
     ("changes", "error", "said"),
     [
         ({"annotations": {}}, UsageError, "pose.annotations names no file for the split train"),
-        ({"annotations": {"train": "b.csv"}}, AugmentError, "b.csv: no such key point file in"),
+        ({"annotations": {"train": "b.csv"}}, AugmentError, "b.csv: no such file in"),
         ({"splits": ("gallery",), "annotations": {"gallery": "a.csv"}}, AugmentError, "has no image in pose.splits"),
     ],
 )

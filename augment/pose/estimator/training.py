@@ -5,6 +5,7 @@ Here crops keep their shape, and a batch's targets are made at once (:mod:`augme
 is given in minutes, since the machine decides how many steps they hold; the rate falls as a cosine over them.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch.nn import functional
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write
 from augment.base.progress import say
+from augment.base.shuffling import Shuffled
 from augment.pose.estimator import openpifpaf_adapter as adapter
 from augment.pose.estimator.checkpoints import Checkpoint
 from augment.pose.estimator.labelled import CROP_SIZE, Example, LabelledCrops
@@ -172,14 +174,12 @@ def _recolour(images: torch.Tensor, uniform) -> torch.Tensor:
 
 
 def _batches(data: LabelledCrops, size: int, seed: int, first: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endless batches, a new order of all crops each round, starting at batch number ``first``."""
-    a_round = len(data.crops) // size
-    while True:
-        order = np.random.default_rng([seed, first // a_round]).permutation(len(data.crops))
-        for number in range(first % a_round, a_round):
-            chosen = order[number * size : (number + 1) * size]
-            yield tuple(torch.from_numpy(one[chosen]) for one in (data.crops, data.joints, data.known))
-        first = (first // a_round + 1) * a_round
+    """Endless batches, a new order of all crops each epoch, starting at batch number ``first``."""
+    shuffled, per_epoch = Shuffled(len(data.crops), seed), len(data.crops) // size
+    for number in itertools.count(first):
+        place = number % per_epoch * size
+        chosen = shuffled.epoch(number // per_epoch)[place : place + size]
+        yield tuple(torch.from_numpy(values[chosen]) for values in (data.crops, data.joints, data.known))
 
 
 def _save(state_path, output, run, network, average, optimizer) -> None:
