@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from augment.base.errors import UsageError
 
@@ -55,7 +55,7 @@ class SubsetConfig(Section):
     identities: int | None = Field(None, ge=2)
     """So many people; None: all."""
     images_per_identity: int | None = Field(None, ge=1)
-    """At most so many of each; None: all."""
+    """At most so many of each, the rest gets the split "left_out"; None: all."""
     seed: int = Field(0, ge=0)
 
 
@@ -65,8 +65,12 @@ class DataConfig(Section):
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
     root: Path | None = Runtime(None)
     """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>."""
+    validation_identities: int = Field(0, ge=0)
+    """The last so many training people, by pid, replace query and gallery: to choose by, the test stays unseen."""
+    skip_identities: int = Field(0, ge=0)
+    """The first so many training people, by pid, are not used."""
     train_identities: int | None = Field(None, ge=1)
-    """Only the first so many, in order of pid; None: all."""
+    """Only the first so many of the others; None: all."""
     test_identities: int | None = Field(None, ge=1)
     """Only the first so many, of query and gallery together; None: all."""
     subset: SubsetConfig = SubsetConfig()
@@ -173,6 +177,8 @@ class SynthesisConfig(Section):
 
     poses_per_image: int = Field(10, ge=1, le=10)
     """At most ten: the rank is one digit of the file name."""
+    own_pose: bool = False
+    """Every source is redrawn in its own pose, too: not kept, for the re-ID arm own_pose."""
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
@@ -203,6 +209,35 @@ class QualityConfig(Section):
     device: str = Runtime("auto")
 
 
+Transform = Literal["random_flip", "random_crop", "color_jitter", "random_erase"]
+
+
+class ArmConfig(Section):
+    """What one arm of the comparison does differently. None: as the ready-made arm of that name, else as the section.
+
+    From iteration ``start`` to ``until`` (shares of all iterations) a batch holds ``real`` and ``synthetic`` images,
+    before and after that ``alone`` real ones.
+    """
+
+    real: int | None = Field(None, ge=0)
+    synthetic: int | None = Field(None, ge=0)
+    images: Literal["synthetic", "own_pose", "copied", "more_real", "shuffled"] | None = None
+    """What stands in the synthetic part: images in new poses; redrawn in their own pose (synthesis.own_pose); blurred
+    and shifted copies; the people's images that data.subset left out; new poses under shuffled identities."""
+    start: float | None = Field(None, ge=0, le=1)
+    until: float | None = Field(None, ge=0, le=1)
+    alone: int | None = Field(None, ge=2)
+    """None: as many as real and synthetic ones together."""
+    label: Literal["hard", "smooth", "uniform"] | None = None
+    """Target of a synthetic image; uniform: LSRO's."""
+    weight: float | None = Field(None, ge=0)
+    """Of a synthetic image's loss, beside 1 of a real one's."""
+    own_pass: bool | None = None
+    """Synthetic images pass the network alone, with batch statistics of their own."""
+    transforms: tuple[Transform, ...] | None = None
+    iterations: int | None = Field(None, ge=1)
+
+
 class ReidConfig(Section):
     """What the images are worth: the same training with and without them (App. C, Tab. 4)."""
 
@@ -217,20 +252,41 @@ class ReidConfig(Section):
     width: int = Field(128, ge=16)
     iterations: int = Field(24_000, ge=1)
     """Of every arm: more images must not mean more training."""
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=4)
+    """Real and synthetic images together; reid/arms.py says which."""
     instances: int = Field(4, ge=2)
     """Triplet loss: images of a person in a batch."""
     learning_rate: float = Field(3e-4, gt=0)
     """Falls to zero along a cosine."""
-    transforms: tuple[Literal["random_flip", "random_crop", "color_jitter", "random_erase"], ...] = (
-        "random_flip", "random_crop",
-    )  # fmt: skip
-    synthetic_ratio: float | None = Field(1.0, gt=0)
-    """Synthetic to real in a batch; None: as in the data, 10 to 1."""
-    distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme"], ...] = Field(("cosine",), min_length=1)
-    arms: tuple[Literal["real", "augmented"], ...] = Field(("real", "augmented"), min_length=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    """Of Adam; this and the next three are torchreid's."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Of the softmax loss."""
+    transforms: tuple[Transform, ...] = ("random_flip", "random_crop")
+    distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme", "reranked"], ...] = Field(
+        ("cosine",), min_length=1
+    )
+    arms: dict[str, ArmConfig] = Field({"real": ArmConfig(), "augmented": ArmConfig()}, min_length=1)
+    """Name -> what differs. The others are compared with the first. A list of names: the ready-made arms."""
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
     device: str = Runtime("auto")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_by_name(cls, arms: Any) -> Any:
+        if isinstance(arms, list | tuple):
+            return {name: {} for name in arms}
+        return {name: {} if arm is None else arm for name, arm in arms.items()} if isinstance(arms, dict) else arms
+
+    @field_validator("arms")
+    @classmethod
+    def _arm_names(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
+        for name in arms:
+            if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name):  # it becomes a part of file names
+                raise ValueError(f"'{name}' cannot name an arm: up to 40 letters, digits and _")
+        return arms
 
 
 class ReportConfig(Section):
@@ -353,6 +409,9 @@ def _explain(problem: dict[str, Any]) -> str:
         *parents, wrong = problem["loc"]
         section: Any = Config
         for parent in parents:
+            if section is ReidConfig and parent == "arms":
+                section = ArmConfig  # what follows is the name of an arm
+                break
             section = section.model_fields[parent].annotation
         near = difflib.get_close_matches(str(wrong), section.model_fields, 1)
         meant = near or [known for known in all_keys() if known.endswith("." + str(wrong))]

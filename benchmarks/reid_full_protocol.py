@@ -16,12 +16,11 @@ import numpy as np
 import torch
 
 from augment.base.devices import pick_device
-from augment.config import DataConfig, ReidConfig
+from augment.config import DataConfig
 from augment.data.stage import scan_images
 from augment.reid.dataset import ReidData, read_data
 from augment.reid.features import extract_features
 from augment.reid.metric_learning import cosine
-from augment.reid.training import ReidDataManager
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import build_model
 from augment.retrieval.torchreid_quiet import torchreid
@@ -51,11 +50,10 @@ def compare(args: argparse.Namespace, data: ReidData) -> None:
     if args.queries:
         data = some_queries(data, args.queries)
     device = pick_device(args.device)
-    manager = ReidDataManager(data, ReidConfig(model="osnet_x0_25"), device)
     model = build_model("osnet_x0_25", data.people, "softmax", False, device)
     model.load_state_dict(torch.load(args.weights, map_location=device, weights_only=True))
     start = time.perf_counter()
-    features = {split: extract_features(model, manager.test_set(split), device, split)
+    features = {split: extract_features(model, getattr(data, split), (256, 128), device, split)
                 for split in ("query", "gallery")}  # fmt: skip
     seconds = time.perf_counter() - start
     distances = cosine(features["query"], features["gallery"])

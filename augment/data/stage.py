@@ -22,6 +22,7 @@ from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, pr
 # What makes an image of a name: no crop of a person takes more bytes, and a wrong file must not fill the memory.
 MAX_BYTES = 64 * 2**20
 
+LEFT_OUT = "left_out"  # split of the training people's images that a subset does without
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
 _BYTES_PER_ROW, _BYTES_PER_RENDERED_IMAGE = 120, 4000
 
@@ -108,32 +109,66 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
 
 
 def select(found: list[Found], section: DataConfig) -> list[Found]:
-    """Only the first identities where the section limits them.
+    """Only the people and images that the section asks for.
 
     A limited split keeps no junk, no distractor and no misnamed file. Query and gallery are limited together.
     """
-    for splits, limit in ((("train",), section.train_identities), (("query", "gallery"), section.test_identities)):
-        if limit is None:
-            continue
-        pids = sorted({one.name.pid for one in found if one.split in splits and one.name.pid > 0})[:limit]
-        found = [one for one in found if one.split not in splits or one.name.pid in pids]
-    return _subset(found, section.subset)
+    if section.validation_identities:
+        found = hold_out(found, section.validation_identities)
+    limits = (
+        (("train",), section.skip_identities, section.train_identities),
+        (("query", "gallery"), 0, section.test_identities),
+    )
+    for splits, skipped, count in limits:
+        if skipped or count is not None:
+            pids = sorted({image.name.pid for image in found if image.split in splits and image.name.pid > 0})
+            kept = set(pids[skipped:][:count])
+            found = [image for image in found if image.split not in splits or image.name.pid in kept]
+    return draw_subset(found, section.subset)
 
 
-def _subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
-    """A random part of the training images. More identities, or more images of each, only add to a smaller subset."""
+def hold_out(found: list[Found], count: int) -> list[Found]:
+    """The last ``count`` training people as query and gallery, in place of the official ones.
+
+    As in Market-1501 a person has one query a camera, here the first by name; the others are the gallery.
+    """
+    people = sorted({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
+    held = set(people[-count:])
+    found = sorted((image for image in found if image.split == "train"), key=lambda image: image.id)
+    queried: set[tuple[int, int]] = set()
+    images = []
+    for image in found:
+        if image.name.pid in held:
+            person_and_camera = image.name.pid, image.name.camid
+            split = "gallery" if person_and_camera in queried else "query"
+            queried.add(person_and_camera)
+            image = image._replace(split=split)
+        images.append(image)
+    return images
+
+
+def draw_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
+    """Training people and images of each drawn at random; their other images get the split "left_out".
+
+    More identities, or more images of each, only add to a smaller subset of the same seed.
+    """
     if subset.identities is None and subset.images_per_identity is None:
         return found
-    of_person: dict[int, list[Found]] = {}
+    of_person: dict[int, list[str]] = {}
     for image in found:
         if image.split == "train" and image.name.pid > 0:
-            of_person.setdefault(image.name.pid, []).append(image)
-    people = np.random.default_rng([subset.seed, 0]).permutation(sorted(of_person))[: subset.identities]
-    kept = set()
-    for pid in people.tolist():
-        order = np.random.default_rng([subset.seed, 1, pid]).permutation(len(of_person[pid]))
-        kept |= {of_person[pid][index].id for index in order[: subset.images_per_identity]}
-    return [image for image in found if image.split != "train" or image.id in kept]
+            of_person.setdefault(image.name.pid, []).append(image.id)
+    people = np.random.default_rng([subset.seed, 0]).permutation(sorted(of_person))[: subset.identities].tolist()
+    chosen: set[str] = set()
+    for pid in people:
+        ids = np.random.default_rng([subset.seed, 1, pid]).permutation(sorted(of_person[pid]))
+        chosen.update(ids[: subset.images_per_identity].tolist())
+    drawn = set(people)
+    return [
+        image if image.split != "train" or image.id in chosen else image._replace(split=LEFT_OUT)
+        for image in found
+        if image.split != "train" or image.name.pid in drawn
+    ]
 
 
 def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:

@@ -1,6 +1,6 @@
-"""Which images make which batch: the same number of batches for every arm, and any batch known without those before it.
+"""Which images make which batch: any batch is known without those before it.
 
-Both follow from seeds alone, so an interrupted training goes on exactly where it was.
+All follows from arm, seed and iteration alone, so an interrupted training goes on exactly where it was.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from augment.base.errors import AugmentError, UsageError
-from augment.config import ReidConfig
+from augment.config import ArmConfig, ReidConfig
+from augment.reid.arms import composition
 from augment.reid.dataset import REAL, SYNTHETIC, Item
-
-Batch = list[tuple[int, int]]  # (index of the image, seed of its random transforms)
 
 
 def seed_of(*numbers: int) -> int:
@@ -42,77 +41,75 @@ class Passes:
 
 
 class Batches:
-    """A batch sampler for torch's DataLoader: batches start, ..., iterations - 1.
+    """The indices of each batch of an arm's training, start, ..., iterations - 1.
 
-    Softmax: passes over all images, or, with a synthetic ratio, passes over the real and passes over the synthetic
-    ones that meet in each batch. Triplet: people drawn at random, ``instances`` images of each. Raises UsageError or
-    AugmentError where the batch cannot be made up.
+    ``arm`` has no field left open (:func:`augment.reid.arms.settings_of_arms`). Softmax: passes over the real and
+    passes over the synthetic images that meet in each batch. Triplet: people drawn at random, ``reid.instances``
+    images of each. Raises UsageError or AugmentError where a batch cannot be made up.
     """
 
-    def __init__(self, train: Sequence[Item], section: ReidConfig, seed: int, start: int = 0):
-        self._section, self._seed, self._start = section, seed, start
+    def __init__(self, train: Sequence[Item], arm: ArmConfig, section: ReidConfig, seed: int, start: int = 0):
+        self._arm, self._section, self._seed, self._start = arm, section, seed, start
         dsetids = np.array([item[3] for item in train])
-        self._ratio = section.synthetic_ratio if (dsetids == SYNTHETIC).any() else None
+        self._places = self._image_counts()
         if section.loss == "triplet":
             self._people = _indices_by_person(train)
             self._check_triplets()
-        elif self._ratio is None:
-            self._all = Passes(range(len(train)), seed, 0)
         else:
-            self._real = Passes(np.flatnonzero(dsetids == REAL), seed, 1)
-            self._synthetic = Passes(np.flatnonzero(dsetids == SYNTHETIC), seed, 2)
+            self._passes = [Passes(np.flatnonzero(dsetids == kind), seed, 1 + kind) for kind in (REAL, SYNTHETIC)]
 
     def __len__(self) -> int:
-        return self._section.iterations - self._start
+        return self._arm.iterations - self._start
 
-    def __iter__(self) -> Iterator[Batch]:
-        draw = self._triplets if self._section.loss == "triplet" else self._images
-        for iteration in range(self._start, self._section.iterations):
-            yield [(index, seed_of(self._seed, iteration, k)) for k, index in enumerate(draw(iteration))]
+    def __iter__(self) -> Iterator[list[int]]:
+        sample = self._triplets if self._section.loss == "triplet" else self._images
+        return map(sample, range(self._start, self._arm.iterations))
+
+    def _image_counts(self) -> np.ndarray:
+        """(iterations + 1, 2): real and synthetic images that were shown before each iteration."""
+        counts = [composition(self._arm, iteration) for iteration in range(self._arm.iterations)]
+        return np.concatenate([[[0, 0]], np.cumsum(counts, axis=0)])
 
     def _images(self, iteration: int) -> list[int]:
-        size = self._section.batch_size
-        if self._ratio is None:
-            return self._all.take(iteration * size, size)
-        synthetic = _synthetic_share(size, self._ratio)
-        real = size - synthetic
-        return self._real.take(iteration * real, real) + self._synthetic.take(iteration * synthetic, synthetic)
+        before, after = self._places[iteration : iteration + 2]
+        return [
+            index
+            for passes, first, last in zip(self._passes, before, after, strict=True)
+            for index in passes.take(int(first), int(last - first))
+        ]
 
     def _triplets(self, iteration: int) -> list[int]:
         rng = np.random.default_rng([self._seed, 3, iteration])
+        real, synthetic = composition(self._arm, iteration)
         count = self._section.instances
+        share = round(count * synthetic / (real + synthetic))
         indices: list[int] = []
-        for person in rng.choice(len(self._people), self._section.batch_size // count, replace=False):
-            real, synthetic = self._people[person]
-            if self._ratio is None or not len(synthetic):
-                indices += _draw(rng, np.concatenate([real, synthetic]), count)
-            else:
-                share = _synthetic_share(count, self._ratio)
-                indices += _draw(rng, real, count - share) + _draw(rng, synthetic, share)
+        for person in rng.choice(len(self._people), (real + synthetic) // count, replace=False):
+            of_real, of_synthetic = self._people[person]
+            made = share if len(of_synthetic) else 0
+            indices += _choose(rng, of_real, count - made) + _choose(rng, of_synthetic, made)
         return indices
 
     def _check_triplets(self) -> None:
-        size, instances = self._section.batch_size, self._section.instances
-        if size % instances or size < 2 * instances:
-            raise UsageError(
-                f"reid.batch_size={size} cannot hold people with reid.instances={instances} images each: the triplet "
-                f"loss needs a multiple of {instances}, at least {2 * instances}."
-            )
-        if size // instances > len(self._people):
-            raise AugmentError(
-                f"reid.batch_size={size} with reid.instances={instances} needs {size // instances} people, training "
-                f"has {len(self._people)}. Lower reid.batch_size to {instances * len(self._people)} or less."
-            )
+        instances = self._section.instances
+        for size in sorted({sum(composition(self._arm, i)) for i in range(self._arm.iterations)}):
+            if size % instances or size < 2 * instances:
+                raise UsageError(
+                    f"a batch of {size} images cannot hold people with reid.instances={instances} images each: the "
+                    f"triplet loss needs a multiple of {instances}, at least {2 * instances}. Change reid.batch_size "
+                    "or the arm's real, synthetic and alone."
+                )
+            if size // instances > len(self._people):
+                raise AugmentError(
+                    f"a batch of {size} images with reid.instances={instances} needs {size // instances} people, "
+                    f"training has {len(self._people)}. Lower reid.batch_size to {instances * len(self._people)} or "
+                    "less."
+                )
 
 
-def _synthetic_share(size: int, ratio: float) -> int:
-    """How many of ``size`` images are synthetic; at least one, and at least one is not."""
-    return min(max(round(size * ratio / (1 + ratio)), 1), size - 1)
-
-
-def _draw(rng: np.random.Generator, items: np.ndarray, count: int) -> list[int]:
+def _choose(rng: np.random.Generator, items: np.ndarray, count: int) -> list[int]:
     """Without repetition where there are enough."""
-    return rng.choice(items, count, replace=len(items) < count).tolist()
+    return rng.choice(items, count, replace=len(items) < count).tolist() if count else []
 
 
 def _indices_by_person(train: Sequence[Item]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -5,21 +5,20 @@ folder named ``exp2_c1`` corrupts labels. A second torchreid data set for the sy
 them (it offsets pids and camids), so both kinds stand in one list and ``dsetid`` tells them apart.
 """
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from augment.base.errors import AugmentError
 from augment.base.files import read_image
-from augment.base.progress import progress
+from augment.data.stage import LEFT_OUT
 from augment.manifest import Manifest, read_manifest
 from augment.retrieval.evaluation import JUNK
 from augment.retrieval.torchreid_quiet import torchreid
+from augment.synthesis.stage import OWN_POSE
 
 REAL, SYNTHETIC = 0, 1  # torchreid's dsetid
 Item = tuple[str, int, int, int]  # path, pid, camid, dsetid, as torchreid has them
@@ -35,6 +34,7 @@ class ReidData:
     query_ids: list[str]  # image ids, in the order of the lists
     gallery_ids: list[str]
     train_content: list[str]  # the hash of each training image
+    test_content: list[str]  # of each query, then of each gallery image
 
     @property
     def people(self) -> int:
@@ -46,11 +46,12 @@ class ReidData:
         return sum(item[3] == dsetid for item in self.train)
 
 
-def read_data(images: Manifest, synthetic: Manifest | None) -> ReidData:
-    """The rows that are ok (and, if synthetic, kept) -> lists for torchreid.
+def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "synthetic") -> ReidData:
+    """The rows that are ok -> lists for torchreid; with ``synthetic``, an arm's synthetic part after the real one.
 
-    Junk (pid -1) is left out. A synthetic image has the identity and the camera of its source, whoever lent the pose.
-    Raises AugmentError where a part is empty, training holds fewer than two people, or a source is no training image.
+    ``kind`` is that of :class:`augment.config.ArmConfig`. Junk (pid -1) is left out. A synthetic image has the identity
+    and the camera of its source, whoever lent the pose. Raises AugmentError where a part is empty, training holds fewer
+    than two people, or a source is no training image.
     """
     rows = images.frame()
     rows = rows[(rows["status"] == "ok") & (rows["pid"] != JUNK)]
@@ -65,9 +66,9 @@ def read_data(images: Manifest, synthetic: Manifest | None) -> ReidData:
     items = _items(images, train, train["pid"].map(labels), REAL)
     content = train["sha256"].tolist()
     if synthetic is not None:
-        made = _usable_synthetic(synthetic, train, images)
-        items += _items(synthetic, made, made["pid"].map(labels), SYNTHETIC)
-        content += made["sha256"].tolist()
+        table, added, pids = _synthetic_part(images, synthetic, kind, rows, train)
+        items += _items(table, added, pids.map(labels), SYNTHETIC)
+        content += added["sha256"].tolist()
     return ReidData(
         train=items,
         query=_items(images, parts["query"], parts["query"]["pid"], REAL),
@@ -75,12 +76,40 @@ def read_data(images: Manifest, synthetic: Manifest | None) -> ReidData:
         query_ids=parts["query"]["id"].tolist(),
         gallery_ids=parts["gallery"]["id"].tolist(),
         train_content=content,
+        test_content=[*parts["query"]["sha256"], *parts["gallery"]["sha256"]],
     )
 
 
-def _usable_synthetic(synthetic: Manifest, train: pd.DataFrame, images: Manifest) -> pd.DataFrame:
+def _synthetic_part(
+    images: Manifest, synthetic: Manifest, kind: str, rows: pd.DataFrame, train: pd.DataFrame
+) -> tuple[Manifest, pd.DataFrame, pd.Series]:
+    """The table, rows and pids of what stands in an arm's synthetic part."""
+    if kind == "copied":
+        return images, train, train["pid"]
+    if kind == "more_real":
+        others = rows[(rows["split"] == LEFT_OUT) & rows["pid"].isin(train["pid"])]
+        if others.empty:
+            raise AugmentError(
+                f"{images.path}: no further real image of the training people, so there is no arm more_real. It "
+                "shows the images that data.subset.images_per_identity leaves out."
+            )
+        return images, others, others["pid"]
+    made = _usable_synthetic(synthetic, train, images, own_pose=kind == "own_pose")
+    return synthetic, made, shuffled(made["pid"]) if kind == "shuffled" else made["pid"]
+
+
+def shuffled(pids: pd.Series) -> pd.Series:
+    """Each person's images under another person's pid: the people in a ring of random order, each gets the next's."""
+    ring = np.random.default_rng(0).permutation(np.sort(pids.unique()))
+    return pids.map(dict(zip(ring.tolist(), np.roll(ring, -1).tolist(), strict=True)))
+
+
+def _usable_synthetic(synthetic: Manifest, train: pd.DataFrame, images: Manifest, own_pose: bool) -> pd.DataFrame:
     made = synthetic.frame()
-    made = made[(made["status"] == "ok") & made["kept"].eq(True)]
+    made = made[made["status"] == "ok"]
+    made = made[made["verdict"] == OWN_POSE] if own_pose else made[made["kept"].eq(True)]
+    if made.empty and own_pose:
+        raise AugmentError(f"{synthetic.path}: no image was redrawn in its own pose. Set synthesis.own_pose=true.")
     if made.empty:
         raise AugmentError(f"{synthetic.path}: no synthetic image is usable, so there is nothing to augment with.")
     of_source = train.set_index("id")
@@ -107,29 +136,15 @@ def _items(manifest: Manifest, rows: pd.DataFrame, pids: pd.Series, dsetid: int)
 class ManifestDataset(torchreid.data.ImageDataset):
     """torchreid's image data set over :class:`ReidData`.
 
-    Pictures are read by our own reader: torchreid's tries a truncated file for ever. With ``keep`` they are decoded
-    once and stay in memory (24 KB each at 128x64, 3.5 GB for Market-1501 with ten synthetic images for each). An index
-    may be a pair (index, seed): the random transforms then depend on that seed alone, not on who asks or when.
+    Pictures are read by our own reader: torchreid's tries a truncated file for ever.
     """
 
-    def __init__(self, data: ReidData, mode: str, transform=None, keep: bool = False, title: str = "images", **kwargs):
+    def __init__(self, data: ReidData, mode: str, transform=None, **kwargs):
         super().__init__(data.train, data.query, data.gallery, mode=mode, transform=transform, verbose=False, **kwargs)
-        self._pixels: list[np.ndarray] | None = None
-        if keep:
-            self._pixels = []
-            with progress(title, total=len(self.data)) as advance:
-                for path, *_ in self.data:
-                    self._pixels.append(read_image(Path(path)))
-                    advance()
 
-    def __getitem__(self, index: int | tuple[int, int]) -> dict:
-        if isinstance(index, tuple):
-            index, seed = index
-            random.seed(seed)  # torchreid's transforms draw from this one,
-            torch.default_generator.manual_seed(seed)  # torchvision's from that one
+    def __getitem__(self, index: int) -> dict:
         path, pid, camid, dsetid = self.data[index]
-        pixels = self._pixels[index] if self._pixels is not None else read_image(Path(path))
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(read_image(Path(path)))
         if self.transform is not None:
             image = self._transform_image(self.transform, self.k_tfm, image)
         return {"img": image, "pid": pid, "camid": camid, "impath": path, "dsetid": dsetid}

@@ -1,25 +1,46 @@
-"""Features of the images of a data set."""
+"""Image files as bytes, and the features that a network has of them."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+import torch.nn.functional as F
+from torch import Tensor
 
+from augment.base.files import read_image
 from augment.base.progress import progress
-from augment.reid.dataset import ManifestDataset
+from augment.reid.dataset import Item
+from augment.retrieval.networks import embed
 
+_READERS = min(8, os.cpu_count() or 1)
 _BATCH = 100  # fixed, so that the last bits of a feature depend on nothing one can set
 
 
-@torch.inference_mode()
 def extract_features(
-    model: torch.nn.Module, dataset: ManifestDataset, device: torch.device, title: str = "features"
+    model: torch.nn.Module, items: Sequence[Item], size: tuple[int, int], device: torch.device, title: str = "features"
 ) -> np.ndarray:
-    """The network's features of all images of a data set in its order: float32 (N, D)."""
+    """The network's features of images resized to ``size`` (height, width), in their order: float32 (N, D)."""
     model.eval()
-    loader = DataLoader(dataset, batch_size=_BATCH)
     features = []
-    with progress(title, total=len(dataset)) as advance:
-        for batch in loader:
-            features.append(model(batch["img"].to(device)).float().cpu())
-            advance(len(batch["img"]))
+    with progress(title, total=len(items)) as advance, ThreadPoolExecutor(_READERS) as readers:
+        for start in range(0, len(items), _BATCH):
+            pixels = readers.map(partial(read_pixels, size=size), [item[0] for item in items[start : start + _BATCH]])
+            features.append(embed(model, torch.stack(list(pixels)).to(device), size))
+            advance(len(features[-1]))
     return torch.cat(features).numpy()
+
+
+def read_pixels(path: str, size: tuple[int, int] | None = None) -> Tensor:
+    """An image file as bytes (3, H, W), resized as PIL does it where ``size`` is given."""
+    return resized(torch.from_numpy(np.array(read_image(Path(path)))).permute(2, 0, 1), size)
+
+
+def resized(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Bytes (3, H, W) at another height and width."""
+    if size is None or tuple(pixels.shape[1:]) == size:
+        return pixels
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]

@@ -1,8 +1,10 @@
-"""Arms side by side: the same training on real images alone and with synthetic ones, for several seeds."""
+"""Arms side by side: one network trained on different batches, for several seeds, and tested on the same images."""
 
 import csv
 import io
+import json
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ import numpy as np
 import torch
 
 from augment.base.devices import pick_device
-from augment.base.files import atomic_write
-from augment.config import Config, ReidConfig
+from augment.base.files import atomic_write, sha256_bytes
+from augment.config import ArmConfig, Config, ReidConfig
 from augment.manifest import Manifest
+from augment.reid.arms import composition, settings_of_arms, uses_synthetic
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.features import extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, unit_length
-from augment.reid.training import VERSION, ReidDataManager, trained_model
+from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import check_model
 from augment.retrieval.weights import weights_digest
@@ -30,7 +33,7 @@ _SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
 }  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the state that goes when they are there
-_one_at_a_time = threading.Lock()  # torch's and Python's random state belong to the process
+_one_at_a_time = threading.Lock()  # torch's random state belongs to the process
 
 
 def identity(section: ReidConfig, images: Manifest, synthetic: Manifest, folder: Path) -> dict[str, Any]:
@@ -51,10 +54,11 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     reid = config.reid
     runs = len(reid.arms) * len(reid.seeds)
-    amount = f"{runs} trainings of {reid.iterations:,} iterations of {reid.batch_size} ({reid.model})"
+    images = sum(sum(composition(arm, i)) for arm in settings_of_arms(reid).values() for i in range(arm.iterations))
+    amount = f"{runs} trainings on {images / len(reid.arms):,.0f} images each ({reid.model})"
     per_image = _SECONDS_PER_IMAGE.get(reid.model)
     area = reid.height * reid.width / (256 * 128)
-    seconds = None if per_image is None else runs * reid.iterations * reid.batch_size * per_image * area
+    seconds = None if per_image is None else images * len(reid.seeds) * per_image * area
     return Estimate(amount, runs, runs * _BYTES_PER_RUN, seconds, on_gpu=True)
 
 
@@ -65,74 +69,106 @@ def compare_arms(
 
     The rows of run ``<arm>-s<seed>``: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP in 0..1 (of the first
     of ``section.distances``; with ``_<distance>`` appended, of the others), queries, train_real, train_synthetic
-    (images) and iterations. Beside the table each run leaves its weights, its training curve, and
+    (images) and iterations. Beside the table each run leaves its weights, its training curve, ``<run>.json`` (its
+    metrics and each query's average precision: a run that did not change is not tested again) and
     ``retrieval-<run>.csv`` with the first answers to some queries, the same ones in every run.
     """
     pick_device(section.device)
-    arms = {arm: read_data(images, synthetic if arm == "augmented" else None) for arm in section.arms}
-    for data in arms.values():
-        Batches(data.train, section, seed=0)  # refuses what cannot be trained before anything is
-    runs = {f"{arm}-s{seed}": (arm, seed) for arm in section.arms for seed in section.seeds}
+    arms = settings_of_arms(section)
+    for arm in arms.values():
+        Batches(_data(arm, images, synthetic).train, arm, section, seed=0)  # refuses what cannot be trained
+    runs = {f"{name}-s{seed}": (name, seed) for name in arms for seed in section.seeds}
     origin = identity(section, images, synthetic, Path(folder))
-    work = partial(_run, runs=runs, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path))
+    work = partial(
+        _run, runs=runs, arms=arms, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path)
+    )
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,
         shard_size=1, unit="runs",
     )  # fmt: skip
 
 
+def _data(arm: ArmConfig, images: Manifest, synthetic: Manifest) -> ReidData:
+    return read_data(images, synthetic if uses_synthetic(arm) else None, arm.images)
+
+
 def _run(
-    ids: list[str], *, folder: Path, runs: dict[str, tuple[str, int]], section: ReidConfig, images: Manifest,
-    synthetic: Manifest,
+    ids: list[str], *, folder: Path, runs: dict[str, tuple[str, int]], arms: dict[str, ArmConfig],
+    section: ReidConfig, images: Manifest, synthetic: Manifest,
 ) -> list[dict]:  # fmt: skip
     rows = []
     for run in ids:
-        arm, seed = runs[run]
-        data = read_data(images, synthetic if arm == "augmented" else None)
+        name, seed = runs[run]
+        data = _data(arms[name], images, synthetic)
         with _one_at_a_time:
-            figures = train_and_test(run, seed, section, data, folder)
-        rows += [{"run": run, "arm": arm, "seed": seed, "metric": name, "value": float(value)}
-                 for name, value in figures.items()]  # fmt: skip
+            metrics = train_and_test(run, seed, section, arms[name], data, folder)
+        rows += [{"run": run, "arm": name, "seed": seed, "metric": metric, "value": float(value)}
+                 for metric, value in metrics.items()]  # fmt: skip
     return rows
 
 
-def train_and_test(run: str, seed: int, section: ReidConfig, data: ReidData, folder: Path) -> dict[str, float]:
-    """One run, its files written to ``folder``; returns its figures by name."""
+def train_and_test(
+    run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, folder: Path
+) -> dict[str, float]:
+    """One run, its files written to ``folder``; returns its metrics by name."""
+    tested = [[*item[1:], sha] for item, sha in zip(data.query + data.gallery, data.test_content, strict=True)]
+    origin = [training_origin(section, arm, data, seed)["digest"], section.distances, tested]
+    digest = sha256_bytes(json.dumps(origin).encode())
+    side_files = [f"{run}.safetensors", f"training-{run}.csv", f"retrieval-{run}.csv"]
+    known = _known_result(folder / f"{run}.json", digest)
+    if known is not None and all((folder / name).exists() for name in side_files):
+        return known["metrics"]
     device = pick_device(section.device)
-    if device.index is not None:
-        torch.cuda.set_device(device)  # torchreid's engine sends batches to the current one
-    manager = ReidDataManager(data, section, device)
-    model = trained_model(run, seed, section, data, manager, device, folder)
+    model = trained_model(run, seed, section, arm, data, device, folder)
+    metrics, average_precision = _test(model, run, section, data, device, folder)
+    metrics |= {
+        "train_real": data.count(REAL), "train_synthetic": data.count(SYNTHETIC), "iterations": arm.iterations
+    }  # fmt: skip
+    result = {"digest": digest, "metrics": metrics, "average_precision": average_precision}
+    with atomic_write(folder / f"{run}.json") as file:
+        file.write(json.dumps(result).encode())
+    return metrics
 
-    def features(split: str) -> np.ndarray:
-        return extract_features(model, manager.test_set(split), device, f"{run} {split}")
 
-    query, gallery = features("query"), features("gallery")
-    train = features("train") if set(section.distances) & set(LEARNED) else None
+def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
+    try:
+        result = json.loads(path.read_text())
+        return result if result["digest"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _test(
+    model: torch.nn.Module, run: str, section: ReidConfig, data: ReidData, device: torch.device, folder: Path
+) -> tuple[dict[str, float], Mapping[str, float]]:
+    """Metrics by name, and the average precision of each query that has a right answer by its id."""
+    size = section.height, section.width
+    query, gallery = (
+        extract_features(model, getattr(data, split), size, device, f"{run} {split}") for split in ("query", "gallery")
+    )
+    real = [item for item in data.train if item[3] == REAL]
+    train = None
+    if set(section.distances) & set(LEARNED):  # fitted on real images only
+        train = unit_length(extract_features(model, real, size, device, f"{run} train"))
+    real_pids, real_camids = (np.array([item[column] for item in real]) for column in (1, 2))
     labels = [np.array([item[column] for item in part]) for column in (1, 2) for part in (data.query, data.gallery)]
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    average_precision: dict[str, float] = {}
     for place, name in enumerate(section.distances):
-        distances = _distances(name, query, gallery, train, data)
+        if name in LEARNED:
+            distances = LEARNED[name](train, real_pids, real_camids).distances(unit_length(query), unit_length(gallery))
+        else:
+            distances = FIXED[name](query, gallery)
         ranking = rank(distances, *labels)
         suffix = f"_{name}" if place else ""
-        figures |= {metric + suffix: value for metric, value in ranking.as_metrics().items()}
+        metrics |= {metric + suffix: value for metric, value in ranking.as_metrics().items()}
         if place == 0:
-            figures["queries"] = ranking.queries
+            metrics["queries"] = ranking.queries
+            answered = ~np.isnan(ranking.average_precision)
+            ids = np.array(data.query_ids)[answered].tolist()
+            average_precision = dict(zip(ids, ranking.average_precision[answered].round(6).tolist(), strict=True))
             _write_retrieval(folder / f"retrieval-{run}.csv", distances, data)
-    return figures | {
-        "train_real": data.count(REAL),
-        "train_synthetic": data.count(SYNTHETIC),
-        "iterations": section.iterations,
-    }
-
-
-def _distances(
-    name: str, query: np.ndarray, gallery: np.ndarray, train: np.ndarray | None, data: ReidData
-) -> np.ndarray:
-    if name in FIXED:
-        return FIXED[name](query, gallery)
-    pids, camids = (np.array([item[column] for item in data.train]) for column in (1, 2))
-    return LEARNED[name](unit_length(train), pids, camids).distances(unit_length(query), unit_length(gallery))
+    return metrics, average_precision
 
 
 def _write_retrieval(path: Path, distances: np.ndarray, data: ReidData) -> None:

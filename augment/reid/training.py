@@ -1,13 +1,12 @@
-"""One training: torchreid's engine, fed by our batches, interrupted and resumed without a trace.
+"""One training: torchreid's network, optimiser and triplet loss on our batches, resumed without a trace.
 
-torchreid's own ``run`` writes to the working folder, tests and prints in between, and cannot resume under today's torch
-(its checkpoint holds a numpy scalar); so its engine gives the step, and the loop is here.
+torchreid's engine is left aside: its ``run`` writes to the working folder, tests and prints in between, and cannot
+resume under today's torch; its step waits for two values of the device and knows no weights of single images.
 """
 
 import csv
 import io
 import json
-import math
 import pickle
 import time
 from pathlib import Path
@@ -15,64 +14,37 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch.utils.data import DataLoader
+import torch.nn.functional as F
+from torch import Tensor
 
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress, say
-from augment.config import ReidConfig
+from augment.config import ArmConfig, ReidConfig
+from augment.reid.arms import uses_synthetic
 from augment.reid.batches import Batches, seed_of
-from augment.reid.dataset import ManifestDataset, ReidData
+from augment.reid.dataset import ReidData
+from augment.reid.images import TrainImages
 from augment.retrieval.networks import build_model
-from augment.retrieval.torchreid_quiet import quiet, torchreid
+from augment.retrieval.torchreid_quiet import torchreid
 from augment.retrieval.weights import load_weights, weights_digest
 
-VERSION = 1  # of training and testing: another one makes other figures from the same section
+VERSION = 2  # of training and testing: another one makes other figures from the same section
 _SAVE_EVERY_S = 60.0  # what a kill can cost
+_LOOK_EVERY = 20  # iterations: reading a loss waits for the device
 _CURVE_POINTS = 100
-_NOT_TRAINING = ("arms", "seeds", "distances")  # keys of the section that one training does not depend on
-
-
-class ReidDataManager(torchreid.data.datamanager.DataManager):
-    """What torchreid's engine asks for: loaders and the number of identities, from one :class:`ReidData`."""
-
-    data_type = "image"
-
-    def __init__(self, data: ReidData, section: ReidConfig, device: torch.device):
-        with quiet():
-            super().__init__(
-                "manifests", None, section.height, section.width, list(section.transforms), None, None,
-                device.type == "cuda",
-            )  # fmt: skip
-        self._data, self._section = data, section
-        self._num_train_pids = data.people
-        self._num_train_cams = len({item[2] for item in data.train})
-        self.train_loader: DataLoader | None = None
-        self.test_loader = {"manifests": {split: DataLoader(self.test_set(split)) for split in ("query", "gallery")}}
-
-    def test_set(self, split: str) -> ManifestDataset:
-        """The images of a split ("train", "query", "gallery"), resized and normalised only."""
-        return ManifestDataset(self._data, split, self.transform_te)
-
-    def start(self, seed: int, iteration: int, title: str) -> None:
-        """Set the train loader to begin with this iteration's batch."""
-        self.train_loader = DataLoader(
-            ManifestDataset(self._data, "train", self.transform_tr, keep=True, title=title),
-            batch_sampler=Batches(self._data.train, self._section, seed, iteration),
-            pin_memory=self.use_gpu,
-        )
+_NOT_TRAINING = ("arms", "seeds", "distances", "iterations", "transforms")  # an arm states the last two itself
 
 
 def trained_model(
-    run: str, seed: int, section: ReidConfig, data: ReidData, manager: ReidDataManager, device: torch.device,
-    folder: Path,
-) -> torch.nn.Module:  # fmt: skip
+    run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, device: torch.device, folder: Path
+) -> torch.nn.Module:
     """The network of one run: read from ``<run>.safetensors`` if same images and settings made that, else trained.
 
-    Writes beside the weights ``training-<run>.csv`` (iteration, loss, accuracy). While it trains, ``state-<run>.pt``
-    holds what a killed training needs to end as if nothing had happened.
+    ``arm`` has no field left open. Writes beside the weights ``training-<run>.csv`` (iteration, loss, accuracy). While
+    it trains, ``state-<run>.pt`` holds what a killed training needs to end as if nothing had happened.
     """
-    origin = _origin(section, data, seed)
+    origin = training_origin(section, arm, data, seed)
     weights = folder / f"{run}.safetensors"
     torch.manual_seed(seed)
     model = build_model(section.model, data.people, section.loss, section.pretrained, device)
@@ -82,7 +54,7 @@ def trained_model(
     if section.start is not None and not load_weights(model, section.start, "reid.start"):
         say("reid: the classifier of reid.start is of other people; this one's begins anew.")
     state = folder / f"state-{run}.pt"
-    curve = _train(run, seed, section, manager, model, device, state, origin["digest"])
+    curve = _train(run, seed, section, arm, data, model, device, state, origin["digest"])
     _write_curve(folder / f"training-{run}.csv", curve)
     with atomic_write(weights) as file:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -93,44 +65,111 @@ def trained_model(
 
 
 def _train(
-    run: str, seed: int, section: ReidConfig, manager: ReidDataManager, model: torch.nn.Module, device: torch.device,
-    state_path: Path, digest: str,
+    run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, model: torch.nn.Module,
+    device: torch.device, state_path: Path, digest: str,
 ) -> list[tuple[float, float]]:  # fmt: skip
     """All iterations that are left; returns (loss, accuracy in percent) of every one since the first."""
-    optimizer = torchreid.optim.build_optimizer(model, optim="adam", lr=section.learning_rate)
-    scheduler = torchreid.optim.build_lr_scheduler(optimizer, "cosine", max_epoch=section.iterations)
+    optimizer = torchreid.optim.build_optimizer(
+        model, optim="adam", lr=section.learning_rate, weight_decay=section.weight_decay, adam_beta1=section.beta1,
+        adam_beta2=section.beta2,
+    )  # fmt: skip
+    scheduler = torchreid.optim.build_lr_scheduler(optimizer, "cosine", max_epoch=arm.iterations)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     curve = _restore(state_path, digest, parts, device)
-    manager.start(seed, len(curve), f"{run} images")
-    engines = {"softmax": torchreid.engine.ImageSoftmaxEngine, "triplet": torchreid.engine.ImageTripletEngine}
-    engine = engines[section.loss](manager, model, optimizer, scheduler=scheduler, use_gpu=device.type == "cuda")
-    engine.set_model_mode("train")
+    first = len(curve)
+    images = TrainImages(data.train, (section.height, section.width), arm.images == "copied", device, f"{run} images")
+    values = torch.zeros(arm.iterations, 2, device=device)
+    values[:first] = torch.tensor(curve).reshape(-1, 2)
+    model.train()
     saved = time.monotonic()
-    with progress(run, total=section.iterations, done=len(curve), unit="iterations") as advance:
-        for iteration, batch in enumerate(manager.train_loader, len(curve)):
+    with progress(run, total=arm.iterations, done=first, unit="iterations") as advance:
+        for iteration, indices in enumerate(Batches(data.train, arm, section, seed, first), first):
             torch.manual_seed(seed_of(seed, iteration))  # dropout, should the network have any
-            summary = engine.forward_backward(batch)
-            engine.update_lr()
-            loss = sum(value for name, value in summary.items() if name.startswith("loss"))
-            if not math.isfinite(loss):
-                raise AugmentError(
-                    f"{run}: the loss is {loss} at iteration {iteration}. Lower reid.learning_rate "
-                    f"(now {section.learning_rate:g})."
-                )
-            curve.append((loss, summary["acc"]))
-            advance(note=f"loss {loss:.3f}")
-            if time.monotonic() - saved > _SAVE_EVERY_S:
-                _save(state_path, digest, parts, curve)
-                saved = time.monotonic()
-    return curve
+            batch = images.batch(indices, arm.transforms, seed, iteration, 1)
+            loss, values[iteration, 1] = training_loss(model, *batch, section, arm)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            values[iteration, 0] = loss.detach()
+            done = iteration + 1
+            if done % _LOOK_EVERY == 0 or done == arm.iterations:
+                _check(values[:done, 0], run, section)
+                advance(done - first, f"loss {float(values[iteration, 0]):.3f}")
+                first = done
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    _save(state_path, digest, parts, values[:done])
+                    saved = time.monotonic()
+    return [tuple(row) for row in values.tolist()]
 
 
-def _origin(section: ReidConfig, data: ReidData, seed: int) -> dict:
+def training_loss(
+    model: torch.nn.Module, images: Tensor, labels: Tensor, synthetic: Tensor, section: ReidConfig, arm: ArmConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and its accuracy in percent; both scalars stay on the device.
+
+    ``images`` (B, 3, H, W), ``labels`` (B,), ``synthetic`` (B,) bool. Softmax: the mean over images of the
+    cross-entropy with smoothed labels, synthetic images weighted by ``arm.weight`` and labelled as ``arm.label`` says
+    (uniform: Zheng et al., ICCV 2017). Triplet: as torchreid adds the two.
+    """
+    if section.loss == "triplet":
+        logits, features = model(images)
+        triplet = torchreid.losses.TripletLoss(margin=0.3)(features, labels)
+        cross_entropy = F.cross_entropy(logits, labels, label_smoothing=section.label_smoothing)
+        return triplet + cross_entropy, _accuracy(logits.detach(), labels)
+    logits = _logits_of_two_passes(model, images, synthetic) if arm.own_pass else model(images)
+    per_image = F.cross_entropy(logits, labels, label_smoothing=section.label_smoothing, reduction="none")
+    if arm.label == "hard":
+        per_image = torch.where(synthetic, F.cross_entropy(logits, labels, reduction="none"), per_image)
+    elif arm.label == "uniform":
+        per_image = torch.where(synthetic, -F.log_softmax(logits, 1).mean(1), per_image)
+    weights = torch.where(synthetic, arm.weight, 1.0)
+    return (weights * per_image).sum() / len(images), _accuracy(logits.detach(), labels)
+
+
+def _logits_of_two_passes(model: torch.nn.Module, images: Tensor, synthetic: Tensor) -> Tensor:
+    """Real and synthetic images each with batch statistics of their own; the running ones are of the real images."""
+    if not synthetic.any():
+        return model(images)
+    if synthetic.all():
+        raise ValueError("own_pass is for batches of both kinds")
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    of_synthetic = model(images[synthetic])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    of_real = model(images[~synthetic])
+    logits = of_real.new_empty(len(images), of_real.shape[1])
+    logits[synthetic], logits[~synthetic] = of_synthetic, of_real
+    return logits
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100 * (logits.argmax(1) == labels).float().mean()
+
+
+def _check(losses: Tensor, run: str, section: ReidConfig) -> None:
+    wrong = (~losses.isfinite()).nonzero()
+    if len(wrong):
+        iteration = int(wrong[0])
+        raise AugmentError(
+            f"{run}: the loss is {float(losses[iteration])} at iteration {iteration}. Lower reid.learning_rate "
+            f"(now {section.learning_rate:g})."
+        )
+
+
+def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: int) -> dict:
     """What the weights depend on, and a digest of it."""
     settings = {key: value for key, value in section.identity().items() if key not in _NOT_TRAINING}
+    of_arm = arm.identity()
+    if not uses_synthetic(arm):  # it is all the same then what would stand there, and how it would be used
+        of_arm = {key: of_arm[key] for key in ("real", "alone", "synthetic", "transforms", "iterations")}
     images = [[content, *item[1:]] for content, item in zip(data.train_content, data.train, strict=True)]
     content = sha256_bytes(json.dumps(images).encode())
-    origin = {"version": VERSION, "reid": settings, "seed": seed, "images": content, "people": data.people}
+    origin = {"version": VERSION, "reid": settings, "arm": of_arm, "seed": seed, "images": content,
+              "people": data.people}  # fmt: skip
     if section.start is not None:
         origin["start"] = weights_digest(section.start, "reid.start")
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
@@ -144,10 +183,10 @@ def _digest_of(weights: Path) -> str | None:
         return None
 
 
-def _save(path: Path, digest: str, parts: dict, curve: list[tuple[float, float]]) -> None:
+def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     with atomic_write(path) as file:
-        torch.save({"digest": digest, "curve": curve, **state}, file)
+        torch.save({"digest": digest, "curve": curve.tolist(), **state}, file)
 
 
 def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list[tuple[float, float]]:

@@ -26,6 +26,7 @@ from augment.synthesis.targets import find_sources, sample_poses
 
 STAGE, VERSION = "synthetic", 1
 WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
+OWN_POSE = "own pose"  # verdict of a source redrawn as it stands: no new image, so it is not kept
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
 
 
@@ -87,7 +88,7 @@ class _Job(NamedTuple):
 
     source: int
     pose: int
-    rank: int
+    rank: int | None  # None: the source's own pose, besides those that were drawn
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,14 @@ def _generate_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfi
             pixels[position] = image
             sampled = sample_poses(pool.ids[position], section.poses_per_image, len(pool.ids), section.seed)
             jobs += [_Job(position, pose, rank) for rank, pose in enumerate(sampled.tolist())]
+            jobs += [_Job(position, position, None)] if section.own_pose else []
         written: list[Future[list[str]]] = []
         start = 0
         for batch in generator.batches(len(jobs), _inputs(jobs, pixels, pool.joints)):
             each = -(-len(batch) // WRITERS)
             for first in range(0, len(batch), each):
                 part = jobs[start + first : start + first + each]
-                files = [folder / "images" / f"{_stem(pool.ids[job.source])}g{job.rank}.jpg" for job in part]
+                files = [folder / "images" / f"{_name(pool, job)}.jpg" for job in part]
                 written.append(threads.submit(_write, files, batch[first : first + each], section.jpeg_quality))
             start += len(batch)
             if len(written) > BACKLOG:
@@ -203,16 +205,21 @@ def _stem(image_id: str) -> str:
     return image_id.rpartition("/")[2]
 
 
+def _name(pool: _Pool, job: _Job) -> str:
+    return f"{_stem(pool.ids[job.source])}g{'own' if job.rank is None else job.rank}"
+
+
 def _row(pool: _Pool, section: SynthesisConfig, checkpoint: str, position: int, *, job: _Job | None = None,
          size: tuple[int, int] = (0, 0), sha256: str | None = None,
          reason: str | None = None) -> dict[str, Any]:  # fmt: skip
     source = pool.ids[position]
-    name = f"{_stem(source)}g{job.rank}" if job else _stem(source)
+    name = _name(pool, job) if job else _stem(source)
+    new = job is not None and job.rank is not None
     return {
         "id": f"synthetic/{name}", "path": f"images/{name}.jpg", "sha256": sha256, "width": size[1], "height": size[0],
         "status": "ok" if job else "failed", "reason": reason, "pid": pool.pids[position],
         "camid": pool.camids[position], "source": source, "pose_source": pool.ids[job.pose] if job else None,
         "pose_pid": pool.pids[job.pose] if job else None, "rank": job.rank if job else None,
-        "seed": section.seed, "checkpoint": checkpoint, "kept": job is not None,
-        "verdict": "" if job else "the source cannot be read",
+        "seed": section.seed, "checkpoint": checkpoint, "kept": new,
+        "verdict": "" if new else OWN_POSE if job else "the source cannot be read",
     }  # fmt: skip

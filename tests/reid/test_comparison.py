@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from augment.base.errors import AugmentError, UsageError
+from augment.config import ArmConfig
 from augment.reid import training
 from augment.reid.stage import compare_arms
 
@@ -38,11 +39,12 @@ def test_arms_train_equally_long_and_every_figure_is_a_row(people, section, tmp_
     assert curve["iteration"].tolist() == [1, 2, 3, 4, 5, 6] and np.isfinite(curve["loss"]).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "triplet", "instances": 2, "synthetic_ratio": 1.0}])
+@pytest.mark.parametrize("changes", [{}, {"loss": "triplet", "instances": 2}])
 def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_path, monkeypatch, changes):
-    section = section.model_copy(update={"arms": ("augmented",), **changes})
+    section = section.model_copy(update={"arms": {"augmented": ArmConfig()}, **changes})
     whole = compare_arms(section, *people.manifests(), tmp_path / "whole")
     monkeypatch.setattr(training, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(training, "_LOOK_EVERY", 1)
     steps = []
     save = training._save
 
@@ -64,7 +66,8 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
 
 
 def test_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatch):
-    section = section.model_copy(update={"arms": ("real",), "distances": ("cosine", "euclidean", "xqda", "kissme")})
+    distances = ("cosine", "euclidean", "xqda", "kissme")
+    section = section.model_copy(update={"arms": {"real": ArmConfig()}, "distances": distances})
     one = compare_arms(section, *people.manifests(), tmp_path / "one")
     assert {"rank1", "rank1_euclidean", "mAP_xqda", "mINP_kissme"} <= set(one.frame()["metric"])
 

@@ -93,6 +93,7 @@ def test_projection_is_the_quadratic_form():
 
 def test_fixed_distances_by_hand():
     x, y = np.array([[3.0, 4.0]]), np.array([[0.0, 2.0], [-4.0, 3.0]])
-    np.testing.assert_allclose(euclidean(x, y), [[9 + 4, 49 + 1]])
+    # of unit length: (.6, .8) to (0, 1) and to (-.8, .6)
+    np.testing.assert_allclose(euclidean(x, y), [[0.36 + 0.04, 1.96 + 0.04]])
     np.testing.assert_allclose(cosine(x, y), [[1 - 8 / 10, 1.0]])
     np.testing.assert_allclose(unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]])

@@ -6,14 +6,19 @@ import pytest
 
 from augment.base.errors import AugmentError, UsageError
 from augment.config import ReidConfig
+from augment.reid.arms import settings_of_arms
 from augment.reid.batches import Batches, Passes
 
 # 4 people with 5 real and 10 synthetic images each, but the last has one real image only
 TRAIN = [("", pid, 1, dsetid) for pid in range(4) for dsetid in [0] * 5 + [1] * 10 if pid < 3] + [("", 3, 1, 0)]
 
 
-def section(**changes) -> ReidConfig:
-    return ReidConfig(**{"iterations": 40, "batch_size": 8, **changes})
+def batches(train=TRAIN, seed=0, start=0, arm=None, **changes) -> Batches:
+    section = ReidConfig(**{"iterations": 40, "batch_size": 8, "arms": {"it": arm or {}}, **changes})
+    return Batches(train, settings_of_arms(section)["it"], section, seed, start)
+
+
+HALF = {"real": 4, "synthetic": 4}
 
 
 def test_a_pass_shows_every_item_once_and_any_stretch_is_known_alone():
@@ -23,55 +28,58 @@ def test_a_pass_shows_every_item_once_and_any_stretch_is_known_alone():
     assert Passes([4, 5, 6, 7, 8], 0).take(3, 11) == whole[3:14]
 
 
-@pytest.mark.parametrize("changes", [{}, {"synthetic_ratio": 1.0}, {"loss": "triplet", "instances": 2}])
-def test_a_resumed_sampler_goes_on_with_the_same_batches_and_seeds(changes):
-    whole = list(Batches(TRAIN, section(**changes), seed=5))
-    assert len(whole) == 40 and all(len(batch) == 8 for batch in whole)
-    assert list(Batches(TRAIN, section(**changes), seed=5, start=17)) == whole[17:]
-    assert list(Batches(TRAIN, section(**changes), seed=6)) != whole
-    seeds = [seed for batch in whole for _index, seed in batch]
-    assert len(set(seeds)) == len(seeds)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"arm": HALF}, {"arm": {**HALF, "start": 0.2, "until": 0.6, "alone": 5}},
+     {"arm": HALF, "loss": "triplet", "instances": 2}],
+)  # fmt: skip
+def test_a_resumed_training_goes_on_with_the_same_batches(changes):
+    whole = list(batches(seed=5, **changes))
+    assert len(whole) == len(batches(seed=5, **changes)) == 40
+    assert list(batches(seed=5, start=17, **changes)) == whole[17:]
+    assert list(batches(seed=6, **changes)) != whole
 
 
-def test_every_arm_has_the_same_number_of_batches():
-    real = [item for item in TRAIN if item[3] == 0]
-    assert len(list(Batches(real, section(), 0))) == len(list(Batches(TRAIN, section(), 0))) == 40
+def kinds(batch: list[int]) -> tuple[int, int]:
+    """How many real and synthetic images."""
+    synthetic = sum(TRAIN[index][3] for index in batch)
+    return len(batch) - synthetic, synthetic
 
 
-@pytest.mark.parametrize(("ratio", "synthetic"), [(1.0, 4), (3.0, 6), (0.01, 1), (100.0, 7)])
-def test_the_ratio_holds_in_every_batch(ratio, synthetic):
-    for batch in Batches(TRAIN, section(synthetic_ratio=ratio), seed=0):
-        assert sum(TRAIN[index][3] for index, _seed in batch) == synthetic
+@pytest.mark.parametrize(("real", "synthetic"), [(8, 0), (4, 4), (8, 4), (0, 8), (1, 7)])
+def test_a_batch_holds_what_the_arm_says_however_many_images_there_are(real, synthetic):
+    held = {kinds(batch) for batch in batches(arm={"real": real, "synthetic": synthetic})}
+    assert held == {(real, synthetic)}
 
 
-def test_half_of_a_batch_is_real_where_nothing_else_is_asked_for():
-    """However many synthetic images lie in the folder: else ten to each real one would crowd the real ones out."""
-    for batch in Batches(TRAIN, section(), seed=0):
-        assert sum(TRAIN[index][3] for index, _seed in batch) == 4
+def test_synthetic_images_from_one_iteration_to_another_and_real_ones_alone_around_them():
+    held = [kinds(batch) for batch in batches(arm={**HALF, "start": 0.2, "until": 0.6, "alone": 5})]
+    assert held == [(5, 0)] * 8 + [(4, 4)] * 16 + [(5, 0)] * 16
+    assert [sum(kinds(batch)) for batch in batches(arm={**HALF, "until": 0.5})] == [8] * 40  # equal computing
 
 
-def test_without_a_ratio_batches_are_as_the_data():
-    # 46 batches of 8 are 8 passes over 46 images
-    batches = list(Batches(TRAIN, section(iterations=46, synthetic_ratio=None), seed=0))
-    shown = Counter(index for batch in batches for index, _seed in batch)
-    assert set(shown.values()) == {8} and len(shown) == 46
+def test_every_image_is_shown_equally_often_across_a_change_of_the_mixture():
+    shown = Counter(index for batch in batches(arm={**HALF, "until": 0.5, "alone": 4}) for index in batch)
+    of_real = [shown[index] for index, item in enumerate(TRAIN) if item[3] == 0]
+    of_synthetic = [shown[index] for index, item in enumerate(TRAIN) if item[3] == 1]
+    assert set(of_real) == {10}  # 40 x 4 real images are 10 passes over 16
+    assert set(of_synthetic) <= {2, 3} and sum(of_synthetic) == 80
 
 
-@pytest.mark.parametrize("ratio", [None, 1.0])
-def test_triplet_batches_hold_so_many_images_of_so_many_people(ratio):
-    for batch in Batches(TRAIN, section(loss="triplet", instances=4, synthetic_ratio=ratio), seed=0):
-        items = [TRAIN[index] for index, _seed in batch]
-        assert sorted(Counter(item[1] for item in items).values()) == [4, 4]
-        for pid in {0, 1, 2} & {item[1] for item in items}:
-            of_person = [(index, TRAIN[index]) for index, _seed in batch if TRAIN[index][1] == pid]
-            assert len({index for index, _item in of_person}) == 4  # enough of them: none twice
-            assert ratio is None or sum(item[3] for _index, item in of_person) == 2
+@pytest.mark.parametrize("arm", [{}, HALF])
+def test_triplet_batches_hold_so_many_images_of_so_many_people(arm):
+    for batch in batches(arm=arm, loss="triplet", instances=4):
+        assert sorted(Counter(TRAIN[index][1] for index in batch).values()) == [4, 4]
+        for pid in {0, 1, 2} & {TRAIN[index][1] for index in batch}:
+            of_person = [index for index in batch if TRAIN[index][1] == pid]
+            assert len(set(of_person)) == 4  # enough of them: none twice
+            assert kinds(of_person) == ((2, 2) if arm else (4, 0))
 
 
 def test_batches_that_cannot_be_made_up_say_why():
-    with pytest.raises(UsageError, match=r"reid.batch_size=6 cannot hold people with reid.instances=4 images each"):
-        Batches(TRAIN, section(loss="triplet", batch_size=6), 0)
+    with pytest.raises(UsageError, match=r"a batch of 6 images cannot hold people with reid.instances=4 images each"):
+        batches(loss="triplet", batch_size=6)
     with pytest.raises(UsageError, match="at least 8"):
-        Batches(TRAIN, section(loss="triplet", batch_size=4), 0)
+        batches(loss="triplet", batch_size=4)
     with pytest.raises(AugmentError, match=r"needs 8 people, training has 4. Lower reid.batch_size to 16 or less"):
-        Batches(TRAIN, section(loss="triplet", batch_size=32), 0)
+        batches(loss="triplet", batch_size=32)

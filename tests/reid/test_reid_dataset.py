@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from augment.base.errors import AugmentError
 from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data, register_datasets
 from augment.retrieval.torchreid_quiet import torchreid
+from augment.synthesis.stage import OWN_POSE
 
 
 def test_synthetic_images_are_the_same_people(people):
@@ -68,16 +68,30 @@ def test_a_truncated_file_ends_in_an_error_not_in_a_loop(people):
         ManifestDataset(data, "query")[0]
 
 
-def test_transforms_depend_on_the_seed_alone(people):
-    from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
+def test_what_stands_in_the_synthetic_part_of_each_arm(people):
+    extra = [people.add("left_out", pid, 3, 50) for pid in (3, 40)] + [people.add("left_out", 99, 3, 50)]
+    people.synthesize("train/0003_c1s1_000000_00", 7, kept=False, verdict=OWN_POSE)
+    images, synthetic = people.manifests()
 
-    transform = Compose([RandomHorizontalFlip(), RandomCrop((48, 24)), ToTensor()])
-    data = read_data(people.manifests()[0], None)
-    kept, read = (ManifestDataset(data, "train", transform, keep=keep) for keep in (True, False))
-    pictures = [kept[3, seed]["img"] for seed in range(20)]
-    torch.rand(5)
-    assert all(torch.equal(read[3, seed]["img"], picture) for seed, picture in enumerate(pictures))
-    assert len({picture.numpy().tobytes() for picture in pictures}) > 10
+    def part(kind: str) -> list[tuple[str, int]]:
+        items = read_data(images, synthetic, kind).train
+        assert [item[3] for item in items] == [REAL] * 24 + [SYNTHETIC] * (len(items) - 24)
+        return [(item[0].rpartition("/")[2], item[1]) for item in items[24:]]
+
+    assert len(part("synthetic")) == 12 and all("g" in name for name, _pid in part("synthetic"))
+    assert part("own_pose") == [("0003_c1s1_000000_00g7.jpg", 0)]
+    assert part("copied") == [(item[0].rpartition("/")[2], item[1]) for item in read_data(images).train]
+    assert part("more_real") == [(f"{id[9:]}.jpg", label) for id, label in zip(extra[:2], (0, 5), strict=True)]
+    ring = dict(sorted({(int(name[:4]), label) for name, label in part("shuffled")}))
+    assert sorted(ring.values()) == list(range(6))  # everyone is somebody else, and everybody is someone
+    assert all(sorted(ring).index(pid) != label for pid, label in ring.items())
+
+
+def test_an_arm_without_its_images_says_how_to_get_them(people):
+    with pytest.raises(AugmentError, match=r"images that data\.subset\.images_per_identity leaves out"):
+        read_data(*people.manifests(), "more_real")
+    with pytest.raises(AugmentError, match=r"Set synthesis\.own_pose=true"):
+        read_data(*people.manifests(), "own_pose")
 
 
 def test_torchreid_finds_a_run_by_name_also_when_asked_twice(people, capsys):

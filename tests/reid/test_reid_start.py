@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from augment.base.errors import AugmentError, UsageError
+from augment.config import ArmConfig
 from augment.reid.stage import compare_arms
 from augment.retrieval.networks import build_model
 from augment.retrieval.weights import load_weights, weights_digest
@@ -55,7 +56,8 @@ def test_the_start_counts_by_content(people, section, tmp_path):
     (tmp_path / "copy.pt").write_bytes((tmp_path / "one.pt").read_bytes())
     digests = {}
     for name in ("one", "copy", "two"):
-        started = section.model_copy(update={"arms": ("real",), "iterations": 2, "start": str(tmp_path / f"{name}.pt")})
+        changes = {"arms": {"real": ArmConfig()}, "iterations": 2, "start": str(tmp_path / f"{name}.pt")}
+        started = section.model_copy(update=changes)
         digests[name] = compare_arms(started, *people.manifests(), tmp_path / name).provenance["digest"]
     assert digests["one"] == digests["copy"] != digests["two"]
     with pytest.raises(UsageError, match="cannot be read"):

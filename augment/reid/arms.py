@@ -1,0 +1,75 @@
+"""The arms of the comparison: what their batches hold, for how long, and the ready-made ones by name.
+
+Two controls belong beside every use of synthetic images: ``real`` trains on as many images (equal computing),
+``real_equal_exposures`` sees as many real ones (equal exposures).
+"""
+
+from augment.base.errors import UsageError
+from augment.config import ArmConfig, ReidConfig
+
+UNTIL = 0.6  # weak images help at first and harm at the end
+
+
+def ready_made(batch_size: int) -> dict[str, ArmConfig]:
+    """The arms that need no settings, for batches of ``batch_size`` images."""
+    half = batch_size // 2
+    first = ArmConfig(real=batch_size - half, synthetic=half, until=UNTIL)
+
+    def instead(images: str) -> ArmConfig:
+        return first.model_copy(update={"images": images})
+
+    return {
+        "real": ArmConfig(real=batch_size),
+        "real_equal_exposures": ArmConfig(real=batch_size - half),
+        "augmented": first,  # synthetic images first, real ones alone at the end
+        "mixed": first.model_copy(update={"until": 1.0}),  # synthetic images to the end
+        "pretrained": ArmConfig(real=0, synthetic=batch_size, until=UNTIL),  # synthetic ones only, then real ones only
+        "synthetic_only": ArmConfig(real=0, synthetic=batch_size),
+        "own_pose": instead("own_pose"),  # is it the generator or the new pose that helps?
+        "copied": instead("copied"),  # or any blurred, shifted picture?
+        "classic": ArmConfig(
+            real=batch_size, transforms=("random_flip", "random_crop", "color_jitter", "random_erase")
+        ),
+        "shuffled": instead("shuffled"),  # must hurt
+        "more_real": instead("more_real"),  # the ceiling
+    }
+
+
+def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
+    """Every arm of the section with no field left open. Raises UsageError where a batch would hold too little."""
+    known = ready_made(section.batch_size)
+    return {name: _settled(name, arm, known.get(name, ArmConfig()), section) for name, arm in section.arms.items()}
+
+
+def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -> ArmConfig:
+    values = {
+        "real": section.batch_size, "synthetic": 0, "images": "synthetic", "start": 0.0, "until": 1.0,
+        "label": "smooth", "weight": 1.0, "own_pass": False, "transforms": section.transforms,
+        "iterations": section.iterations,
+    }  # fmt: skip
+    values |= ready.model_dump(exclude_none=True) | arm.model_dump(exclude_none=True)
+    size = values["real"] + values["synthetic"]
+    values.setdefault("alone", max(size, 2))
+    if size < 2:
+        raise UsageError(f"reid.arms.{name}: a batch of {size} images is too small; real and synthetic must be at "
+                         "least 2 together.")  # fmt: skip
+    if values["own_pass"] and min(values["real"], values["synthetic"]) == 1:
+        raise UsageError(f"reid.arms.{name}: own_pass needs 2 real and 2 synthetic images a batch, since a batch norm "
+                         "cannot learn from one.")  # fmt: skip
+    if section.loss == "triplet" and (values["own_pass"] or values["weight"] != 1 or values["label"] != "smooth"):
+        raise UsageError(f"reid.arms.{name}: own_pass, weight and label are for the softmax loss only.")
+    return ArmConfig(**values)
+
+
+def composition(arm: ArmConfig, iteration: int) -> tuple[int, int]:
+    """How many real and synthetic images the batch of an iteration holds; ``arm`` with no field left open."""
+    if arm.synthetic == 0:
+        return arm.real, 0
+    if arm.start * arm.iterations <= iteration < arm.until * arm.iterations:
+        return arm.real, arm.synthetic
+    return arm.alone, 0
+
+
+def uses_synthetic(arm: ArmConfig) -> bool:
+    """Whether any batch holds an image that is not one of the arm's real ones."""
+    return arm.synthetic > 0 and arm.until > arm.start

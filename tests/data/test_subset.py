@@ -1,0 +1,79 @@
+"""Which training people and images are left when little data is asked for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augment.config import DataConfig
+from augment.data.layouts import Found, parse_name
+from augment.data.stage import LEFT_OUT, scan_images, select
+
+
+def found(split: str, pid: int, frame: int) -> Found:
+    name = f"{pid:04d}_c1s1_{frame:06d}_00.jpg"
+    return Found(f"{split}/{name[:-4]}", Path(name), split, parse_name(name))
+
+
+# 8 people with 5 images each to train on, two others to test on, and a distractor
+SET = [found("train", pid, frame) for pid in range(2, 18, 2) for frame in range(5)]
+TEST = [found(split, pid, 9) for split in ("query", "gallery") for pid in (3, 5)] + [found("gallery", 0, 9)]
+
+
+def people_of(images: list[Found], split: str = "train") -> dict[int, set[str]]:
+    people: dict[int, set[str]] = {}
+    for one in images:
+        if one.split == split:
+            people.setdefault(one.name.pid, set()).add(one.id)
+    return people
+
+
+def subset(**options) -> list[Found]:
+    return select(SET + TEST, DataConfig(subset=options))
+
+
+@given(st.integers(2, 9), st.integers(1, 6), st.integers(0, 99))
+def test_so_many_people_with_so_many_images_and_the_test_set_whole(identities, images, seed):
+    drawn = subset(identities=identities, images_per_identity=images, seed=seed)
+    train, left_out = people_of(drawn), people_of(drawn, LEFT_OUT)
+    assert [len(ids) for ids in train.values()] == [min(images, 5)] * min(identities, 8)
+    for pid, ids in train.items():  # a person's images are split, none is lost
+        assert sorted(ids | left_out.get(pid, set())) == [one.id for one in SET if one.name.pid == pid]
+        assert not ids & left_out.get(pid, set())
+    assert set(left_out) <= set(train)
+    assert [one for one in drawn if one.split in ("query", "gallery")] == TEST
+
+
+def test_a_larger_subset_of_a_seed_holds_the_smaller_and_another_seed_another():
+    small, large = (people_of(subset(identities=n, images_per_identity=k)) for n, k in ((3, 2), (6, 4)))
+    assert all(ids < large[pid] for pid, ids in small.items())
+    assert len({tuple(people_of(subset(identities=3, seed=seed))) for seed in range(8)}) > 4
+
+
+def test_the_order_of_the_files_does_not_matter():
+    options = DataConfig(subset={"identities": 4, "images_per_identity": 2})
+    assert people_of(select(SET[::-1], options)) == people_of(select(SET, options))
+
+
+def test_without_a_subset_nothing_changes():
+    assert select(SET + TEST, DataConfig()) == SET + TEST
+
+
+@pytest.mark.parametrize(("skip", "first", "pids"), [(3, None, [8, 10, 12, 14, 16]), (3, 2, [8, 10]), (0, 2, [2, 4])])
+def test_skipped_people_and_the_first_of_the_others(skip, first, pids):
+    images = select(SET + TEST, DataConfig(skip_identities=skip, train_identities=first))
+    assert sorted(people_of(images)) == pids
+    assert [one for one in images if one.split != "train"] == TEST
+
+
+def test_a_subset_is_taken_of_the_people_that_are_left():
+    images = select(SET, DataConfig(skip_identities=4, train_identities=3, subset={"identities": 2}))
+    assert set(people_of(images)) < {10, 12, 14} and len(people_of(images)) == 2
+
+
+def test_the_table_of_images_tells_what_is_left_out(market, tmp_path):
+    frame = scan_images(DataConfig(root=market, subset={"images_per_identity": 1}), tmp_path / "images").frame()
+    assert frame["split"].value_counts().to_dict() == {"gallery": 4, "query": 2, "train": 2, "left_out": 1}
+    assert frame.loc[frame["split"] == "left_out", "pid"].tolist() == [2]
+    assert (frame["status"] == "ok").all()
