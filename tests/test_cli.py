@@ -331,7 +331,7 @@ class TestDryRun:
         assert "at most 120 for training, 20 for testing" in output  # 4 people, 6 images: 4 x 6 x 5
         assert "6 iterations of 4 pairs (full, width 0.0625)" in output
         assert "at most 48 images, 2 for each" in output
-        assert "2 trainings of 3 iterations of 8 (osnet_x0_25)" in output
+        assert "2 trainings on 24 images each (osnet_x0_25)" in output
         assert output.count("not made yet") == 7
         assert not tiny_config.folder.exists()
 
