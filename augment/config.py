@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
@@ -160,9 +160,9 @@ class GanConfig(Section):
     """So many beside last and best."""
     sample_every: int = Runtime(500, ge=1)
     log_every: int = Runtime(50, ge=1)
-    compile: Literal[False, "graph", "full"] = Runtime(False)
+    compile: Literal["auto", False, "graph", "full"] = Runtime("auto")
     """On CUDA. "graph": an iteration is replayed as one CUDA graph (of one process); "full": both networks go through
-    torch.compile as well."""
+    torch.compile as well; "auto": "graph", or nothing where none can be captured."""
     device: str = Runtime("auto")
 
     @model_validator(mode="after")
@@ -184,8 +184,9 @@ class SynthesisConfig(Section):
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """As for gan."""
-    batch_size: int = Field(32, ge=1)
-    """Kernels may round differently at another size: a part of the result."""
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Kernels may round differently at another size, as on another device: a part of the result. "auto": 32, on CUDA
+    256."""
     compile: bool = Runtime(False)
     """On CUDA: the generator goes through torch.compile."""
     device: str = Runtime("auto")

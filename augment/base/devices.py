@@ -23,6 +23,10 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"device={name}: no such kind of device. Use auto, cpu or cuda.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device={name}: this PyTorch sees no CUDA device. Use device=cpu, or install a CUDA build.")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if device.type == "cuda" and device.index is not None and processes > 1:
+        raise UsageError(f"device={name}: torchrun has started {processes} processes here, and one GPU is not for all. "
+                         "Set device=cuda: each then takes its own.")  # fmt: skip
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from augment.base.errors import UsageError
 from augment.config import GanConfig
 from augment.gan.fidelity import Fidelity, preset
-from augment.gan.kernels.gather import apply_plan, plan_deformation
+from augment.gan.kernels.gather import Plan, apply_plan, plan_deformation
 from augment.gan.kernels.layers import DoublingConvolution, HalvingConvolution, SampleNorm
 from augment.gan.regions import deformation
 from augment.gan.skeletons import HUMAN, Skeleton
@@ -151,23 +151,35 @@ class Generator(nn.Module):
             for shape in self.noise_shapes
         ]
 
+    @torch.no_grad()
+    def plan(self, source_joints: Tensor, target_joints: Tensor, batch: int | None = None) -> Plan:
+        """The geometry of pairs, joints (N, J, 2): where each deformed skip takes its values from (Eq. 2 to 4).
+
+        ``batch``: as for :func:`plan_deformation`. Empty where nothing is deformed.
+        """
+        if not self.deformable:
+            return {}
+        matrices, masks, valid = deformation(
+            source_joints, target_joints, self.image_size, self.skeleton, fidelity=self.fidelity
+        )
+        return plan_deformation(
+            matrices, masks, valid, self.image_size, self.deformed, fidelity=self.fidelity, batch=batch
+        )
+
     def forward(self, source: Tensor, source_joints: Tensor, target_joints: Tensor,
-                noise: list[Tensor] | None = None) -> Tensor:  # fmt: skip
+                noise: list[Tensor] | None = None, plan: Plan | None = None) -> Tensor:  # fmt: skip
         """Draw the person of ``source`` in another pose.
 
         ``source`` (B, 3, H, W) in [-1, 1]; joints (B, J, 2) in pixels, NaN where missing. ``noise`` from
-        :meth:`draw_noise` when training; None (no dropout) otherwise. Returns (B, 3, H, W) in [-1, 1].
+        :meth:`draw_noise` when training; None (no dropout) otherwise. ``plan`` of these joints, from :meth:`plan`,
+        where it is there already. Returns (B, 3, H, W) in [-1, 1].
         """
-        pose = heatmaps(target_joints, self.image_size, self.fidelity)
-        appearance = torch.cat([source, heatmaps(source_joints, self.image_size, self.fidelity)], 1)
+        of_source, pose = joint_maps(source_joints, target_joints, self.image_size, self.fidelity)
+        appearance = torch.cat([source, of_source], 1)
         if not self.deformable:
             features = self.source_stream(torch.cat([appearance, pose], 1))
             return self.decoder([[one] for one in features], noise)
-        with torch.no_grad():
-            matrices, masks, valid = deformation(
-                source_joints, target_joints, self.image_size, self.skeleton, fidelity=self.fidelity
-            )
-            plan = plan_deformation(matrices, masks, valid, self.image_size, self.deformed, fidelity=self.fidelity)
+        plan = self.plan(source_joints, target_joints) if plan is None else plan
         shuttled = [
             apply_plan(plan, one) if one.shape[2:] in plan else one for one in self.source_stream(appearance)
         ]
@@ -202,14 +214,14 @@ class Discriminator(nn.Module):
 
         Images (B, 3, H, W) in [-1, 1], joints (B, J, 2) in pixels. The sigmoid of the last layer is in the loss.
         """
-        maps = [heatmaps(joints, self.image_size, self.fidelity) for joints in (source_joints, target_joints)]
-        logits = self.layers(torch.cat([source, maps[0], image, maps[1]], 1))
+        of_source, of_target = joint_maps(source_joints, target_joints, self.image_size, self.fidelity)
+        logits = self.layers(torch.cat([source, of_source, image, of_target], 1))
         return logits if self.fidelity.discriminator_output == "patches" else logits.mean(dim=(2, 3), keepdim=True)
 
 
-def heatmaps(joints: Tensor, size: tuple[int, int], fidelity: Fidelity | str) -> Tensor:
-    """H of Eq. 1, (B, J, 2) -> (B, J, H, W)."""
-    return render_heatmaps(joints, size, form=preset(fidelity).heatmap)
+def joint_maps(source: Tensor, target: Tensor, size: tuple[int, int], fidelity: Fidelity) -> tuple[Tensor, ...]:
+    """H of Eq. 1 for two poses (B, J, 2): (B, J, H, W) each, rendered together."""
+    return render_heatmaps(torch.cat([source, target]), size, form=fidelity.heatmap).chunk(2)
 
 
 def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64),

@@ -7,7 +7,8 @@ order, and so do several processes.
 """
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,10 +23,12 @@ from augment.base.shuffling import Shuffled
 from augment.config import GanConfig
 from augment.gan import processes
 from augment.gan.dataset import Batch, PairData
+from augment.gan.kernels.gather import LevelPlan, Plan, plans_are_tables
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
 
+PLANNED_PIXELS = 2**20  # of pairs whose geometry is made at once: 110 MB of tables
 LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 SINCE = ("log", "checkpoint")
 
@@ -39,10 +42,7 @@ class Trainer:
             raise UsageError(f"gan.batch_size={section.batch_size} cannot be shared by {world} processes; "
                              "make it a multiple of their number.")  # fmt: skip
         self.section, self.data, self.device = section, data, device
-        mode = section.compile
-        if mode and device.type != "cuda":
-            say(f"gan.compile={mode} is for CUDA: without effect on this {device.type}.")
-            mode = False
+        mode = _compilation(section, device)
         self.generator = build_generator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.discriminator = build_discriminator(section, data.image_size, skeleton).to(device, memory_format=_FORMAT)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
@@ -55,6 +55,9 @@ class Trainer:
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
         self.order = Shuffled(len(data.train), section.seed)
+        share = section.batch_size // world
+        self._planned = max(1, PLANNED_PIXELS // (share * math.prod(data.image_size)))  # iterations whose plans are one
+        self._plans: tuple[int, Plan] = -1, {}  # number of those iterations' group, and their plans
         self.iteration = 0
         # Sums of losses and how many, since the last line of the log and since the last checkpoint.
         self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)
@@ -73,7 +76,9 @@ class Trainer:
         self._work = self._make_work()
 
     def _make_work(self) -> Callable[..., None]:
-        return Captured(self._iterate, self.device) if self._captured else self._iterate
+        if not self._captured:
+            return self._iterate
+        return Captured(self._iterate, self.device, fall_back=self.section.compile == "auto")
 
     def start_from(self, generator: nn.Module) -> None:
         """Begin with another generator's weights. The discriminator is new."""
@@ -98,22 +103,48 @@ class Trainer:
         """Do the next iteration."""
         if self.section.decay_iterations:
             self._set_learning_rate()
-        size, world = self.section.batch_size, processes.world_size()
-        mine = slice(processes.rank() * (size // world), (processes.rank() + 1) * (size // world))
-        # Two different sets of pairs: the real ones D sees, and those that G draws.
-        drawn = self.order.take(2 * size * self.iteration, 2 * size)
-        pairs = np.concatenate([self.data.train[drawn[:size]][mine], self.data.train[drawn[size:]][mine]])
+        pairs = self._pairs(self.iteration)
         random = torch.Generator(self.device).manual_seed(_mix(self.section.seed, self.iteration))
-        noise = [one[mine] for one in self.generator.draw_noise(size, random)]
+        noise = [one[self._mine()] for one in self.generator.draw_noise(self.section.batch_size, random)]
         with timed_kernels():
-            self._work(_to_device(torch.from_numpy(pairs), self.device), *noise)
+            self._work(_to_device(torch.from_numpy(pairs).flatten(0, 1), self.device), *noise, *self._tables())
         self._update_average()
         self.iteration += 1
 
-    def _iterate(self, pairs: Tensor, *noise: Tensor) -> None:
+    def _mine(self) -> slice:
+        """This process's part of a batch."""
+        share = self.section.batch_size // processes.world_size()
+        return slice(processes.rank() * share, (processes.rank() + 1) * share)
+
+    def _pairs(self, iteration: int) -> np.ndarray:
+        """Two different sets of pairs, (2, B, 2): the real ones D sees, and those that G draws."""
+        size = self.section.batch_size
+        chosen = self.data.train[self.order.take(2 * size * iteration, 2 * size)]
+        return chosen.reshape(2, size, 2)[:, self._mine()]
+
+    def _tables(self) -> list[Tensor]:
+        """The plan of what G draws next, a table a level. None where plans have no fixed shapes: G makes its own.
+
+        Plans of several iterations are made at once: for a few pairs they are hundreds of kernels that only start.
+        """
+        if not plans_are_tables(self.device):
+            return []
+        group, place = divmod(self.iteration, self._planned)
+        if self._plans[0] != group:
+            first = group * self._planned
+            drawn = np.stack([self._pairs(first + step)[1] for step in range(self._planned)])
+            joints = self.data.joints[_to_device(torch.from_numpy(drawn).flatten(0, 1), self.device)]
+            self._plans = group, self.generator.plan(*joints.unbind(1), batch=drawn.shape[1])
+        return [level.table.chunk(self._planned)[place] for level in self._plans[1].values()]
+
+    def _iterate(self, pairs: Tensor, *noise_and_tables: Tensor) -> None:
+        layers = len(self.generator.noise_shapes)
+        noise, tables = list(noise_and_tables[:layers]), noise_and_tables[layers:]
+        levels = self.generator.deformed if tables else []
+        plan = {size: LevelPlan(size, table) for size, table in zip(levels, tables, strict=True)}
         real, drawn = (self.data.batch(half) for half in pairs.chunk(2))
         with self._autocast():
-            generated = self._shared_draw(drawn.source, drawn.source_joints, drawn.target_joints, list(noise))
+            generated = self._shared_draw(drawn.source, drawn.source_joints, drawn.target_joints, noise, plan or None)
 
         # D: one pass over real and generated together; the generated are not followed back into G.
         self.discriminator.requires_grad_(True)
@@ -217,16 +248,28 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
+def _compilation(section: GanConfig, device: torch.device) -> Literal[False, "graph", "full"]:
+    """What ``gan.compile`` comes to on this device."""
+    if section.compile == "auto":
+        return "graph" if device.type == "cuda" else False
+    if section.compile and device.type != "cuda":
+        say(f"gan.compile={section.compile} is for CUDA: without effect on this {device.type}.")
+        return False
+    return section.compile
+
+
 class Captured:
     """Replays a function of fixed-size tensors as one CUDA graph, so that launching kernels costs nothing.
 
-    The first calls run as they are: they choose kernels, compile, and fill the optimisers. The next is captured.
+    The first calls run as they are: they choose kernels, compile, and fill the optimisers. The next is captured. With
+    ``fall_back``, where a device or driver refuses that, this is said and all calls run as they are.
     """
 
     WARM_UP = 3
 
-    def __init__(self, function: Callable[..., None], device: torch.device):
+    def __init__(self, function: Callable[..., None], device: torch.device, *, fall_back: bool = False):
         self.function = function
+        self.fall_back = fall_back
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
@@ -234,18 +277,32 @@ class Captured:
 
     def __call__(self, *inputs: Tensor) -> None:
         """What the function does, on these inputs."""
-        if self.graph is None and self.calls < self.WARM_UP:
+        if self.calls < self.WARM_UP:
             self.calls += 1
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 self.function(*inputs)
             torch.cuda.current_stream().wait_stream(self.stream)
             return
+        if self.calls == self.WARM_UP:
+            self.calls += 1
+            self._capture(inputs)
         if self.graph is None:
-            self.inputs = [one.clone() for one in inputs]
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, stream=self.stream):
-                self.function(*self.inputs)
+            self.function(*inputs)
+            return
         for kept, new in zip(self.inputs, inputs, strict=True):
             kept.copy_(new)
         self.graph.replay()
+
+    def _capture(self, inputs: Sequence[Tensor]) -> None:
+        self.inputs = [one.clone() for one in inputs]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.function(*self.inputs)
+        except RuntimeError as error:
+            if not self.fall_back:
+                raise
+            say(f"gan: no CUDA graph could be captured here ({str(error).splitlines()[0]}); training goes on without.")
+            return
+        self.graph = graph

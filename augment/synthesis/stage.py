@@ -162,7 +162,7 @@ def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> Batc
     compiled = section.compile and device.type == "cuda"
     if section.compile and not compiled:
         say(f"synthesis.compile is for CUDA: without effect on this {device.type}.")
-    return BatchedGenerator.load(weights, device, section.batch_size, which=section.weights,
+    return BatchedGenerator.load(weights, device, _batch_size(section, device), which=section.weights,
                                  precision=section.precision, compile=compiled)  # fmt: skip
 
 
@@ -223,3 +223,9 @@ def _row(pool: _Pool, section: SynthesisConfig, checkpoint: str, position: int, 
         "seed": section.seed, "checkpoint": checkpoint, "kept": new,
         "verdict": "" if new else OWN_POSE if job else "the source cannot be read",
     }  # fmt: skip
+
+
+def _batch_size(section: SynthesisConfig, device: torch.device) -> int:
+    if section.batch_size == "auto":
+        return 256 if device.type == "cuda" else 32  # a batch is a thousand kernels to start, whatever its size
+    return section.batch_size

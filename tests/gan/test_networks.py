@@ -212,7 +212,7 @@ def test_mixed_precision_stays_narrow_inside_and_its_images_are_wide():
 @pytest.mark.parametrize("system", ["baseline", "full"])
 def test_both_networks_can_be_traced_whole(system, monkeypatch):
     """As they are on a GPU, where nothing may depend on values: one graph each, with the same images and gradients."""
-    monkeypatch.setattr(gather, "_compact_level", gather._dense_level)
+    monkeypatch.setattr(gather, "plans_are_tables", lambda device: True)
     monkeypatch.setattr(layers, "_FEW", 0)
     torch.compiler.reset()
     config = TINY.model_copy(update={"system": system})

@@ -69,7 +69,7 @@ def test_the_fast_form_has_the_gradient_of_the_equations(fidelity, size):
 
 def dense_plan(matrices, masks, valid, size, fidelity):
     sampling, good = gather._inverse_affine(matrices)
-    return {size: gather._dense_level(sampling, masks, valid & good, IMAGE, size, fidelity == "paper")}
+    return {size: gather._dense_level(sampling, masks, valid & good, IMAGE, size, fidelity == "paper", len(masks))}
 
 
 @pytest.mark.parametrize("fidelity", ["released", "paper"])

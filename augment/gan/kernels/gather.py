@@ -7,6 +7,7 @@ resolution, :func:`apply_plan` gathers. Nothing is computed for the pixels that 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,17 +45,25 @@ def plan_deformation(
     levels: Sequence[tuple[int, int]],
     *,
     fidelity: Fidelity | str = "released",
+    batch: int | None = None,
 ) -> Plan:
     """What :func:`apply_plan` needs for feature maps of the sizes ``levels`` (h, w): once per batch, for all channels.
 
     matrices (B, R, 2, 3): source to target pixels at ``image_size`` (H, W). masks (B, R, H, W), of the target's regions
-    for ``released`` (warp, then mask), of the source's for ``paper`` (Eq. 3: mask, then warp). valid (B, R).
+    for ``released`` (warp, then mask), of the source's for ``paper`` (Eq. 3: mask, then warp). valid (B, R). Plans of
+    several batches of ``batch`` pairs can be made at once where plans are tables: rows then count within a batch.
     """
     sampling, invertible = _inverse_affine(matrices)
     usable = valid & invertible
     mask_first = preset(fidelity).mask_order == "mask-then-warp"
-    build = _compact_level if matrices.device.type == "cpu" else _dense_level
+    dense = partial(_dense_level, batch=batch or len(matrices))
+    build = dense if plans_are_tables(matrices.device) else _compact_level
     return {size: build(sampling, masks.bool(), usable, image_size, size, mask_first) for size in levels}
+
+
+def plans_are_tables(device: torch.device) -> bool:
+    """Whether a plan has fixed shapes there, a table a level."""
+    return device.type != "cpu"
 
 
 def apply_plan(plan: Plan, features: Tensor) -> Tensor:
@@ -139,9 +148,9 @@ def _compact_level(
 
 def _dense_level(
     sampling: Tensor, masks: Tensor, usable: Tensor, image_size: tuple[int, int], size: tuple[int, int],
-    mask_first: bool,
+    mask_first: bool, batch: int,
 ) -> LevelPlan:  # fmt: skip
-    batch, (h, w) = len(masks), size
+    h, w = size
     level = _level_masks(masks, size)
     y = torch.arange(h, device=masks.device, dtype=torch.float64)[:, None]
     x = torch.arange(w, device=masks.device, dtype=torch.float64)
@@ -149,7 +158,7 @@ def _dense_level(
     pixel = row * w + column
     if mask_first:
         level = level.flatten(2).gather(2, pixel.flatten(2)).view_as(level)
-    image = torch.arange(batch, device=masks.device).view(-1, 1, 1, 1) * (h * w)
+    image = (torch.arange(len(masks), device=masks.device) % batch).view(-1, 1, 1, 1) * (h * w)
     table = torch.where(inside & level & usable[..., None, None], image + pixel, batch * h * w)
     return LevelPlan(size, table=table.permute(0, 2, 3, 1).flatten(0, 2))
 
