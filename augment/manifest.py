@@ -1,5 +1,6 @@
-"""Manifests: one parquet table per kind of artifact, with an explicit schema and its provenance inside.
+"""Manifests: one parquet table per kind of artifact, with an explicit schema, its provenance and a seal inside.
 
+The seal is a SHA-256 over all else that a table says. It is checked whenever the table is read.
 Paths in a table are relative to the table's folder, POSIX. Rows are sorted, so the same work gives the same bytes.
 Rows that failed stay, with ``status`` "failed" and a ``reason``. docs/manifests.md lists every column.
 """
@@ -18,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, sha256_bytes, sha256_file
+from augment.base.files import atomic_write, is_regular_file, sha256_bytes, sha256_file
+from augment.base.seals import seal_of_table
 
-SCHEMA_VERSION = (1, 0)  # major: a reader of an older one must refuse; minor: a column was added
+SCHEMA_VERSION = (1, 1)  # major: a reader of an older one must refuse; minor: something was added. 1.1: the seal
+_HEADER, _SEAL = b"augment", b"augment.sha256"
 
 _FILE = [("id", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("width", pa.int32()),
          ("height", pa.int32()), ("status", pa.string()), ("reason", pa.string())]
@@ -62,6 +65,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
 
+_REMEDY = "Delete it and run the stage again."
 _PACKAGES = ("reid-augment", "torch", "torchvision", "prefect", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
 
 
@@ -96,7 +100,7 @@ class Manifest:
 
     @property
     def _metadata(self) -> dict[str, Any]:
-        return json.loads(self.table.schema.metadata[b"augment"])
+        return json.loads(self.table.schema.metadata[_HEADER])
 
     def frame(self) -> pd.DataFrame:
         """The rows as pandas."""
@@ -147,11 +151,13 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
                    provenance: Mapping[str, Any]) -> Manifest:  # fmt: skip
     """Write a table whole or not at all."""
     table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
-    header = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
+    fields = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
+    header = json.dumps(fields, sort_keys=True).encode()
     # A part that was read back names the items of its lists otherwise; the bytes must not tell an interrupted run.
-    table = table.cast(SCHEMAS[kind]).replace_schema_metadata({"augment": json.dumps(header, sort_keys=True)})
+    table = table.cast(SCHEMAS[kind])
+    table = table.replace_schema_metadata({_HEADER: header, _SEAL: seal_of_table(header, table)})
     with atomic_write(path) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     return Manifest(Path(path))
 
 
@@ -165,20 +171,34 @@ def read_manifest(path: Path, kind: str | None = None) -> Manifest:
 
 
 def _read(path: Path) -> pa.Table:
+    if not path.exists():
+        raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.")
+    if not is_regular_file(path):
+        raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
     try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise AugmentError(f"{path}: not readable as parquet ({error}). Delete it and run the stage again.") from None
-    header = (table.schema.metadata or {}).get(b"augment")
-    if header is None:
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        metadata, names = table.schema.metadata or {}, table.column_names
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:  # whatever damage may lead to
+        raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+    if _HEADER not in metadata:
         raise AugmentError(f"{path}: a parquet file, but not a manifest of this program.")
-    major = json.loads(header)["schema_version"][0]
+    try:
+        header = json.loads(metadata[_HEADER])
+        kind, (major, minor), _ = header["kind"], header["schema_version"], header["provenance"].items()
+        sealed = (major, minor) >= (1, 1) or _SEAL in metadata
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise AugmentError(f"{path}: its header is damaged. {_REMEDY}") from None
     if major > SCHEMA_VERSION[0]:
         raise AugmentError(
             f"{path}: schema version {major} is newer than the {SCHEMA_VERSION[0]} read here. Update reid-augment."
         )
+    if kind not in SCHEMAS:
+        raise AugmentError(f"{path}: is a manifest of {kind}, which this version does not know. Update reid-augment.")
+    for field in SCHEMAS[kind]:
+        if names.count(field.name) != 1 or table.schema.field(field.name).type != field.type:
+            raise AugmentError(f"{path}: its column {field.name} is absent or not of type {field.type}. {_REMEDY}")
+    if sealed and metadata.get(_SEAL) != seal_of_table(metadata[_HEADER], table).encode():
+        raise AugmentError(f"{path}: damaged: its rows or its header are not what was written. {_REMEDY}")
     return table
 
 

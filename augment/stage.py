@@ -25,11 +25,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, sha256_bytes
-from augment.base.progress import progress
+from augment.base.files import sha256_bytes
+from augment.base.progress import progress, say
 from augment.config import Section
 from augment.manifest import (
     Manifest,
@@ -135,7 +134,7 @@ def run_shards(
     parts = folder / ".parts" / origin["digest"][:16]
     made = _made_under(path, origin)
     tables = [] if made is None else [made]
-    tables += [pq.read_table(part) for part in sorted(parts.glob("*.parquet"))]
+    tables += [_rows(part) for part in readable(sorted(parts.glob("*.parquet")))]
     known = pa.concat_tables(tables) if tables else to_table(kind, [])
     known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
     known = _undamaged(known, folder, id_column)
@@ -145,11 +144,12 @@ def run_shards(
         return read_manifest(path)
 
     shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
-    shard_work = partial(_work_shard, kind=kind, parts=parts, work=work, folder=folder, id_column=id_column)
+    shard_work = partial(_work_shard, kind=kind, parts=parts, origin=origin, work=work, folder=folder,
+                         id_column=id_column)  # fmt: skip
     tables = [known]
     with progress(origin["stage"], total=len(ids), done=len(done), unit=unit) as advance:
         for part in spread(shard_work, shards):
-            tables.append(pq.read_table(part))
+            tables.append(_rows(read_manifest(part, kind)))
             advance(len(set(tables[-1][id_column].to_pylist())))
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
@@ -159,34 +159,41 @@ def run_shards(
 def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id") -> Begun:
     """What an interrupted :func:`run_shards` of this provenance has finished, counted by different ``id_column``."""
     done: set[str] = set()
-    for part in (folder / ".parts" / origin["digest"][:16]).glob("*.parquet"):
-        done.update(pq.read_table(part, columns=[id_column])[id_column].to_pylist())
+    for part in readable((folder / ".parts" / origin["digest"][:16]).glob("*.parquet")):
+        done.update(part.table[id_column].to_pylist())
     return Begun(len(done))
 
 
-def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, work: Work, folder: Path, id_column: str) -> Path:
+def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, origin: Mapping[str, Any], work: Work, folder: Path,
+                id_column: str) -> Path:  # fmt: skip
     """Work on one shard and write its rows; the part's name is that of its ids, the same on any worker."""
     table = to_table(kind, work(list(ids), folder=folder))
     lost = set(ids) - set(table[id_column].to_pylist())
     if lost:
         raise AugmentError(f"{kind}: no row came back for {min(lost)} and {len(lost) - 1} more.")
-    path = parts / f"{sha256_bytes(json.dumps(list(ids)).encode())[:16]}.parquet"
-    with atomic_write(path) as file:
-        pq.write_table(table, file)
-    return path
+    name = sha256_bytes(json.dumps(list(ids)).encode())[:16]
+    return write_manifest(parts / f"{name}.parquet", kind, table, origin).path
+
+
+def readable(paths: Iterable[Path]) -> Iterator[Manifest]:
+    """Those that are whole. A damaged table counts as absent: what it held is made again."""
+    for path in paths:
+        try:
+            yield read_manifest(path)
+        except AugmentError:
+            say(f"{path}: damaged; what it held is made again.")
+
+
+def _rows(manifest: Manifest) -> pa.Table:
+    return manifest.table.replace_schema_metadata(None)
 
 
 def _made_under(path: Path, origin: Mapping[str, Any]) -> pa.Table | None:
     """The table at ``path`` if it stands and carries this digest; a damaged one counts as absent and is made anew."""
-    if not path.exists():
+    manifest = next(readable([path]), None) if path.exists() else None
+    if manifest is None or manifest.provenance.get("digest") != origin["digest"]:
         return None
-    try:
-        manifest = read_manifest(path)
-    except AugmentError:
-        return None
-    if manifest.provenance["digest"] != origin["digest"]:
-        return None
-    return manifest.table.replace_schema_metadata(None)
+    return _rows(manifest)
 
 
 def _undamaged(table: pa.Table, folder: Path, id_column: str) -> pa.Table:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
+from augment.base.seals import seal_of_table
 from augment.manifest import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -132,8 +133,10 @@ def test_reading_what_is_none_of_ours(tmp_path):
 def test_a_newer_major_version_is_refused(tmp_path):
     path = write_manifest(tmp_path / "m.parquet", "metrics", [metric()], ORIGIN).path
     for version, refused in (((SCHEMA_VERSION[0], 99), False), ((SCHEMA_VERSION[0] + 1, 0), True)):
-        header = {"kind": "metrics", "schema_version": version, "provenance": ORIGIN}
-        pq.write_table(pq.read_table(path).replace_schema_metadata({"augment": json.dumps(header)}), path)
+        fields = {"kind": "metrics", "schema_version": version, "provenance": ORIGIN}
+        header, table = json.dumps(fields), pq.read_table(path)
+        metadata = {"augment": header, "augment.sha256": seal_of_table(header.encode(), table)}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
         if refused:
             with pytest.raises(
                 AugmentError, match=r"schema version 2 is newer than the 1 read here\. Update reid-augment"

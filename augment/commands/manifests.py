@@ -36,21 +36,19 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
 @manifest.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
-    """Check the files of the manifest PATH, or of every manifest in the run folder PATH, against their hashes."""
-    from augment.manifest import read_manifest, verify
-    from augment.pipeline.lineage import manifests_of
+    """Check the manifest PATH, or every manifest in the run folder PATH, and all their files against their hashes."""
+    from augment.pipeline.lineage import problems_of, problems_of_table
 
-    found = list(manifests_of(path)) if path.is_dir() else [read_manifest(path)]
-    if not found:
+    if not path.exists():
+        raise AugmentError(f"{path}: neither a run's folder, like outputs/demo, nor a .parquet file.")
+    checked = list(problems_of(path)) if path.is_dir() else [problems_of_table(path)]
+    if not checked:
         raise AugmentError(f"{path}: holds no manifest. Give a run's folder, like outputs/demo, or a .parquet file.")
-    damaged = 0
-    for one in found:
-        problems = verify(one)
-        damaged += len(problems)
-        click.echo(f"{one.path}: {len(one.table):,} rows, {len(problems)} problems")
-        for problem in problems.head(20).itertuples():
-            click.echo(f"  {problem.id}: {problem.problem}")
-    if damaged:
+    for table, rows, problems in checked:
+        click.echo(f"{table}: {rows:,} rows, {len(problems)} problems")
+        for problem in problems[:20]:
+            click.echo(f"  {problem}")
+    if damaged := sum(len(problems) for _, _, problems in checked):
         raise AugmentError(
             f"{damaged} files are not as their manifests say. The run's command, given again, remakes them."
         )

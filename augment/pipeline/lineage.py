@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from rich.tree import Tree
 
 from augment.base.errors import AugmentError
-from augment.manifest import SORT_KEYS, Manifest, read_manifest
+from augment.manifest import SORT_KEYS, Manifest, read_manifest, verify
 from augment.pipeline.stages import STAGES
 
 _PARENTS = {"source": "source image", "pose_source": "pose taken from"}
@@ -22,6 +22,24 @@ def manifests_of(run: Path) -> Iterator[Manifest]:
         path = stage.path(run)
         if path.exists():
             yield read_manifest(path, stage.table)
+
+
+def problems_of(run: Path) -> Iterator[tuple[Path, int, list[str]]]:
+    """Every table of a run that is there: its path, how many rows, and all that is wrong with it and its files."""
+    for stage in STAGES:
+        path = stage.path(run)
+        if os.path.lexists(path):
+            yield problems_of_table(path, stage.table)
+
+
+def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, list[str]]:
+    """The same of one table."""
+    try:
+        manifest = read_manifest(path, kind)
+    except AugmentError as error:
+        return path, 0, [str(error)]
+    found = verify(manifest)
+    return path, len(manifest.table), [f"{one.id}: {one.problem}" for one in found.itertuples()]
 
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:

@@ -37,7 +37,7 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
         return Decision("run", f"waits for {' and '.join(waiting)}" if path.exists() else "not made yet")
     origin = stage.identity(config)
     old = _readable(path)
-    if old is not None and old.provenance["digest"] == origin["digest"]:
+    if old is not None and old.provenance.get("digest") == origin["digest"]:
         damaged = verify(old)
         if damaged.empty:
             return Decision("reuse", "up to date", len(old.table))
@@ -47,13 +47,15 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
         return Decision("restore", "made before, set aside since", begun.units)
     if begun.units:
         return Decision("resume", begun.why, begun.units)
-    return Decision("run", "; ".join(_changes(stage, old.provenance, origin)) if old else "not made yet")
+    if old is None:
+        return Decision("run", "its table is damaged" if path.exists() else "not made yet")
+    return Decision("run", "; ".join(_changes(stage, old.provenance, origin)))
 
 
 def _readable(path: Path) -> Manifest | None:
     """The manifest, or None: a damaged one is made anew like one that is not there."""
     try:
-        return read_manifest(path) if path.exists() and read_manifest(path).kind else None
+        return read_manifest(path) if path.exists() else None
     except AugmentError:
         return None
 

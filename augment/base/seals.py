@@ -1,0 +1,84 @@
+"""Seals: a SHA-256 that a file carries of its own content, so that damage is noticed when the file is read."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from augment.base.errors import AugmentError
+from augment.base.files import atomic_write, is_regular_file
+
+_MARK = b"\naugment-sha256:"
+_TRAILER = len(_MARK) + 64
+_ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22  # torch.save and np.savez write zip archives, which end so
+
+
+def seal_of_table(header: bytes, table: pa.Table) -> str:
+    """SHA-256 over a header and all names and values of a table.
+
+    The values count in a canonical form (which cells are null, and the others' values), so that neither the encoding
+    of a file, nor its row groups, nor what lies in memory below a null matters.
+    """
+    digest = hashlib.sha256(header)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"\0{name}\0{len(column)}\0".encode())
+        for part in _canonical(column.combine_chunks()):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical(array: pa.Array) -> Iterator[bytes]:
+    yield array.is_valid().cast(pa.uint8()).to_numpy().tobytes()
+    if pa.types.is_string(array.type):
+        array = array.fill_null("")
+        yield pc.binary_length(array).to_numpy().tobytes()
+        yield pc.binary_join(pa.ListArray.from_arrays([0, len(array)], array), "")[0].as_buffer().to_pybytes()
+    elif pa.types.is_fixed_size_list(array.type):
+        yield from _canonical(array.flatten())
+    elif pa.types.is_boolean(array.type):
+        yield array.fill_null(False).cast(pa.uint8()).to_numpy().tobytes()
+    else:
+        yield array.fill_null(0).to_numpy().tobytes()
+
+
+@contextmanager
+def sealed_write(path: Path) -> Iterator[BinaryIO]:
+    """As :func:`atomic_write`, for a zip archive (of ``torch.save`` or ``np.savez``); its hash is put at the end.
+
+    torch.load and np.load read such a file as it is.
+    """
+    with atomic_write(path) as file:
+        yield file
+        file.flush()
+        with open(file.fileno(), "rb", closefd=False) as written:
+            written.seek(0)
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(_MARK + digest.encode())
+
+
+def check_seal(path: Path) -> None:
+    """Raise :class:`AugmentError` where a file of :func:`sealed_write` is not as it was written.
+
+    An archive without a seal was written by an earlier version; it ends as zip archives do and is taken as it is.
+    """
+    if not is_regular_file(path):
+        raise AugmentError(f"{path}: no such file.")
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TRAILER))
+        trailer = file.read()
+        if trailer[-_ZIP_END_SIZE:].startswith(_ZIP_END):
+            return
+        left, digest = size - _TRAILER, hashlib.sha256()
+        file.seek(0)
+        while left > 0 and (chunk := file.read(min(left, 2**20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    if trailer != _MARK + digest.hexdigest().encode():
+        raise AugmentError(f"{path}: damaged: its content is not what was written.")

@@ -1,0 +1,143 @@
+"""Damage to what a run keeps: noticed, named, and made again. tests/trials flips by the thousand."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from test_stage import make
+
+from augment.base.errors import AugmentError
+from augment.base.seals import check_seal, sealed_write
+from augment.cli import main
+from augment.manifest import SCHEMAS, read_manifest, write_manifest
+
+ORIGIN = {"stage": "made up", "digest": "0" * 64}
+
+
+def metrics(folder: Path) -> Path:
+    rows = [{"run": f"{arm}-s{seed}", "arm": arm, "seed": seed, "metric": "mAP", "value": 0.25 * seed + 0.01}
+            for arm in ("real", "augmented") for seed in range(3)]  # fmt: skip
+    return write_manifest(folder / "metrics.parquet", "metrics", rows, ORIGIN).path
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_no_flipped_bit_of_a_table_is_believed(tmp_path):
+    path = metrics(tmp_path)
+    whole, data = read_manifest(path), path.read_bytes()
+    told = 0
+    for bit in random.Random(0).sample(range(8 * len(data)), 400):
+        path.write_bytes(flip(data, bit))
+        try:
+            read = read_manifest(path, "metrics")
+        except AugmentError as error:
+            assert str(path) in str(error)
+            told += 1
+        else:
+            assert read.table.equals(whole.table) and read.provenance == whole.provenance
+    assert told > 200  # the others are in places that nobody reads
+
+
+def lose_a_row(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(1), path)
+
+
+@pytest.mark.parametrize("column", SCHEMAS["metrics"].names)
+def test_a_table_emptied_nulled_or_changed_by_hand_is_not_believed(tmp_path, column):
+    path = metrics(tmp_path)
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    nulls = pa.nulls(len(table), table.schema.field(column).type)
+    for changed in (table.slice(0, 0), table.slice(1), table.set_column(place, table.schema.field(column), nulls)):
+        pq.write_table(changed, path)
+        with pytest.raises(AugmentError, match=r"metrics\.parquet: damaged: its rows or its header are not"):
+            read_manifest(path)
+
+
+def test_a_table_without_a_column_or_of_another_type_is_told(tmp_path):
+    path = metrics(tmp_path)
+    table = pq.read_table(path)
+    as_text = table.set_column(4, "value", table["value"].cast(pa.string()))
+    for changed in (table.drop_columns(["value"]), as_text, table.append_column("value", table["value"])):
+        pq.write_table(changed, path)
+        with pytest.raises(AugmentError, match=r"metrics\.parquet: "):
+            read_manifest(path)
+    for header in (b"", b"{", b"[]", b'{"kind": "metrics"}', b'{"kind": 1, "schema_version": 2, "provenance": {}}'):
+        pq.write_table(table.replace_schema_metadata({"augment": header}), path)
+        with pytest.raises(AugmentError, match=r"metrics\.parquet: its header is damaged"):
+            read_manifest(path)
+
+
+def test_a_table_of_version_1_0_has_no_seal_and_is_read(tmp_path):
+    path = metrics(tmp_path)
+    header = {"kind": "metrics", "schema_version": [1, 0], "provenance": ORIGIN}
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"augment": json.dumps(header)}), path)
+    assert len(read_manifest(path, "metrics").table) == 6
+
+
+def test_a_damaged_table_and_damaged_parts_are_made_again(tmp_path, capfd):
+    path = make(tmp_path).path
+    before = path.read_bytes()
+    lose_a_row(path)
+    log: list[str] = []
+    assert make(tmp_path, log).path.read_bytes() == before
+    assert len(log) == 10 and "images.parquet: damaged; what it held is made again" in capfd.readouterr().err
+
+    shutil.rmtree(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, stop_at="train/09")
+    for part in (tmp_path / ".parts").rglob("*.parquet"):
+        lose_a_row(part)
+    log.clear()
+    assert make(tmp_path, log).path.read_bytes() == before and len(log) == 10
+
+
+def test_a_pipe_or_a_device_in_place_of_a_table_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.parquet")
+    for path in (tmp_path / "pipe.parquet", Path("/dev/zero"), tmp_path):
+        with pytest.raises(AugmentError, match="is not a file"):
+            read_manifest(path)
+
+
+def test_a_sealed_archive_tells_every_flipped_bit(tmp_path):
+    import torch
+
+    path = tmp_path / "state.pt"
+    with sealed_write(path) as file:
+        torch.save({"weight": torch.arange(20.0)}, file)
+    data = path.read_bytes()
+    assert torch.load(path, weights_only=True)["weight"].tolist() == list(range(20))
+    check_seal(path)
+    for bit in random.Random(0).sample(range(8 * len(data)), 300):
+        path.write_bytes(flip(data, bit))
+        with pytest.raises(AugmentError, match=r"state\.pt: damaged"):
+            check_seal(path)
+    torch.save({}, path)  # of an earlier version
+    check_seal(path)
+
+
+def test_verify_goes_on_after_a_damaged_table(tmp_path):
+    run = tmp_path / "run"
+    for kind, stage in (("pairs", "pairs"), ("metrics", "reid")):
+        path = run / stage / f"{kind}.parquet"
+        rows = [] if kind == "pairs" else pq.read_table(metrics(tmp_path)).to_pylist()
+        write_manifest(path, kind, rows, ORIGIN)
+        if kind == "pairs":
+            path.write_bytes(path.read_bytes()[:-8])
+    make(run / "images")
+    (run / "images" / "files" / "train-01").unlink()
+    result = CliRunner().invoke(main, ["manifest", "verify", str(run)])
+    assert result.exit_code == 3
+    assert "train/01: files/train-01: is gone" in result.output
+    assert "pairs.parquet: not readable as parquet" in result.output
+    assert "metrics.parquet: 6 rows, 0 problems" in result.output and "2 files are not as" in result.output
