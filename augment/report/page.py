@@ -7,12 +7,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from augment.base.files import atomic_write
 from augment.config import Config, ReportConfig
 from augment.report import generator, inputs, outcome
+from augment.report.study import study
 from augment.run import Run
 
 _TITLES = {
-    "arms": "Result", "synthetic": "Synthetic images", "quality": "Quality", "training": "Training",
-    "retrieval": "Retrieval", "data": "Images and poses", "failures": "Failures", "settings": "Settings",
-    "lineage": "Lineage",
+    "arms": "Result", "synthetic": "Synthetic images", "quality": "Quality", "study": "User study",
+    "training": "Training", "retrieval": "Retrieval", "data": "Images and poses", "failures": "Failures",
+    "settings": "Settings", "lineage": "Lineage",
 }  # fmt: skip
 
 
@@ -28,6 +29,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
         "synthetic": generator.synthetic(run, section.examples),
         "quality": generator.quality(run, config),
         "examples": generator.examples(run, section.examples),
+        "study": study(run, config),
         "training": generator.training(run),
         "retrieval": outcome.retrieval(run, section.examples),
         "images": inputs.images(run),
