@@ -1,10 +1,12 @@
 """The doctor names what is missing, how to get it, and whether this configuration needs it."""
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from augment.cli import main
 from augment.config import Config
+from augment.gan import cost
 from augment.pipeline import doctor
 from augment.pipeline.doctor import Check
 
@@ -13,6 +15,7 @@ from augment.pipeline.doctor import Check
 def quick(monkeypatch):
     """Without the checks that start a process for each package."""
     monkeypatch.setattr(doctor, "_imported", lambda name, *_: Check(name, "ok", "works"))
+    monkeypatch.setattr(cost, "bf16_gain", lambda *_: 1.0)
 
 
 def checks(config: Config) -> dict[str, Check]:
@@ -54,6 +57,22 @@ def test_missing_package(quick, monkeypatch):
     monkeypatch.setattr(doctor, "version", version)
     check = next(check for check in doctor.examine(None) if check.name == "openpifpaf")
     assert check.status == "failed" and check.found == "not installed" and "make setup" in check.fix
+
+
+@pytest.mark.parametrize(
+    ("gain", "precision", "status", "advice"),
+    [(1.8, "fp32", "ok", "gan.precision=bf16"), (1.8, "bf16", "ok", ""), (1.1, "fp32", "ok", ""),
+     (0.5, "bf16", "warn", "gan.precision=fp32"), (0.5, "fp32", "ok", "")],
+)  # fmt: skip
+def test_bf16_is_advised_where_it_pays(monkeypatch, gain, precision, status, advice):
+    monkeypatch.setattr(cost, "bf16_gain", lambda *_: gain)
+    check = doctor._bf16(Config.model_validate({"gan": {"precision": precision}}))
+    assert check.status == status and advice in check.fix and bool(advice) == bool(check.fix)
+    assert check.found.startswith(f"{gain} times as fast")
+
+
+def test_what_bf16_gains_is_measured(tiny_config):
+    assert 0.01 < cost.bf16_gain(tiny_config, torch.device("cpu"), seconds=0.05) < 100
 
 
 def test_a_gpu_that_is_not_there(quick, tmp_path, tiny_set, monkeypatch):
