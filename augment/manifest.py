@@ -99,6 +99,11 @@ class Manifest:
         return self._metadata["provenance"]
 
     @property
+    def files(self) -> dict[str, str]:
+        """Further files that were made with the table, paths relative to its folder, and their SHA-256."""
+        return self._metadata.get("files", {})
+
+    @property
     def _metadata(self) -> dict[str, Any]:
         return json.loads(self.table.schema.metadata[_HEADER])
 
@@ -148,10 +153,12 @@ def sort_rows(kind: str, table: pa.Table) -> pa.Table:
 
 
 def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]] | pa.Table,
-                   provenance: Mapping[str, Any]) -> Manifest:  # fmt: skip
-    """Write a table whole or not at all."""
+                   provenance: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Manifest:  # fmt: skip
+    """Write a table whole or not at all. ``files``: what :attr:`Manifest.files` is to give."""
     table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
     fields = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
+    if files:
+        fields["files"] = dict(files)
     header = json.dumps(fields, sort_keys=True).encode()
     # A part that was read back names the items of its lists otherwise; the bytes must not tell an interrupted run.
     table = table.cast(SCHEMAS[kind])
@@ -203,14 +210,18 @@ def _read(path: Path) -> pa.Table:
 
 
 def verify(manifest: Manifest) -> pd.DataFrame:
-    """Check every file of a manifest against its hash; returns one row (id, problem) for each that fails."""
-    if "sha256" not in manifest.table.column_names:
-        return pd.DataFrame(columns=["id", "problem"])
-    rows = manifest.table.select(["id", "path", "sha256", "status"]).to_pylist()
+    """Check every file of a manifest against its hash; returns one row (id, problem) for each that fails.
+
+    The id of a file that no row names is its path.
+    """
+    listed = [(path, path, sha256) for path, sha256 in manifest.files.items()]
+    if "sha256" in manifest.table.column_names:
+        rows = manifest.table.select(["id", "path", "sha256", "status"]).to_pylist()
+        listed += [(row["id"], row["path"], row["sha256"]) for row in rows if row["status"] == "ok"]
     problems = [
-        {"id": row["id"], "problem": problem}
-        for row in rows
-        if row["status"] == "ok" and (problem := file_problem(manifest.path.parent, row["path"], row["sha256"]))
+        {"id": id, "problem": problem}
+        for id, path, sha256 in listed
+        if (problem := file_problem(manifest.path.parent, path, sha256))
     ]
     return pd.DataFrame(problems, columns=["id", "problem"])
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
-from augment.base.files import sha256_bytes
+from augment.base.files import sha256_bytes, sha256_file
 from augment.base.progress import progress, say
 from augment.config import Section
 from augment.manifest import (
@@ -37,6 +37,7 @@ from augment.manifest import (
     read_manifest,
     sort_rows,
     to_table,
+    verify,
     write_manifest,
 )
 
@@ -44,6 +45,16 @@ from augment.manifest import (
 Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], Iterable[Path]]
 # (ids of a shard) -> its rows; called with keyword ``folder`` = where the stage's table will lie.
 Work = Callable[..., pd.DataFrame | list[dict[str, Any]]]
+
+
+def no_files(id: str) -> Sequence[str]:
+    """A stage whose files are all rows of its table leaves no others."""
+    return ()
+
+
+def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of some files in a folder, by name."""
+    return {name: sha256_file(folder / name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -106,10 +117,8 @@ def _command() -> str:
 
 def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
     """The table at ``path`` if it was made under the same digest and all its files are as they were."""
-    table = _made_under(path, origin)
-    if table is None or len(_undamaged(table, path.parent, "id")) != len(table):
-        return None
-    return read_manifest(path)
+    made = _made_under(path, origin)
+    return made if made is not None and verify(made).empty else None
 
 
 def run_shards(
@@ -123,35 +132,41 @@ def run_shards(
     spread: Spread = one_by_one,
     shard_size: int = 1000,
     unit: str = "images",
+    files: Callable[[str], Sequence[str]] = no_files,
 ) -> Manifest:
     """Make the table ``path`` with one or more rows for each of ``ids``, doing only what is missing.
 
     ``work(ids, folder=...)`` returns the rows of some ids, which stand in ``id_column``. It must be picklable, must
-    not depend on how ids are grouped, and writes its files before it returns. Every finished shard is kept in
+    not depend on how ids are grouped, and writes its files before it returns. ``files(id)`` names, relative to the
+    folder, those that are no row's: they are checked like the others. Every finished shard is kept in
     ``<folder>/.parts`` until the table stands.
     """
     folder = path.parent
     parts = folder / ".parts" / origin["digest"][:16]
     made = _made_under(path, origin)
-    tables = [] if made is None else [made]
-    tables += [_rows(part) for part in readable(sorted(parts.glob("*.parquet")))]
-    known = pa.concat_tables(tables) if tables else to_table(kind, [])
+    found = [] if made is None else [made]
+    found += readable(sorted(parts.glob("*.parquet")))
+    hashes = {name: sha256 for manifest in found for name, sha256 in manifest.files.items()}
+    known = pa.concat_tables([_rows(manifest) for manifest in found]) if found else to_table(kind, [])
     known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
-    known = _undamaged(known, folder, id_column)
+    known = _undamaged(known, folder, id_column, files, hashes)
     done = set(known[id_column].to_pylist())
     missing = [id for id in ids if id not in done]
-    if made is not None and not missing and len(known) == len(made):
-        return read_manifest(path)
+    if made is not None and not missing and len(known) == len(made.table):
+        return made
 
     shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
     shard_work = partial(_work_shard, kind=kind, parts=parts, origin=origin, work=work, folder=folder,
-                         id_column=id_column)  # fmt: skip
+                         id_column=id_column, files=files)  # fmt: skip
     tables = [known]
     with progress(origin["stage"], total=len(ids), done=len(done), unit=unit) as advance:
         for part in spread(shard_work, shards):
-            tables.append(_rows(read_manifest(part, kind)))
+            manifest = read_manifest(part, kind)
+            tables.append(_rows(manifest))
+            hashes |= manifest.files
             advance(len(set(tables[-1][id_column].to_pylist())))
-    manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin)
+    side_files = {name: hashes[name] for id in ids for name in files(id)}
+    manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin, side_files)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
 
@@ -165,14 +180,15 @@ def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id")
 
 
 def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, origin: Mapping[str, Any], work: Work, folder: Path,
-                id_column: str) -> Path:  # fmt: skip
+                id_column: str, files: Callable[[str], Sequence[str]]) -> Path:  # fmt: skip
     """Work on one shard and write its rows; the part's name is that of its ids, the same on any worker."""
     table = to_table(kind, work(list(ids), folder=folder))
     lost = set(ids) - set(table[id_column].to_pylist())
     if lost:
         raise AugmentError(f"{kind}: no row came back for {min(lost)} and {len(lost) - 1} more.")
     name = sha256_bytes(json.dumps(list(ids)).encode())[:16]
-    return write_manifest(parts / f"{name}.parquet", kind, table, origin).path
+    hashes = hashes_of(folder, [file for id in ids for file in files(id)])
+    return write_manifest(parts / f"{name}.parquet", kind, table, origin, hashes).path
 
 
 def readable(paths: Iterable[Path]) -> Iterator[Manifest]:
@@ -188,18 +204,21 @@ def _rows(manifest: Manifest) -> pa.Table:
     return manifest.table.replace_schema_metadata(None)
 
 
-def _made_under(path: Path, origin: Mapping[str, Any]) -> pa.Table | None:
-    """The table at ``path`` if it stands and carries this digest; a damaged one counts as absent and is made anew."""
+def _made_under(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
+    """The manifest at ``path`` if it carries this digest; a damaged one counts as absent and is made anew."""
     manifest = next(readable([path]), None) if path.exists() else None
     if manifest is None or manifest.provenance.get("digest") != origin["digest"]:
         return None
-    return _rows(manifest)
+    return manifest
 
 
-def _undamaged(table: pa.Table, folder: Path, id_column: str) -> pa.Table:
+def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[str], Sequence[str]],
+               hashes: Mapping[str, str]) -> pa.Table:  # fmt: skip
     """The rows of those ids of which every file is there and unchanged."""
-    if "sha256" not in table.column_names:
-        return table
-    rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()
-    damaged = {row[id_column] for row in rows if file_problem(folder, row["path"], row["sha256"])}
+    ids = dict.fromkeys(table[id_column].to_pylist())
+    listed = [(id, name, hashes.get(name, "")) for id in ids for name in files(id)]
+    if "sha256" in table.column_names:
+        rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()
+        listed += [(row[id_column], row["path"], row["sha256"]) for row in rows]
+    damaged = {id for id, path, sha256 in listed if file_problem(folder, path, sha256)}
     return table.filter(pc.invert(pc.is_in(table[id_column], pa.array(damaged, pa.string()))))

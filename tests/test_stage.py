@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_bytes
 from augment.config import DataConfig, PairsConfig
-from augment.manifest import read_manifest, write_manifest
+from augment.manifest import read_manifest, verify, write_manifest
 from augment.stage import finished, one_by_one, provenance, run_shards
 
 IDS = [f"train/{number:02d}" for number in range(10)]
@@ -143,3 +143,51 @@ def test_finished_wants_the_same_digest_and_whole_files(tmp_path):
     assert finished(path, origin(2)) is None
     (tmp_path / "files" / "train-01").write_bytes(b"scribble")
     assert finished(path, origin()) is None
+
+
+def note_of(id: str) -> list[str]:
+    return [f"notes/{id.partition('/')[2]}.txt"]
+
+
+def work_with_notes(ids, *, folder: Path, log: list | None = None, stop_at: str | None = None):
+    """As work(); beside each file lies a note that no row names."""
+    for id in ids:
+        if id == stop_at:
+            raise KeyboardInterrupt
+        note = folder / note_of(id)[0]
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"note on {id}")
+    return work(ids, folder=folder, log=log)
+
+
+def make_with_notes(folder: Path, log: list | None = None, ids=IDS, stop_at: str | None = None):
+    function = partial(work_with_notes, log=log, stop_at=stop_at)
+    return run_shards("images", folder / "images.parquet", origin(), ids, function, shard_size=3, files=note_of)
+
+
+def test_files_that_no_row_names_are_checked_and_made_again(tmp_path):
+    made = make_with_notes(tmp_path)
+    before = made.path.read_bytes()
+    assert made.files["notes/03.txt"] == sha256_bytes(b"note on train/03") and len(made.files) == 10
+    assert finished(made.path, origin()).path == made.path
+    (tmp_path / "notes" / "03.txt").unlink()
+    (tmp_path / "notes" / "07.txt").write_text("scribble")
+    problems = verify(read_manifest(made.path))
+    assert problems["id"].tolist() == ["notes/03.txt", "notes/07.txt"]
+    assert finished(made.path, origin()) is None
+    log: list[str] = []
+    assert make_with_notes(tmp_path, log).path.read_bytes() == before
+    assert log == ["train/03", "train/07"]
+    assert (tmp_path / "notes" / "07.txt").read_text() == "note on train/07"
+
+
+def test_those_of_finished_shards_are_known_after_an_interruption(tmp_path):
+    undisturbed = make_with_notes(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        make_with_notes(tmp_path / "stopped", stop_at="train/06")
+    (tmp_path / "stopped" / "notes" / "04.txt").unlink()
+    log: list[str] = []
+    resumed = make_with_notes(tmp_path / "stopped", log)
+    assert log == ["train/04", "train/06", "train/07", "train/08", "train/09"]
+    assert resumed.path.read_bytes() == undisturbed.path.read_bytes()
+    assert list(make_with_notes(tmp_path / "stopped", ids=IDS[:2]).files) == ["notes/00.txt", "notes/01.txt"]

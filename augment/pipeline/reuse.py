@@ -41,7 +41,8 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
         damaged = verify(old)
         if damaged.empty:
             return Decision("reuse", "up to date", len(old.table))
-        return Decision("resume", f"{len(damaged)} files are gone or changed", len(old.table) - len(damaged))
+        done = len(old.table) - len(damaged) if "sha256" in old.table.column_names else 0
+        return Decision("resume" if done else "run", f"{len(damaged)} files are gone or changed", done)
     begun = stage.module.begun(path.parent, origin)
     if begun.complete:
         return Decision("restore", "made before, set aside since", begun.units)

@@ -38,8 +38,8 @@ def write_examples(
     scores: np.ndarray,
     load: Load,
     draw: Callable[[PairPictures], torch.Tensor],
-) -> None:
-    """Write ``examples/<kind>-<number>.png`` and ``examples.csv`` (file, kind, from, to, ssim_released).
+) -> list[str]:
+    """Write ``examples/<kind>-<number>.png`` and ``examples.csv`` (file, kind, from, to, ssim_released); their names.
 
     A strip shows source, source pose, target pose, target, generated. ``load`` gets the
     pictures of pairs, ``draw`` generates.
@@ -57,6 +57,7 @@ def write_examples(
         rows.append({"file": file, "kind": kind, "from": source, "to": target, "ssim_released": scores[index]})
     with atomic_write(folder / "examples.csv") as stream:
         stream.write(pd.DataFrame(rows).to_csv(index=False, float_format="%.6f").encode())
+    return ["examples.csv", *(row["file"] for row in rows)]
 
 
 def _strip(pictures: PairPictures, generated: torch.Tensor, place: int) -> np.ndarray:

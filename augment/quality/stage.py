@@ -21,10 +21,12 @@ from augment.quality.examples import Load, write_examples
 from augment.quality.inception import InceptionClassifier
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
-from augment.stage import Begun, Counts, Estimate, finished, provenance
+from augment.stage import Begun, Counts, Estimate, finished, hashes_of, provenance
 
 COPIED = "source copied"  # the arm that hands back the source: a generator that is not better has learned nothing
 REAL = "real images"  # the arm of the targets themselves; only the networks' scores mean something there
+
+PER_PAIR_FILE = "per_pair.csv"
 
 _VERSION = 1
 _PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
@@ -70,8 +72,7 @@ def measure_quality(
     folder = Path(folder)
     path = folder / "metrics.parquet"
     origin = identity(section, images, poses, pairs, checkpoints, folder)
-    done = finished(path, origin)
-    if done is not None and (folder / "per_pair.csv").exists():
+    if (done := finished(path, origin)) is not None:
         return done
 
     chosen, left_out = choose_pairs(images, poses, pairs, section.pairs)
@@ -80,7 +81,7 @@ def measure_quality(
     if not chosen:
         say("quality: there are no test pairs, so nothing can be measured. Poses of the gallery make test pairs.")
         _write_per_pair(folder, chosen, {}, "")
-        return write_manifest(path, "metrics", [], origin)
+        return write_manifest(path, "metrics", [], origin, hashes_of(folder, [PER_PAIR_FILE]))
 
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
@@ -96,8 +97,10 @@ def measure_quality(
 
     scores = _score_all(chosen, load, generator, judges, gan.system, parts)
     _write_per_pair(folder, chosen, scores, gan.system)
-    write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, partial(generated_targets, generator))
-    manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin)
+    generate = partial(generated_targets, generator)
+    examples = write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, generate)
+    manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin,
+                              hashes_of(folder, [PER_PAIR_FILE, *examples]))  # fmt: skip
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
 
@@ -168,5 +171,5 @@ def _write_per_pair(folder: Path, pairs: list[Pair], scores: Scores, system: str
     for arm, prefix in ((system, ""), (COPIED, "copied_")):
         for metric in PER_PAIR:
             table[prefix + metric] = scores.get((arm, metric), np.empty(0))
-    with atomic_write(folder / "per_pair.csv") as file:
+    with atomic_write(folder / PER_PAIR_FILE) as file:
         file.write(table.to_csv(index=False, float_format="%.6f").encode())

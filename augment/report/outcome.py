@@ -140,6 +140,9 @@ def read_csv(run: Run, name: str) -> pd.DataFrame | None:
     """A table that a stage left beside its manifest; None where it is absent or empty, or not a table."""
     path = run.folder / name
     if not path.exists():
+        stage, _, file = name.partition("/")
+        if stage in run.manifests and file in run.manifests[stage].files:
+            run.problems.append(f"{path}: is gone. The run's command, given again, makes it anew.")
         return None
     try:
         return pd.read_csv(path)

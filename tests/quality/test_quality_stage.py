@@ -132,6 +132,19 @@ def test_second_call_reuses_and_other_settings_do_not(tables, copier, tmp_path):
     assert copier.calls > 0 and set(fewer[fewer["metric"] == "pairs"]["value"]) == {5}
 
 
+@pytest.mark.parametrize("name", ["per_pair.csv", "examples.csv", "examples/best-01.png"])
+def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(tables, copier, tmp_path, name):
+    folder = tmp_path / "quality"
+    made = measure(tables, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {str(path.relative_to(folder)) for path in before} == {"metrics.parquet", *made.files}
+    (folder / name).unlink()
+    measure(tables, folder)
+    (folder / name).write_bytes(b"scribble")
+    measure(tables, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_fewer_pairs_are_spread_over_all_people(tables):
     chosen, left_out = choose_pairs(tables["images"], tables["poses"], tables["pairs"], 4)
     every, _ = choose_pairs(tables["images"], tables["poses"], tables["pairs"], 100)

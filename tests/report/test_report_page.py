@@ -6,6 +6,7 @@ import pytest
 
 from augment.base.files import sha256_bytes
 from augment.config import Config, ReportConfig
+from augment.manifest import read_manifest, write_manifest
 from augment.report.inputs import lineage
 from augment.report.page import write_report
 from augment.run import Run
@@ -179,3 +180,10 @@ def test_unreadable_csv_is_named(fake_run):
     _, page = write(fake_run)
     assert "per_pair.csv: not readable as a table" in page.text
     assert len(pd.read_csv(fake_run.folder / "quality" / "examples.csv")) == 12
+
+
+def test_a_table_that_is_gone_is_named_not_dropped_in_silence(fake_run):
+    manifest = read_manifest(fake_run.folder / "quality" / "metrics.parquet")
+    write_manifest(manifest.path, "metrics", manifest.frame(), manifest.provenance, {"per_pair.csv": "0" * 64})
+    (fake_run.folder / "quality" / "per_pair.csv").unlink()
+    assert "per_pair.csv: is gone. The run's command, given again, makes it anew." in write(fake_run).text
