@@ -165,7 +165,7 @@ def run_shards(
             tables.append(_rows(manifest))
             hashes |= manifest.files
             advance(len(set(tables[-1][id_column].to_pylist())))
-    side_files = {name: hashes[name] for id in ids for name in files(id)}
+    side_files = {name: hashes[name] for id in ids for name in files(id) if name in hashes}
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin, side_files)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
@@ -216,7 +216,8 @@ def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[s
                hashes: Mapping[str, str]) -> pa.Table:  # fmt: skip
     """The rows of those ids of which every file is there and unchanged."""
     ids = dict.fromkeys(table[id_column].to_pylist())
-    listed = [(id, name, hashes.get(name, "")) for id in ids for name in files(id)]
+    # A table of an earlier version knows none of them and is taken as it is.
+    listed = [(id, name, hashes[name]) for id in ids for name in files(id) if name in hashes]
     if "sha256" in table.column_names:
         rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()
         listed += [(row[id_column], row["path"], row["sha256"]) for row in rows]

@@ -15,7 +15,7 @@ import torch
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write, sha256_bytes
 from augment.config import ArmConfig, Config, ReidConfig
-from augment.manifest import Manifest
+from augment.manifest import Manifest, file_problem
 from augment.reid.arms import composition, settings_of_arms, uses_synthetic
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
@@ -25,7 +25,7 @@ from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import check_model
 from augment.retrieval.weights import weights_digest
-from augment.stage import Begun, Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.stage import Begun, Counts, Estimate, Spread, begun_shards, hashes_of, one_by_one, provenance, run_shards
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
 # Of one 256x128 image in one iteration on two cores, from the networks' arithmetic.
@@ -84,8 +84,13 @@ def compare_arms(
     )
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,
-        shard_size=1, unit="runs",
+        shard_size=1, unit="runs", files=_files_of,
     )  # fmt: skip
+
+
+def _files_of(run: str) -> list[str]:
+    """What the report and the comparison of arms read of a run, beside the table."""
+    return [f"{run}.json", f"training-{run}.csv", f"retrieval-{run}.csv"]
 
 
 def _data(arm: ArmConfig, images: Manifest, synthetic: Manifest) -> ReidData:
@@ -114,9 +119,9 @@ def train_and_test(
     tested = [[*item[1:], sha] for item, sha in zip(data.query + data.gallery, data.test_content, strict=True)]
     origin = [training_origin(section, arm, data, seed)["digest"], section.distances, tested]
     digest = sha256_bytes(json.dumps(origin).encode())
-    side_files = [f"{run}.safetensors", f"training-{run}.csv", f"retrieval-{run}.csv"]
-    known = _known_result(folder / f"{run}.json", digest)
-    if known is not None and all((folder / name).exists() for name in side_files):
+    result_file, *side_files = _files_of(run)
+    known = _known_result(folder / result_file, digest)
+    if known is not None and not any(file_problem(folder, name, sha256) for name, sha256 in known["files"].items()):
         return known["metrics"]
     device = pick_device(section.device)
     model = trained_model(run, seed, section, arm, data, device, folder)
@@ -124,8 +129,9 @@ def train_and_test(
     metrics |= {
         "train_real": data.count(REAL), "train_synthetic": data.count(SYNTHETIC), "iterations": arm.iterations
     }  # fmt: skip
-    result = {"digest": digest, "metrics": metrics, "average_precision": average_precision}
-    with atomic_write(folder / f"{run}.json") as file:
+    result = {"digest": digest, "metrics": metrics, "average_precision": average_precision,
+              "files": hashes_of(folder, side_files)}  # fmt: skip
+    with atomic_write(folder / result_file) as file:
         file.write(json.dumps(result).encode())
     return metrics
 
@@ -133,7 +139,7 @@ def train_and_test(
 def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
     try:
         result = json.loads(path.read_text())
-        return result if result["digest"] == digest else None
+        return result if result["digest"] == digest and "files" in result else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

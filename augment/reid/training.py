@@ -48,18 +48,21 @@ def trained_model(
     weights = folder / f"{run}.safetensors"
     torch.manual_seed(seed)
     model = build_model(section.model, data.people, section.loss, section.pretrained, device)
-    if _digest_of(weights) == origin["digest"]:
+    trained = _origin_of(weights)
+    if trained.get("digest") == origin["digest"]:
+        if "curve" in trained:  # the file beside the weights may be gone
+            _write(folder / f"training-{run}.csv", trained["curve"])
         model.load_state_dict(safetensors.torch.load_file(weights, device=str(device)))
         return model
     if section.start is not None and not load_weights(model, section.start, "reid.start"):
         say("reid: the classifier of reid.start is of other people; this one's begins anew.")
     state = folder / f"state-{run}.pt"
-    curve = _train(run, seed, section, arm, data, model, device, state, origin["digest"])
-    _write_curve(folder / f"training-{run}.csv", curve)
+    curve = _curve_text(_train(run, seed, section, arm, data, model, device, state, origin["digest"]))
+    _write(folder / f"training-{run}.csv", curve)
     with atomic_write(weights) as file:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
         # One key: safetensors writes several in an order that differs from run to run.
-        file.write(safetensors.torch.save(tensors, {"origin": json.dumps(origin, sort_keys=True)}))
+        file.write(safetensors.torch.save(tensors, {"origin": json.dumps({**origin, "curve": curve}, sort_keys=True)}))
     state.unlink(missing_ok=True)
     return model
 
@@ -175,12 +178,13 @@ def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: i
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 
-def _digest_of(weights: Path) -> str | None:
+def _origin_of(weights: Path) -> dict:
+    """What a weights file was trained from, and its training curve; empty where there is no such file."""
     try:
         with safetensors.safe_open(weights, "pt") as file:
-            return json.loads(file.metadata()["origin"])["digest"]
+            return json.loads(file.metadata()["origin"])
     except (OSError, safetensors.SafetensorError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:
@@ -205,8 +209,8 @@ def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list
     return list(state["curve"])
 
 
-def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
-    """Means over equal stretches of the training, so that the file stays small."""
+def _curve_text(curve: list[tuple[float, float]]) -> str:
+    """A CSV of means over equal stretches of the training, so that the file stays small."""
     stretch = max(1, len(curve) // _CURVE_POINTS)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -214,5 +218,9 @@ def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
     for end in range(stretch, len(curve) + 1, stretch):
         losses, accuracies = zip(*curve[end - stretch : end], strict=True)
         writer.writerow([end, f"{sum(losses) / stretch:.6f}", f"{sum(accuracies) / stretch:.4f}"])
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.encode())

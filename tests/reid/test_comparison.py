@@ -8,7 +8,7 @@ import pytest
 
 from augment.base.errors import AugmentError, UsageError
 from augment.config import ArmConfig
-from augment.reid import training
+from augment.reid import stage, training
 from augment.reid.stage import compare_arms
 
 
@@ -63,6 +63,26 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
     assert len(steps) == 6  # two iterations, one more, and the last three: none twice
     assert again.digest == whole.digest
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["training-real-s0.csv", "retrieval-real-s0.csv", "real-s0.json"])
+def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(people, section, tmp_path, monkeypatch, name):
+    section = section.model_copy(update={"arms": {"real": ArmConfig()}, "seeds": (0, 1)})
+    folder = tmp_path / "reid"
+    made = compare_arms(section, *people.manifests(), folder)
+    before = files_of(folder)
+    assert set(made.files) == {file for file in before if not file.endswith(".safetensors")}
+    trained, tested = [], []
+    test = stage._test
+    monkeypatch.setattr(training, "_train", lambda run, *rest: trained.append(run))
+    monkeypatch.setattr(stage, "_test", lambda model, run, *rest: tested.append(run) or test(model, run, *rest))
+    (folder / name).unlink()
+    compare_arms(section, *people.manifests(), folder)
+    assert files_of(folder) == before
+    (folder / name).write_bytes(b"scribble")
+    compare_arms(section, *people.manifests(), folder)
+    assert files_of(folder) == before
+    assert trained == [] and tested == ["real-s0", "real-s0"]  # not the other seed, and nothing is trained again
 
 
 def test_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatch):

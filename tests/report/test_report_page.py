@@ -186,4 +186,4 @@ def test_a_table_that_is_gone_is_named_not_dropped_in_silence(fake_run):
     manifest = read_manifest(fake_run.folder / "quality" / "metrics.parquet")
     write_manifest(manifest.path, "metrics", manifest.frame(), manifest.provenance, {"per_pair.csv": "0" * 64})
     (fake_run.folder / "quality" / "per_pair.csv").unlink()
-    assert "per_pair.csv: is gone. The run's command, given again, makes it anew." in write(fake_run).text
+    assert "per_pair.csv: is gone. The run's command, given again, makes it anew." in write(fake_run)[1].text
