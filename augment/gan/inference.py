@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from augment.base.errors import AugmentError
@@ -35,7 +36,7 @@ class BatchedGenerator:
 
     @classmethod
     def load(cls, weights: Path, device: torch.device, batch_size: int = 32, *, which: Weights = "average",
-             size: tuple[int, int] | None = None, **options: object) -> Self:  # fmt: skip
+             size: tuple[int, int] | None = None, **options: object) -> "BatchedGenerator":  # fmt: skip
         """The generator of a weights file; ``options`` as for the constructor.
 
         Raises :class:`AugmentError` where the file cannot be used, or makes images of another ``size`` (H, W).
@@ -46,8 +47,9 @@ class BatchedGenerator:
             raise AugmentError(f"{weights}: generates images of {made}, not of {wanted}.")
         return cls(network, config, device, batch_size, **options)
 
-    def generate(self, source: Tensor, source_joints: Tensor, target_joints: Tensor) -> np.ndarray:
-        """Images (N, H, W, 3) uint8 of N sources (N, H, W, 3) uint8 in other poses, joints (N, J, 2) in pixels."""
+    def generate(self, source: UInt8[Tensor, "N H W 3"], source_joints: Float[Tensor, "N J 2"],
+                 target_joints: Float[Tensor, "N J 2"]) -> UInt8[np.ndarray, "N H W 3"]:  # fmt: skip
+        """N sources in other poses; joints in pixels of the images, NaN where missing."""
         tensors = [tensor.to(self.device) for tensor in (source, source_joints, target_joints)]
         return np.concatenate([*self.batches(len(source), lambda index: tuple(tensor[index] for tensor in tensors))])
 

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,11 +16,11 @@ Adversarial = Literal["non-saturating", "minimax"]
 
 
 def nearest_neighbour_loss(
-    fake: Tensor, real: Tensor, neighbourhood: int = 3, reduction: Reduction = "mean"
-) -> Tensor:
+    fake: Float[Tensor, "B C H W"], real: Float[Tensor, "..."], neighbourhood: int = 3, reduction: Reduction = "mean"
+) -> Float[Tensor, ""]:
     """Eq. 8 (App. A, Eq. 11 to 15): how far each pixel's features are from the best of an n x n window in ``real``.
 
-    fake, real (B, C, H, W): feature maps Cx. A pixel's distance is the L1 norm over channels (a sum, not divided by
+    fake, real: feature maps Cx of one shape. A pixel's distance is the L1 norm over channels (a sum, not divided by
     C); what lies beyond the border is infinitely far. ``sum`` is Eq. 8: the sum over pixels, averaged over the batch.
     ``mean`` is the released code's: averaged over pixels too, H·W times less. With n = 1 it is the L1 feature loss.
     Where several offsets are equally near, the gradient goes to the first, row by row.
@@ -32,8 +33,10 @@ def nearest_neighbour_loss(
     return nearest.mean() if reduction == "mean" else nearest.sum() / len(fake)
 
 
-def nearest_distances_by_equation(fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
-    """Eq. 7 plainly: min over q in N(p) of ||fake(p) - real(q)||_1, (B, C, H, W) twice -> (B, H, W).
+def nearest_distances_by_equation(
+    fake: Float[Tensor, "B C H W"], real: Float[Tensor, "B C H W"], neighbourhood: int
+) -> Float[Tensor, "B H W"]:
+    """Eq. 7 plainly: min over q in N(p) of ||fake(p) - real(q)||_1.
 
     What the tests compare the fast form, ``kernels/nearest.py``, with: it makes a map of distances for each offset.
     """
@@ -44,12 +47,14 @@ def nearest_distances_by_equation(fake: Tensor, real: Tensor, neighbourhood: int
     return torch.stack([(fake - other).abs().sum(1) for other in shifted]).amin(0)
 
 
-def feature_loss(fake: Tensor, real: Tensor) -> Tensor:
+def feature_loss(fake: Float[Tensor, "*shape"], real: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean absolute difference of feature maps, element by element (Sec. 6.3, PercLoss); of images: Eq. 6 (L1)."""
     return functional.l1_loss(fake, real)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, offset: float = 0.0) -> Tensor:
+def discriminator_loss(
+    real_logits: Float[Tensor, "..."], fake_logits: Float[Tensor, "..."], offset: float = 0.0
+) -> Float[Tensor, ""]:
     """What D minimises, Eq. 5 negated: -log D(real) - log(1 - D(fake)), each averaged over the map of patches.
 
     Logits are the discriminator's outputs before its sigmoid; the two may come from different pairs. The released code
@@ -58,14 +63,16 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, offset: float =
     return surprisal(real_logits, offset).mean() + surprisal(-fake_logits, offset).mean()
 
 
-def generator_loss(fake_logits: Tensor, form: Adversarial = "non-saturating", offset: float = 0.0) -> Tensor:
+def generator_loss(
+    fake_logits: Float[Tensor, "..."], form: Adversarial = "non-saturating", offset: float = 0.0
+) -> Float[Tensor, ""]:
     """What G minimises: log(1 - D(fake)), Eq. 5, or the released code's -log D(fake), averaged over patches."""
     if form == "minimax":
         return -surprisal(-fake_logits, offset).mean()
     return surprisal(fake_logits, offset).mean()
 
 
-def surprisal(logits: Tensor, offset: float = 0.0) -> Tensor:
+def surprisal(logits: Float[Tensor, "*shape"], offset: float = 0.0) -> Float[Tensor, "*shape"]:
     """-log(sigmoid(logits) + offset), element by element, without loss of precision where the sigmoid is 0 or 1."""
     exact = functional.logsigmoid(logits)
     return -torch.logaddexp(exact, exact.new_full((), math.log(offset))) if offset else -exact

@@ -9,23 +9,27 @@ valid and its numbers are harmless; no input gives NaN or infinity.
 """
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, Outline, preset
 from augment.gan.skeletons import HUMAN, Region, Skeleton
+
+Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing
+Valid = Bool[Tensor, "B R"]  # of each region, whether it can be had
 
 FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points a thousand times longer than wide are a line
 HEAD_HALF_SIDE = 0.4  # released code, in torso scales
 
 
 def body_regions(
-    joints: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released", outline: Outline = "transform"
-) -> tuple[Tensor, Tensor]:
+    joints: Joints, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released", outline: Outline = "transform"
+) -> tuple[Float[Tensor, "B R 4 2"], Valid]:
     """The quadrilateral of every region of a pose (Sec. 3.1).
 
-    joints (B, J, 2): x, y in pixels, NaN where missing. Returns corners (B, R, 4, 2), in order around the region and
-    zero where not valid, and valid (B, R). R is 10 for a human: torso, head, right and left thigh, shank, upper arm,
-    forearm. The released code draws the masks of shanks and forearms longer than the rectangles it fits: ``outline``.
+    Returns corners, in order around the region and zero where not valid, and which are valid. R is 10 for a human:
+    torso, head, right and left thigh, shank, upper arm, forearm. The released code draws the masks of shanks and
+    forearms longer than the rectangles it fits: ``outline``.
     The torso's corners are its joints; its mask is nevertheless the whole image.
     """
     corners, valid = _outlines(joints.to(torch.float64), skeleton, preset(fidelity), outline)
@@ -33,13 +37,13 @@ def body_regions(
 
 
 def part_transforms(
-    source: Tensor, target: Tensor, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
-) -> tuple[Tensor, Tensor]:
+    source: Joints, target: Joints, skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
+) -> tuple[Float[Tensor, "B R 2 3"], Valid]:
     """The affine map of every region from source to target pixels, in the original resolution (Eq. 2).
 
-    source, target (B, J, 2): joints, NaN where missing. Returns matrices (B, R, 2, 3), the identity where not valid,
-    and valid (B, R). ``paper`` solves Eq. 2, least squares in the target image. ``released`` fits the map that is
-    sampled, least squares in the source image, and this is its inverse; the two differ for torso and head only.
+    Returns matrices, the identity where not valid, and which are valid. ``paper`` solves Eq. 2, least squares in the
+    target image. ``released`` fits the map that is sampled, least squares in the source image, and this is its inverse;
+    the two differ for torso and head only.
     A limb unseen in the source takes its twin's place there (App. B); one unseen in the target has no map.
     """
     dtype, fidelity = source.dtype, preset(fidelity)
@@ -59,11 +63,11 @@ def part_transforms(
 
 
 def region_masks(
-    joints: Tensor, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
-) -> Tensor:
-    """Which pixels belong to each region: (B, R, H, W) of bool, all false for a region that cannot be had.
+    joints: Joints, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
+) -> Bool[Tensor, "B R H W"]:
+    """Which pixels of ``size`` (H, W) belong to each region; none to a region that cannot be had.
 
-    joints (B, J, 2) of the pose that the masks are drawn from: the target for ``released`` (warp, then mask), the
+    joints: of the pose that the masks are drawn from: the target for ``released`` (warp, then mask), the
     source for ``paper`` (mask, then warp: Eq. 3), where an unseen limb takes its twin's place. A pixel belongs to a
     region when its centre, an integer coordinate, is inside or on the border.
     """
@@ -87,14 +91,14 @@ def region_masks(
 
 
 def deformation(
-    source: Tensor,
-    target: Tensor,
+    source: Joints,
+    target: Joints,
     size: tuple[int, int],
     skeleton: Skeleton = HUMAN,
     *,
     fidelity: Fidelity | str = "released",
-) -> tuple[Tensor, Tensor, Tensor]:
-    """All that the deformable skips need of two poses (B, J, 2): matrices, masks at ``size`` (H, W), valid."""
+) -> tuple[Float[Tensor, "B R 2 3"], Bool[Tensor, "B R H W"], Valid]:
+    """All that the deformable skips need of two poses: matrices, masks at ``size`` (H, W), valid."""
     fidelity = preset(fidelity)
     matrices, valid = part_transforms(source, target, skeleton, fidelity=fidelity)
     pose = target if fidelity.mask_order == "warp-then-mask" else source

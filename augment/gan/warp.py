@@ -9,6 +9,7 @@ divided. A coordinate is rounded to the nearest pixel, halves up (:data:`HALF`).
 """
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, preset
@@ -18,13 +19,13 @@ __all__ = ["apply_plan", "deform", "deform_by_equations", "plan_deformation"]
 
 
 def deform_by_equations(
-    features: Tensor, matrices: Tensor, masks: Tensor, valid: Tensor, image_size: tuple[int, int],
-    *, fidelity: Fidelity | str = "released",
-) -> Tensor:  # fmt: skip
-    """d(F) of Eq. 4, (B, C, h, w); matrices of regions that are not valid must be invertible, as the identity is.
+    features: Float[Tensor, "B C h w"], matrices: Float[Tensor, "B R 2 3"], masks: Bool[Tensor, "B R H W"],
+    valid: Bool[Tensor, "B R"], image_size: tuple[int, int], *, fidelity: Fidelity | str = "released",
+) -> Float[Tensor, "B C h w"]:  # fmt: skip
+    """d(F) of Eq. 4; matrices of regions that are not valid must be invertible, as the identity is.
 
-    matrices (B, R, 2, 3): source to target pixels at ``image_size`` (H, W). masks (B, R, H, W), of the target's regions
-    where the preset warps first, of the source's where it masks first (Eq. 3). valid (B, R).
+    matrices: source to target pixels at ``image_size`` (H, W). masks: of the target's regions where the preset warps
+    first, of the source's where it masks first (Eq. 3).
     """
     (h, w), (height, width) = features.shape[2:], image_size
     y, x = torch.arange(h) * (height / h), torch.arange(w) * (width / w)  # a level's pixels in the image

@@ -3,15 +3,17 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 
 def render_heatmaps(
-    joints: torch.Tensor,
+    joints: Float[Tensor, "B J 2"],
     size: tuple[int, int],
     sigma: float = 6.0,
     form: Literal["gaussian", "exponential"] = "gaussian",
-) -> torch.Tensor:
-    """joints (B, 18, 2) as (x, y) in pixels, NaN missing; size (H, W) -> (B, 18, H, W), 1 at the joint.
+) -> Float[Tensor, "B J H W"]:
+    """joints as (x, y) in pixels, NaN missing; ``size`` (H, W) -> maps that are 1 at the joint.
 
     gaussian: exp(-d² / (2 σ²)), what the released code draws; exponential: exp(-d / σ²), Eq. 1 as printed. A missing
     joint gives a map of zeros. On the joints' device, in their dtype.
