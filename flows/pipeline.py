@@ -102,7 +102,7 @@ def pipeline_flow(config: Config, until: str | None = None) -> dict[str, dict[st
 def _show_arms(config: Config) -> None:
     """The table of the arms in Prefect's pages. A courtesy: nothing that goes wrong here may fail a run."""
     try:
-        header, *lines = arms_cells(config.folder)
+        header, *lines = arms_cells(config)
         rows = [header, ["---"] * len(header), *lines]
         markdown = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         create_markdown_artifact(key="arms", markdown=markdown, description=f"Re-ID of {config.name}, in percent")

@@ -69,7 +69,7 @@ def _show_result(config: Config) -> None:
 
     from augment.pipeline.arms import arms_cells
 
-    header, *lines = arms_cells(config.folder)
+    header, *lines = arms_cells(config)
     table = Table(*header)
     for line in lines:
         table.add_row(*line)

@@ -1,28 +1,37 @@
-"""The arms' figures as cells of text, for the terminal and for Prefect's page."""
+"""The arms' metrics as cells of text, for the terminal and for Prefect's page."""
 
-from pathlib import Path
+import pandas as pd
 
+from augment.config import Config
 from augment.manifest import read_manifest
 from augment.pipeline.stages import stage_named
-from augment.reid.summary import comparison_table, difference_with_interval
+from augment.reid.summary import compare, difference_with_interval, split_measure
+
+_SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
 
 
-def arms_cells(run: Path) -> list[list[str]]:
-    """A header and one line a figure, in percent: each arm, and the difference with its 95 % interval.
+def arms_cells(config: Config) -> list[list[str]]:
+    """A header and one line an arm (and distance), in percent; differences are to the first arm, paired by seed.
 
     Raises :class:`AugmentError` where the re-ID stage has not run.
     """
-    metrics = read_manifest(stage_named("reid").path(run), "metrics").frame()
-    table = comparison_table(metrics)
-    columns = [name for name in table.columns if f"{name} ±" in table or name == "difference"]
-    header = ["%", *columns, *(["verdict"] if "verdict" in table else [])]
-    lines = [[row["metric"], *(_cell(row, name) for name in columns), *([row["verdict"]] if "verdict" in row else [])]
-             for row in table.to_dict("records")]  # fmt: skip
-    return [header, *lines]
+    path = stage_named("reid").path(config.folder)
+    table = compare(read_manifest(path, "metrics").frame(), list(config.reid.arms))
+    reference = table["arm"].iloc[0]
+    against = [f"{_SHOWN[name]} - {reference} [95 %]" for name in ("rank1", "mAP")]
+    lines = []
+    table["distance"] = [split_measure(measure)[1] for measure in table["measure"]]
+    table["measure"] = [split_measure(measure)[0] for measure in table["measure"]]
+    for (distance, arm), rows in table.groupby(["distance", "arm"], sort=False):
+        row = rows.set_index("measure")
+        differences = [difference_with_interval(*row.loc[name, ["difference", "low", "high"]])
+                       for name in ("rank1", "mAP")]  # fmt: skip
+        title = f"{arm}, {distance}" if distance else arm
+        lines.append([title, *(_cell(row.loc[name]) for name in _SHOWN), *differences, row.loc["mAP", "verdict"]])
+    compared = table["arm"].nunique() > 1
+    header = ["%", *_SHOWN.values(), *against, "verdict"]
+    return [line if compared else line[:4] for line in [header, *lines]]
 
 
-def _cell(row: dict, name: str) -> str:
-    if name == "difference":
-        return difference_with_interval(row)
-    spread = row[f"{name} ±"]
-    return f"{row[name]:.1f}" if spread != spread else f"{row[name]:.1f} ± {spread:.1f}"  # NaN: of a single seed
+def _cell(row: pd.Series) -> str:
+    return f"{row['mean']:.1f}" + (f" ± {row['deviation']:.1f}" if row["seeds"] > 1 else "")

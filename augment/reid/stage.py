@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import threading
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,12 +124,11 @@ def train_and_test(
         return known["metrics"]
     device = pick_device(section.device)
     model = trained_model(run, seed, section, arm, data, device, folder)
-    metrics, average_precision = _test(model, run, section, data, device, folder)
+    metrics, queries = _test(model, run, section, data, device, folder)
     metrics |= {
         "train_real": data.count(REAL), "train_synthetic": data.count(SYNTHETIC), "iterations": arm.iterations
     }  # fmt: skip
-    result = {"digest": digest, "metrics": metrics, "average_precision": average_precision,
-              "files": hashes_of(folder, side_files)}  # fmt: skip
+    result = {"digest": digest, "metrics": metrics, "queries": queries, "files": hashes_of(folder, side_files)}
     with atomic_write(folder / result_file) as file:
         file.write(json.dumps(result).encode())
     return metrics
@@ -146,8 +144,8 @@ def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
 
 def _test(
     model: torch.nn.Module, run: str, section: ReidConfig, data: ReidData, device: torch.device, folder: Path
-) -> tuple[dict[str, float], Mapping[str, float]]:
-    """Metrics by name, and the average precision of each query that has a right answer by its id."""
+) -> tuple[dict[str, float], dict[str, list]]:
+    """Metrics by name, and id, pid and average_precision of the queries that have a right answer."""
     size = section.height, section.width
     query, gallery = (
         extract_features(model, getattr(data, split), size, device, f"{run} {split}") for split in ("query", "gallery")
@@ -159,7 +157,7 @@ def _test(
     real_pids, real_camids = (np.array([item[column] for item in real]) for column in (1, 2))
     labels = [np.array([item[column] for item in part]) for column in (1, 2) for part in (data.query, data.gallery)]
     metrics: dict[str, float] = {}
-    average_precision: dict[str, float] = {}
+    queries: dict[str, list] = {}
     for place, name in enumerate(section.distances):
         if name in LEARNED:
             distances = LEARNED[name](train, real_pids, real_camids).distances(unit_length(query), unit_length(gallery))
@@ -171,10 +169,12 @@ def _test(
         if place == 0:
             metrics["queries"] = ranking.queries
             answered = ~np.isnan(ranking.average_precision)
-            ids = np.array(data.query_ids)[answered].tolist()
-            average_precision = dict(zip(ids, ranking.average_precision[answered].round(6).tolist(), strict=True))
+            queries = {
+                "id": np.array(data.query_ids)[answered].tolist(), "pid": labels[0][answered].tolist(),
+                "average_precision": ranking.average_precision[answered].round(6).tolist(),
+            }  # fmt: skip
             _write_retrieval(folder / f"retrieval-{run}.csv", distances, data)
-    return metrics, average_precision
+    return metrics, queries
 
 
 def _write_retrieval(path: Path, distances: np.ndarray, data: ReidData) -> None:

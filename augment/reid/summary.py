@@ -1,51 +1,133 @@
-"""What the seeds say of two arms: means, paired differences with their 95 % t-interval, and a verdict where one is due.
+"""What the seeds say of the arms: means, paired differences with their 95 % intervals, and a verdict where one is due.
 
 mAP is the primary measure and alone gets a verdict; the others are shown with their intervals.
 """
 
+import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 PRIMARY = "mAP"
+MEASURES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP")
 CONFIDENCE = 0.95
 FEWEST = 3  # seeds for a verdict: two leave one degree of freedom, and an interval nine standard deviations wide
 _MOST = 1000  # seeds that anyone could train
+_RESAMPLES = 2000
 
 
-def comparison_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Rows of metrics -> one row a measure, in percent, arms side by side.
+def compare(metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None) -> pd.DataFrame:
+    """Rows of metrics -> one row for each measure and arm, in percent; the first of ``arms`` is the reference.
 
-    Columns: metric; for each arm ``<arm>`` (mean over seeds) and ``<arm> ±`` (standard deviation); and where there
-    are two arms ``difference`` (augmented less real, mean of the differences of equal seeds), ``low`` and ``high``
-    (its 95 % interval, NaN for a single seed), ``seeds`` (how many had both arms) and ``verdict``, empty but for mAP.
+    Columns: measure (``mAP``, or ``mAP_xqda`` of a further distance), arm, mean, deviation (over seeds) and seeds; and
+    for the other arms the paired difference to the reference: difference (mean over the seeds that both have), low and
+    high (its t-interval), paired (seeds), verdict (of mAP only). With the ``folder`` of the re-ID stage also
+    query_low and query_high: the interval of the mAP's difference over the people that are searched for.
     """
-    accuracy = metrics[metrics["metric"].str.match(r"rank\d|mAP|mINP")]
-    values = accuracy.pivot_table(index=["metric", "seed"], columns="arm", values="value") * 100
-    arms = [arm for arm in ("real", "augmented") if arm in values]
+    arms = [arm for arm in arms if arm in set(metrics["arm"])]
+    of_queries = query_intervals(metrics, arms, folder) if folder is not None else {}
     rows = []
-    for metric in sorted(accuracy["metric"].unique(), key=_display_order):
-        of_metric = values.loc[metric]
-        row: dict[str, object] = {"metric": metric}
+    for measure in sorted({name for name in metrics["metric"] if _is_measure(name)}, key=_display_order):
+        values = metrics[metrics["metric"] == measure].pivot_table(index="seed", columns="arm", values="value") * 100
+        differences = {arm: (values[arm] - values[arms[0]]).dropna().to_numpy() for arm in arms[1:] if arm in values}
+        verdicts = judge(differences) if measure == PRIMARY else {}
         for arm in arms:
-            row |= {arm: of_metric[arm].mean(), f"{arm} ±": of_metric[arm].std()}
-        if len(arms) == 2:
-            differences = (of_metric["augmented"] - of_metric["real"]).dropna().to_numpy()
-            low, high = t_interval(differences)
-            row |= {"difference": differences.mean() if len(differences) else math.nan, "low": low, "high": high}
-            row |= {"seeds": len(differences), "verdict": verdict(differences) if metric == PRIMARY else ""}
-        rows.append(row)
+            if arm not in values:
+                continue
+            differing = differences.get(arm, np.array([]))
+            low, high = t_interval(differing)
+            row = {
+                "measure": measure, "arm": arm, "mean": values[arm].mean(), "deviation": values[arm].std(),
+                "seeds": values[arm].count(), "difference": differing.mean() if len(differing) else math.nan,
+                "low": low, "high": high, "paired": len(differing), "verdict": verdicts.get(arm, ""),
+                "query_low": math.nan, "query_high": math.nan,
+            }  # fmt: skip
+            if measure == PRIMARY and arm in of_queries:
+                row["query_low"], row["query_high"] = of_queries[arm]
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def difference_with_interval(row: Mapping[str, Any]) -> str:
-    """A row of :func:`comparison_table` in words: ``+5.8 [5.5, 6.1]``; a single seed has no interval."""
-    interval = "" if math.isnan(row["low"]) else f" [{row['low']:.1f}, {row['high']:.1f}]"
-    return f"{row['difference']:+.1f}{interval}"
+def difference_with_interval(difference: float, low: float, high: float) -> str:
+    """In words: ``+5.8 [5.5, 6.1]``; a single seed has no interval, and the reference no difference."""
+    if math.isnan(difference):
+        return ""
+    return f"{difference:+.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
+
+
+def judge(differences: dict[str, np.ndarray]) -> dict[str, str]:
+    """"gain" or "loss" for each arm whose difference is shown, else why it is not.
+
+    One arm: where the t-interval of its paired differences (N,) excludes 0. Of several arms the more extreme are held
+    to stricter levels (Holm, 1979), so that at 5 % no more than one table in twenty says anything wrong.
+    """
+    p_values = {arm: p_value(of_arm) for arm, of_arm in differences.items() if len(of_arm) >= FEWEST}
+    shown: set[str] = set()
+    for place, (arm, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        if p * (len(p_values) - place) >= 1 - CONFIDENCE:
+            break
+        shown.add(arm)
+    return {arm: _verdict(of_arm, arm in shown, len(p_values)) for arm, of_arm in differences.items()}
+
+
+def _verdict(differences: np.ndarray, shown: bool, arms: int) -> str:
+    count = len(differences)
+    if count < FEWEST:
+        return f"no verdict: {count} {'seed' if count == 1 else 'seeds'}, at least {FEWEST} are needed"
+    if shown:
+        return "gain" if differences.mean() > 0 else "loss"
+    if p_value(differences) < 1 - CONFIDENCE:
+        return f"not shown among {arms} arms (Holm)"
+    return f"not shown, needs {seeds_needed(differences.mean(), differences.std(ddof=1))}"
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided, of Student's test that the mean of differences (N,), N > 1, is 0."""
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    if error == 0:
+        return 1.0 if differences.mean() == 0 else 0.0
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))
+
+
+def query_intervals(metrics: pd.DataFrame, arms: Sequence[str], folder: Path) -> dict[str, tuple[float, float]]:
+    """Arm -> the bootstrap interval of its mAP less the reference's, over people, seeds averaged; in percent.
+
+    Read from what each run left in ``folder`` (``<run>.json``); an arm of which a file is missing is left out.
+    """
+    precision = {arm: _mean_precision(metrics, arm, folder) for arm in arms}
+    reference = precision.pop(arms[0], None) if arms else None
+    intervals = {}
+    for arm, of_arm in precision.items():
+        if reference is not None and of_arm is not None:
+            difference = 100 * (of_arm - reference).dropna()
+            intervals[arm] = bootstrap_interval(difference.to_numpy(), difference.index.get_level_values("pid"))
+    return intervals
+
+
+def _mean_precision(metrics: pd.DataFrame, arm: str, folder: Path) -> pd.Series | None:
+    """Each query's average precision by pid and id, mean over the arm's seeds."""
+    runs = []
+    for run in metrics.loc[metrics["arm"] == arm, "run"].unique():
+        try:
+            queries = json.loads((folder / f"{run}.json").read_text())["queries"]
+        except (OSError, ValueError, KeyError):
+            return None
+        runs.append(pd.DataFrame(queries).set_index(["pid", "id"])["average_precision"])
+    return pd.concat(runs, axis=1).mean(axis=1) if runs else None
+
+
+def bootstrap_interval(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the mean of values (N,), whole clusters (N,) resampled: a person's queries are alike."""
+    names, places = np.unique(clusters, return_inverse=True)
+    sums, counts = np.bincount(places, values), np.bincount(places)
+    chosen = np.random.default_rng(seed).integers(len(names), size=(_RESAMPLES, len(names)))
+    means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -54,19 +136,6 @@ def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple
         return math.nan, math.nan
     half = _half_width(differences.std(ddof=1), len(differences), confidence)
     return float(differences.mean() - half), float(differences.mean() + half)
-
-
-def verdict(differences: np.ndarray) -> str:
-    """"gain" or "loss" where the interval of the paired differences (N,) excludes 0, else why there is none."""
-    count = len(differences)
-    if count < FEWEST:
-        return f"no verdict: {count} {'seed' if count == 1 else 'seeds'}, at least {FEWEST} are needed"
-    low, high = t_interval(differences)
-    if low > 0:
-        return "gain"
-    if high < 0:
-        return "loss"
-    return f"not shown, needs {seeds_needed(differences.mean(), differences.std(ddof=1))}"
 
 
 def seeds_needed(mean: float, deviation: float) -> str:
@@ -81,9 +150,18 @@ def _half_width(deviation: float, count: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, count - 1) * deviation / math.sqrt(count))
 
 
+def _is_measure(metric: str) -> bool:
+    return split_measure(metric)[0] in MEASURES
+
+
+def split_measure(metric: str) -> tuple[str, str]:
+    """``mAP_trapezoid_xqda`` -> ``mAP_trapezoid`` and ``xqda``; the first distance has no name."""
+    for measure in sorted(MEASURES, key=len, reverse=True):
+        if metric == measure or metric.startswith(measure + "_"):
+            return measure, metric[len(measure) + 1 :]
+    return metric, ""
+
+
 def _display_order(metric: str) -> tuple[str, int]:
-    name, _, variant = metric.partition("_")
-    if variant == "trapezoid" or variant.startswith("trapezoid_"):
-        name, variant = "mAP_trapezoid", variant.removeprefix("trapezoid").removeprefix("_")
-    order = ["rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP"]
-    return variant, order.index(name)
+    measure, distance = split_measure(metric)
+    return distance, MEASURES.index(measure)

@@ -33,6 +33,16 @@ class Lane:
     colour: int
 
 
+@dataclass(frozen=True)
+class Interval:
+    """One line of a forest chart: a difference with the interval over seeds and that over queries (NaN: unknown)."""
+
+    name: str
+    value: float
+    seeds: tuple[float, float]
+    queries: tuple[float, float]
+
+
 def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
     """Lines over a common x axis, with a legend above. Values that are no numbers leave a gap in none but are skipped.
 
@@ -114,6 +124,36 @@ def dot_chart(title: str, groups: Sequence[tuple[str, Sequence[Lane]]], unit: st
             parts.append(f'<text class="strong" x="{width - right + 14}" y="{middle + 4:.1f}">{mean:.1f}</text>')
             y += lane_height
         y += gap
+    return _svg(title, width, height, parts)
+
+
+def forest_chart(title: str, rows: Sequence[Interval]) -> Markup:
+    """Differences around 0: a dot, a thick line for the interval over seeds, a thin one below for that over queries."""
+    if not rows:
+        return Markup("")
+    ends = [end for row in rows for end in (0.0, row.value, *row.seeds, *row.queries) if math.isfinite(end)]
+    scale = ticks(min(ends), max(ends))
+    width, left, right, lane = 640, 172, 56, 30
+    height = len(rows) * lane + 30
+
+    def x_of(value: float) -> float:
+        return left + (value - scale[0]) / (scale[-1] - scale[0]) * (width - left - right)
+
+    parts = []
+    for tick in scale:
+        kind = "zero" if tick == 0 else "rule"
+        parts.append(f'<line class="{kind}" x1="{x_of(tick):.1f}" x2="{x_of(tick):.1f}" y1="4" y2="{height - 24}"/>')
+        parts.append(f'<text x="{x_of(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick:+g}</text>')
+    for place, row in enumerate(rows):
+        middle = 4 + lane * (place + 0.5)
+        parts.append(f'<text x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(row.name)}</text>')
+        for (low, high), kind, y in ((row.seeds, "thick", middle), (row.queries, "thin", middle + 8)):
+            if math.isfinite(low):
+                parts.append(
+                    f'<line class="{kind} c0" x1="{x_of(low):.1f}" x2="{x_of(high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                )
+        parts.append(f'<circle class="dot c0" cx="{x_of(row.value):.1f}" cy="{middle:.1f}" r="4.5"/>')
+        parts.append(f'<text class="strong" x="{width - right + 10}" y="{middle + 4:.1f}">{row.value:+.1f}</text>')
     return _svg(title, width, height, parts)
 
 

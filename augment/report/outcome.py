@@ -6,79 +6,100 @@ import numpy as np
 import pandas as pd
 
 from augment.config import Config
-from augment.reid.summary import comparison_table, difference_with_interval
-from augment.report.charts import Lane, Series, dot_chart, line_chart
+from augment.reid.summary import compare, difference_with_interval, split_measure
+from augment.report.charts import COLOURS, Interval, Lane, Series, dot_chart, forest_chart, line_chart
 from augment.report.pictures import data_uri, picture
 from augment.report.published import REID
 from augment.run import Run
 
-ARM_COLOUR = {"real": 0, "augmented": 1}
-ARM_NAME = {"real": "real images only", "augmented": "real + synthetic"}
 _METRIC = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "mAP": "mAP",
            "mAP_trapezoid": "mAP (trapezoid)", "mINP": "mINP"}  # fmt: skip
 
 
 def arms(run: Run, config: Config) -> dict[str, Any] | None:
-    """The table of arms, its most telling lines in words, and the single seeds as a chart."""
+    """The table of arms, its most telling lines in words, and the differences and single seeds as charts."""
     if "reid" not in run.frames or run.frames["reid"].empty:
         return None
     metrics = run.frames["reid"]
-    table = comparison_table(metrics)
-    rows = table.to_dict("records")
-    known = [arm for arm in ARM_NAME if arm in table]
-    facts = metrics.pivot_table(index="metric", columns="arm", values="value", aggfunc="first")
+    known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
+    known += sorted(set(metrics["arm"]) - set(known))  # of an earlier configuration
+    table = compare(metrics, known, run.folder / "reid")
+    of_map = table[table["measure"] == "mAP"].set_index("arm")
     return {
-        "arms": [(arm, ARM_NAME[arm]) for arm in known],
-        "rows": [_row(row, known) for row in rows],
-        "sentences": [_sentence(row) for row in rows if row["metric"] in ("rank1", "mAP") and len(known) == 2],
+        "arms": [arm_name(arm) for arm in known],
+        "rows": [_row(measure, rows.set_index("arm"), known) for measure, rows in table.groupby("measure", sort=False)],
+        "differences": [_difference_row(arm, table) for arm in known[1:]],
+        "reference": arm_name(known[0]),
+        "sentences": _sentences(table, known),
+        "forest": _forest(of_map, known),
         "chart": _seeds_chart(metrics, known),
         "curves": _curves(run, metrics, known),
-        "facts": _facts(facts, metrics, known),
+        "facts": _facts(metrics, known),
         "published": REID.get(config.data.layout, ()),
     }
 
 
-def _row(row: dict[str, Any], known: list[str]) -> dict[str, Any]:
-    cells = [f"{row[arm]:.1f}{spread(row[f'{arm} ±'])}" for arm in known]
-    both = len(known) == 2
-    return {
-        "metric": metric_name(row["metric"]),
-        "cells": cells,
-        "difference": difference_with_interval(row) if both else "",
-        "verdict": row["verdict"] if both else "",
-        "tone": _tone(row["verdict"]) if both else "",
-    }
+def arm_name(arm: str) -> str:
+    """An arm's name for people."""
+    return arm.replace("_", " ")
 
 
-def _sentence(row: dict[str, Any]) -> dict[str, str]:
-    """The line that is read first, in words."""
-    seeds = int(row["seeds"])
-    over = f" over {seeds} seeds" if seeds > 1 else ""
-    return {
-        "metric": metric_name(row["metric"]),
-        "real": f"{row['real']:.1f}",
-        "augmented": f"{row['augmented']:.1f}",
-        "difference": f"{difference_with_interval(row)} points{over}",
-        "verdict": row["verdict"],
-        "tone": _tone(row["verdict"]),
-    }
+def _row(measure: str, rows: pd.DataFrame, known: list[str]) -> dict[str, Any]:
+    cells = [f"{rows.loc[arm, 'mean']:.1f}{spread(rows.loc[arm, 'deviation'])}" if arm in rows.index else ""
+             for arm in known]  # fmt: skip
+    return {"metric": metric_name(measure), "cells": cells}
 
 
-def _facts(facts: pd.DataFrame, metrics: pd.DataFrame, known: list[str]) -> list[str]:
-    def of(metric: str, arm: str) -> int | None:
-        value = facts.get(arm, pd.Series(dtype=float)).get(metric, np.nan)
-        return None if np.isnan(value) else int(value)
+def _difference_row(arm: str, table: pd.DataFrame) -> dict[str, Any]:
+    rows = table[table["arm"] == arm].set_index("measure")
+    columns = ["difference", "low", "high"]
+    cells = {name: difference_with_interval(*rows.loc[name, columns]) for name in ("mAP", "rank1")}
+    of_map = rows.loc["mAP"]
+    queries = "" if np.isnan(of_map["query_low"]) else f"[{of_map['query_low']:.1f}, {of_map['query_high']:.1f}]"
+    return {"arm": arm_name(arm), **cells, "queries": queries, "seeds": int(of_map["paired"]),
+            "verdict": of_map["verdict"], "tone": _tone(of_map["verdict"])}  # fmt: skip
 
+
+def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
+    """The lines that are read first, in words: the second arm beside the first."""
+    if len(known) < 2:
+        return []
+    sentences = []
+    for measure in ("rank1", "mAP"):
+        rows = table[table["measure"] == measure].set_index("arm")
+        first, second = rows.loc[known[0]], rows.loc[known[1]]
+        seeds = int(second["paired"])
+        over = f" over {seeds} seeds" if seeds > 1 else ""
+        difference = difference_with_interval(*second[["difference", "low", "high"]])
+        sentences.append({
+            "metric": metric_name(measure), "from": f"{first['mean']:.1f}", "to": f"{second['mean']:.1f}",
+            "difference": f"{difference} points{over}", "verdict": second["verdict"], "tone": _tone(second["verdict"]),
+        })  # fmt: skip
+    return sentences
+
+
+def _forest(of_map: pd.DataFrame, known: list[str]) -> str:
+    """Each arm's difference in mAP with both intervals."""
+    rows = [
+        Interval(arm_name(arm), row["difference"], (row["low"], row["high"]), (row["query_low"], row["query_high"]))
+        for arm, row in of_map.loc[known[1:]].iterrows()
+        if not np.isnan(row["difference"])
+    ]
+    return forest_chart(f"mAP less that of {arm_name(known[0])}, points", rows)
+
+
+def _facts(metrics: pd.DataFrame, known: list[str]) -> list[str]:
+    facts = metrics.pivot_table(index="metric", columns="arm", values="value", aggfunc="first")
     lines = []
     for arm in known:
-        real, synthetic, iterations = (of(name, arm) for name in ("train_real", "train_synthetic", "iterations"))
-        if real is not None:
+        counts = facts[arm]
+        if "train_real" in counts:
             lines.append(
-                f"{ARM_NAME[arm]}: {real:,} real and {synthetic or 0:,} synthetic images, {iterations:,} iterations"
+                f"{arm_name(arm)}: {counts['train_real']:,.0f} real and {counts['train_synthetic']:,.0f} other images, "
+                f"{counts['iterations']:,.0f} iterations"
             )
-    queries = of("queries", known[0])
-    if queries is not None:
-        lines.append(f"{queries:,} queries")
+    if "queries" in facts.index:
+        lines.append(f"{facts.loc['queries', known[0]]:,.0f} queries")
     lines.append("seeds " + ", ".join(str(seed) for seed in sorted(metrics["seed"].unique())))
     return lines
 
@@ -88,12 +109,12 @@ def _seeds_chart(metrics: pd.DataFrame, known: list[str]) -> str:
     for metric in ("rank1", "mAP"):
         rows = metrics[metrics["metric"] == metric]
         lanes = [
-            Lane(ARM_NAME[arm], [100 * value for value in rows[rows["arm"] == arm]["value"]], ARM_COLOUR[arm])
-            for arm in known
+            Lane(arm_name(arm), [100 * value for value in rows[rows["arm"] == arm]["value"]], place % COLOURS)
+            for place, arm in enumerate(known)
         ]
         if all(lane.values for lane in lanes):
             groups.append((metric_name(metric), lanes))
-    return dot_chart("Every seed of both arms", groups, "%")
+    return dot_chart("Every seed of every arm", groups, "%")
 
 
 def _curves(run: Run, metrics: pd.DataFrame, known: list[str]) -> list[str]:
@@ -104,18 +125,18 @@ def _curves(run: Run, metrics: pd.DataFrame, known: list[str]) -> list[str]:
         table = read_csv(run, f"reid/training-{arm}-s{seed}.csv")
         for column, lines in series.items():
             if table is not None and column in table:
-                lines.append(Series(ARM_NAME[arm], table["iteration"].to_numpy(), table[column].to_numpy()))
+                lines.append(Series(arm_name(arm), table["iteration"].to_numpy(), table[column].to_numpy()))
     titles = {"loss": "Re-ID training loss", "accuracy": "Re-ID training accuracy, percent"}
     charts = [(titles[column], line_chart(titles[column], lines, "iteration")) for column, lines in series.items()]
     return [(title, chart) for title, chart in charts if chart]
 
 
-def retrieval(run: Run, examples: int) -> dict[str, Any] | None:
-    """Ranked answers to some queries, the arms of the first seed below each other."""
+def retrieval(run: Run, config: Config, examples: int) -> dict[str, Any] | None:
+    """Ranked answers to some queries, the first two arms of the first seed below each other."""
     if "reid" not in run.frames or run.frames["reid"].empty:
         return None
     seed = run.frames["reid"]["seed"].min()
-    tables = {arm: read_csv(run, f"reid/retrieval-{arm}-s{seed}.csv") for arm in ARM_NAME}
+    tables = {arm: read_csv(run, f"reid/retrieval-{arm}-s{seed}.csv") for arm in list(config.reid.arms)[:2]}
     tables = {arm: table for arm, table in tables.items() if table is not None and len(table)}
     if not tables:
         return None
@@ -132,7 +153,7 @@ def _answers(run: Run, query: str, tables: dict[str, pd.DataFrame]) -> dict[str,
             for row in rows.itertuples()
         ]
         if hits:
-            strips.append({"arm": ARM_NAME[arm], "hits": hits})
+            strips.append({"arm": arm_name(arm), "hits": hits})
     return {"id": query, "src": data_uri(picture(run, "images", query)), "strips": strips}
 
 
@@ -153,12 +174,9 @@ def read_csv(run: Run, name: str) -> pd.DataFrame | None:
 
 def metric_name(metric: str) -> str:
     """A metric's name for people: ``mAP_trapezoid_xqda`` -> "mAP (trapezoid), xqda"."""
-    for known in sorted(_METRIC, key=len, reverse=True):
-        if metric == known:
-            return _METRIC[known]
-        if metric.startswith(known + "_"):
-            return f"{_METRIC[known]}, {metric[len(known) + 1 :]}"
-    return metric
+    measure, distance = split_measure(metric)
+    name = _METRIC.get(measure, measure)
+    return f"{name}, {distance}" if distance else name
 
 
 def spread(value: float) -> str:

@@ -31,7 +31,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
         "examples": generator.examples(run, section.examples),
         "study": study(run, config),
         "training": generator.training(run),
-        "retrieval": outcome.retrieval(run, section.examples),
+        "retrieval": outcome.retrieval(run, config, section.examples),
         "images": inputs.images(run),
         "pairs": inputs.pairs(run),
         "poses": inputs.poses(run),

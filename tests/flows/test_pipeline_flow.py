@@ -71,7 +71,7 @@ def test_a_failing_artifact_fails_nothing(tiny_config, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("the server is gone")
 
-    monkeypatch.setattr(flows_pipeline, "arms_cells", lambda run: [["%", "real"], ["mAP", "1.0"]])
+    monkeypatch.setattr(flows_pipeline, "arms_cells", lambda config: [["%", "real"], ["mAP", "1.0"]])
     monkeypatch.setattr(flows_pipeline, "create_markdown_artifact", broken)
     monkeypatch.setattr(flows_pipeline, "stages_until", lambda until: [])
     monkeypatch.setattr(flows_pipeline, "make_report", lambda config: None)

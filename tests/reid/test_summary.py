@@ -1,12 +1,23 @@
-"""The table of two arms, and how often its verdict is wrong where there is no difference."""
+"""The table of arms, and how often its verdict is wrong where there is no difference."""
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from augment.reid.summary import comparison_table, seeds_needed, t_interval, verdict
+from augment.reid.summary import (
+    bootstrap_interval,
+    compare,
+    difference_with_interval,
+    judge,
+    p_value,
+    query_intervals,
+    seeds_needed,
+    split_measure,
+    t_interval,
+)
 
 
 def rows(**arms) -> pd.DataFrame:
@@ -18,28 +29,71 @@ def rows(**arms) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_table_pairs_the_seeds():
-    table = comparison_table(
+def test_every_arm_beside_the_first_paired_by_seed():
+    table = compare(
         rows(
             real={"mAP": [0.50, 0.60, 0.55], "rank1": [0.7, 0.8, 0.7], "iterations": [5, 5, 5]},
             augmented={"mAP": [0.54, 0.66, 0.60], "rank1": [0.9, 0.95, 0.91], "iterations": [5, 5, 5]},
-        )
-    ).set_index("metric")
-    assert list(table.index) == ["rank1", "mAP"]
-    mean_ap = table.loc["mAP"]
-    assert (mean_ap["real"], mean_ap["augmented"], mean_ap["difference"]) == pytest.approx((55, 60, 5))
-    assert mean_ap["real ±"] == pytest.approx(5) and mean_ap["seeds"] == 3
+            copied={"mAP": [0.5, 0.7]},
+        ),
+        ["real", "augmented", "copied", "not trained yet"],
+    )
+    assert table["measure"].tolist() == ["rank1"] * 2 + ["mAP"] * 3
+    table = table.set_index(["measure", "arm"])
+    real, augmented, copied = (table.loc["mAP", arm] for arm in ("real", "augmented", "copied"))
+    assert (real["mean"], real["deviation"], real["seeds"]) == pytest.approx((55, 5, 3))
+    assert math.isnan(real["difference"]) and real["verdict"] == ""
+    assert (augmented["mean"], augmented["difference"], augmented["paired"]) == pytest.approx((60, 5, 3))
     # differences 4, 6, 5: deviation 1; t(.975, 2) = 4.3027, over the root of 3: 2.4841
-    assert (mean_ap["low"], mean_ap["high"]) == pytest.approx((5 - 2.4841, 5 + 2.4841), abs=1e-4)
-    assert mean_ap["verdict"] == "gain"
-    assert table.loc["rank1", "verdict"] == ""  # only the primary measure is judged
+    assert (augmented["low"], augmented["high"]) == pytest.approx((5 - 2.4841, 5 + 2.4841), abs=1e-4)
+    assert augmented["verdict"] == "gain"
+    assert (copied["difference"], copied["paired"]) == pytest.approx((5, 2))  # of seeds 0 and 1
+    assert copied["verdict"] == "no verdict: 2 seeds, at least 3 are needed"
+    assert set(table.loc["rank1"]["verdict"]) == {""}  # only the primary measure is judged
 
 
-def test_table_of_one_seed_or_one_arm():
-    one_seed = comparison_table(rows(real={"mAP": [0.5]}, augmented={"mAP": [0.6]}))
-    assert one_seed["verdict"].tolist() == ["no verdict: 1 seed, at least 3 are needed"]
-    assert math.isnan(one_seed["low"][0])
-    assert list(comparison_table(rows(real={"mAP": [0.5, 0.6]})).columns) == ["metric", "real", "real ±"]
+def test_one_seed_or_one_arm_has_no_interval():
+    one_seed = compare(rows(real={"mAP": [0.5]}, augmented={"mAP": [0.6]}), ["real", "augmented"]).iloc[1]
+    assert one_seed["verdict"] == "no verdict: 1 seed, at least 3 are needed"
+    assert difference_with_interval(*one_seed[["difference", "low", "high"]]) == "+10.0"
+    alone = compare(rows(real={"mAP": [0.5, 0.6]}), ["real", "augmented"]).iloc[0]
+    assert difference_with_interval(*alone[["difference", "low", "high"]]) == ""
+
+
+def test_further_distances_follow_the_first():
+    names = ["mAP_xqda", "mAP", "mAP_trapezoid_xqda", "rank1_xqda", "mAP_trapezoid", "queries"]
+    table = compare(rows(real={name: [0.5] for name in names}), ["real"])
+    assert table["measure"].tolist() == ["mAP", "mAP_trapezoid", "rank1_xqda", "mAP_xqda", "mAP_trapezoid_xqda"]
+    assert split_measure("mAP_trapezoid_xqda") == ("mAP_trapezoid", "xqda")
+
+
+def test_holm_asks_more_of_the_more_extreme():
+    # Student's p for mean / (deviation / root of 3): 10.0 -> .0099, 6.0 -> .0267, 4.5 -> .0460
+    unit = np.array([-1.0, 0.0, 1.0]) * math.sqrt(3)  # deviation root of 3: the error of the mean is 1
+    three = {"a": 10 + unit, "b": -6 + unit, "c": 4.5 + unit}
+    assert [round(p_value(of_arm), 4) for of_arm in three.values()] == [0.0099, 0.0267, 0.046]
+    assert judge(three) == {
+        "a": "gain",  # .0099 x 3 < .05
+        "b": "not shown among 3 arms (Holm)",  # .0267 x 2 > .05
+        "c": "not shown among 3 arms (Holm)",
+    }
+    assert judge({"b": three["b"]}) == {"b": "loss"} and judge({"c": three["c"]}) == {"c": "gain"}
+
+
+def test_the_interval_over_queries_resamples_people(tmp_path):
+    """Two people: the mean is theirs in one of four draws each, between them in two; 2.5 and 97.5 % are the ends."""
+    values, people = np.array([1.0, 1.0, 1.0, 4.0]), np.array(["3", "3", "3", "5"])
+    assert bootstrap_interval(values, people) == (1.0, 4.0)
+    many = np.random.default_rng(1).normal(size=400)
+    low, high = bootstrap_interval(np.repeat(many, 5), np.repeat(np.arange(400), 5))
+    assert (high - low) / 2 == pytest.approx(1.96 * many.std() / 20, rel=0.1)  # as 400 values, not 2,000
+
+    for run, precision in (("real-s0", [0.5, 0.5]), ("augmented-s0", [0.6, 0.8])):
+        queries = {"id": ["a", "b"], "pid": [3, 5], "average_precision": precision}
+        (tmp_path / f"{run}.json").write_text(json.dumps({"queries": queries}))
+    metrics = rows(real={"mAP": [0.5]}, augmented={"mAP": [0.7]}, copied={"mAP": [0.7]})
+    intervals = query_intervals(metrics, ["real", "augmented", "copied"], tmp_path)
+    assert intervals == {"augmented": pytest.approx((10.0, 30.0))}  # copied left no file
 
 
 @pytest.mark.parametrize(("seeds", "ratio"), [(2, 8.98), (3, 2.48), (5, 1.24)])
@@ -50,11 +104,15 @@ def test_the_interval_excludes_zero_from_a_ratio_of_mean_to_deviation_on(seeds, 
     assert t_interval(spread + 0.99 * ratio)[0] < 0 < t_interval(spread + 1.01 * ratio)[0]
 
 
+def verdict(differences: list[float]) -> str:
+    return judge({"it": np.array(differences)})["it"]
+
+
 def test_verdicts():
-    assert verdict(np.array([9.0, 9.1])) == "no verdict: 2 seeds, at least 3 are needed"
-    assert verdict(np.array([-4.0, -6.0, -5.0])) == "loss"
-    assert verdict(np.array([1.0, -1.0, 3.0])) == "not shown, needs about 18 seeds"
-    assert verdict(np.array([1.0, -1.0, 0.0])) == "not shown, needs more than 1000 seeds"
+    assert verdict([9.0, 9.1]) == "no verdict: 2 seeds, at least 3 are needed"
+    assert verdict([-4.0, -6.0, -5.0]) == "loss"
+    assert verdict([1.0, -1.0, 3.0]) == "not shown, needs about 18 seeds"
+    assert verdict([1.0, -1.0, 0.0]) == "not shown, needs more than 1000 seeds"
 
 
 def test_seeds_needed_is_the_first_that_suffices():

@@ -1,10 +1,11 @@
+import math
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.report.charts import Lane, Series, bar_chart, dot_chart, line_chart, ticks
+from augment.report.charts import Interval, Lane, Series, bar_chart, dot_chart, forest_chart, line_chart, ticks
 from augment.report.outcome import metric_name
 
 
@@ -64,3 +65,21 @@ def test_dot_chart_marks_the_mean():
 def test_words():
     assert metric_name("mAP_trapezoid_xqda") == "mAP (trapezoid), xqda"
     assert metric_name("rank10") == "rank-10" and metric_name("rank1_euclidean") == "rank-1, euclidean"
+
+
+def test_a_forest_has_zero_a_dot_and_both_intervals_where_they_are_known():
+    rows = [
+        Interval("augmented", 2.0, (1.0, 3.0), (-1.0, 4.0)),
+        Interval("copied <b>", -1.0, (math.nan, math.nan), (math.nan, math.nan)),
+    ]
+    chart = str(forest_chart("differences", rows))
+    ends = r'[^"]*" x1="([\d.]+)" x2="([\d.]+)"'
+    x = {kind: [tuple(map(float, found)) for found in re.findall(f'class="{kind}{ends}', chart)]
+         for kind in ("zero", "thick", "thin")}  # fmt: skip
+    dots = [float(place) for place in re.findall(r'cx="([\d.]+)"', chart)]
+    zero, one = x["zero"][0][0], (dots[0] - x["zero"][0][0]) / 2
+    assert x["thick"] == [pytest.approx((zero + one, zero + 3 * one), abs=0.11)]
+    assert x["thin"] == [pytest.approx((zero - one, zero + 4 * one), abs=0.11)]
+    assert dots[1] == pytest.approx(zero - one, abs=0.11)
+    assert "copied &lt;b&gt;" in chart and "+2.0" in chart and "-1.0" in chart
+    assert forest_chart("nothing", []) == ""
