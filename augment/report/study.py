@@ -41,9 +41,10 @@ def _strips(run: Run, results: Results, count: int) -> list[tuple[str, list[dict
     files = dict(zip(stimuli.table["id"].to_pylist(), stimuli.table["path"].to_pylist(), strict=True))
     rates = results.images[results.images["generated"]].sort_values(["mistaken", "stimulus"], ascending=[False, True])
     count = min(count, len(rates) // 2)
+    fooled = rates[rates["mistaken"] > 0].head(count)
     strips = {
-        "Generated images that passed for real most often": rates.head(count),
-        "Those that passed least often": rates.tail(count).iloc[::-1],
+        "Generated images that passed for real most often": fooled,
+        "Those that passed least often": rates.drop(fooled.index).tail(count).iloc[::-1],
     }
     return [
         (title, [shown for row in some.to_dict("records") if (shown := _picture(run, stimuli, files, row))])
