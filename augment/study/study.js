@@ -16,11 +16,19 @@ let order = [];
 let place = 0;
 
 // What a reload needs: the user's id, and an answer that the server has not confirmed yet.
+// A browser that stores nothing for this page plays one round without reload.
 const memory = {
   key: (name) => `study ${location.pathname} ${name}`,
-  get: (name) => JSON.parse(localStorage.getItem(memory.key(name))),
-  set: (name, value) => localStorage.setItem(memory.key(name), JSON.stringify(value)),
-  clear: () => ["user", "unsent"].forEach((name) => localStorage.removeItem(memory.key(name))),
+  storage: (use) => {
+    try {
+      return use(localStorage);
+    } catch {
+      return null;
+    }
+  },
+  get: (name) => JSON.parse(memory.storage((storage) => storage.getItem(memory.key(name)))),
+  set: (name, value) => memory.storage((storage) => storage.setItem(memory.key(name), JSON.stringify(value))),
+  remove: (name) => memory.storage((storage) => storage.removeItem(memory.key(name))),
 };
 
 class Paused extends Error {}
@@ -62,10 +70,10 @@ async function prepare() {
   user = memory.get("user");
   const unsent = memory.get("unsent");
   if (user && unsent) await request("POST", `users/${user}/answers`, unsent);
-  localStorage.removeItem(memory.key("unsent"));
+  memory.remove("unsent");
   let state = user && (await request("GET", `users/${user}`));
   if (state === 404) {
-    memory.clear();
+    memory.remove("user");
     user = state = null;
   }
   if (state) ({ order, place } = state);
@@ -163,7 +171,7 @@ async function trial() {
   memory.set("unsent", record);
   const reply = await request("POST", `users/${user}/answers`, record);
   if (typeof reply === "number") return location.reload(), sleep(1e9); // answered elsewhere: ask anew where we are
-  localStorage.removeItem(memory.key("unsent"));
+  memory.remove("unsent");
   place = reply.place;
   if (practice && reply.generated !== null) {
     const right = reply.generated === record.said_generated;
@@ -219,7 +227,7 @@ function finish(result) {
 
 element("begin").addEventListener("click", begin);
 element("next").addEventListener("click", () => {
-  memory.clear();
+  memory.remove("user");
   location.reload();
 });
 prepare();

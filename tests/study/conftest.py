@@ -45,12 +45,15 @@ def make_study(tmp_path) -> Callable[..., Path]:
 
 
 @contextmanager
-def _served(folder: Path, port: int = 0) -> Iterator[str]:
+def _served(folder: Path, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
     """A server of the study in a process of its own; gives its address, and ends it as Ctrl-C would."""
     code = "import sys; from pathlib import Path; from augment.study.server import serve; "
-    code += "serve(Path(sys.argv[1]), port=int(sys.argv[2]))"
+    code += "serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), str(port)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code, str(folder), host, str(port)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     lines: list[str] = []
     try:

@@ -163,6 +163,41 @@ def test_answers_outlive_a_restart_of_the_server(page, make_study, served):
         until(page, lambda _: page.find_element(By.ID, "done").is_displayed())
 
 
+def test_a_page_in_the_background_pauses(page, make_study, served):
+    folder = make_study(images=1, training=0)
+    hide = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange'))"
+    with served(folder) as address:
+        page.get(address)
+        begin(page)
+        shown = until(page, picture)
+        page.execute_script(hide, True)
+        until(page, lambda _: page.find_element(By.ID, "begin").is_displayed())
+        press(page, "g")  # no picture, no answer
+        page.execute_script(hide, False)
+        assert only(folder) == []
+        begin(page)
+        assert until(page, picture) == shown
+        press(page, "g")
+        until(page, lambda _: len(only(folder)) == 1)
+
+
+def test_a_browser_that_stores_nothing_plays_a_round(page, make_study, served):
+    blocked = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'SecurityError') }})"
+    script = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": blocked})
+    try:
+        with served(make_study(images=1, training=0)) as address:
+            page.get(address)
+            begin(page)
+            seen: list[str] = []
+            for _ in range(2):
+                answer_next(page, seen, "g")
+            until(page, lambda _: page.find_element(By.ID, "done").is_displayed())
+            assert page.find_element(By.ID, "real-as-generated").text == "1 of 1"
+    finally:
+        page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
 @pytest.mark.parametrize(("width", "height"), [(360, 640), (1440, 900), (640, 360)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_fits_and_can_be_read(page, make_study, served, width, height, scheme):

@@ -3,8 +3,11 @@
 import asyncio
 import errno
 import os
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -117,6 +120,19 @@ def test_with_a_token_nothing_lies_outside_it(make_study):
         assert client.get("/s3cret/").status_code == 200
         assert {client.get(path).status_code for path in ("/", "/study.js", "/wrong/", "/users/x")} == {404}
         assert client.post("/users").status_code in (404, 405)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have only one loopback address")
+def test_another_address_than_the_usual_one_gets_a_token_that_stays(make_study, served):
+    folder = make_study()
+    links = []
+    for _ in range(2):
+        with served(folder, host="127.0.0.2") as link:
+            links.append(re.sub(r":\d+/", "/", link))
+            assert httpx.get(link, trust_env=False).status_code == 200
+            assert httpx.get(re.sub(r"[^/]+/$", "", link), trust_env=False).status_code == 404
+    assert links[0] == links[1] and len(links[0].split("/")[3]) > 20
+    assert (folder / "token").stat().st_mode & 0o077 == 0
 
 
 def test_the_page_loads_nothing_from_outside_and_tells_no_answer(client):
