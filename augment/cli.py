@@ -4,6 +4,7 @@ import click
 
 from augment import __version__
 from augment.commands.common import Guarded
+from augment.commands.export import export
 from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import data, pose
@@ -26,5 +27,5 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (study, data, pose, config, manifest, report, doctor):
+for command in (study, export, data, pose, config, manifest, report, doctor):
     main.add_command(command)

@@ -1,0 +1,42 @@
+"""``augment export``: a run's images for other programs."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+_path = click.Path(path_type=Path)
+_FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
+
+
+@click.command()
+@click.argument("run", type=_path)
+@click.argument("destination", metavar="DEST", type=_path)
+@click.option("--to", type=click.Choice(_FORMATS), required=True)
+@click.option("--kept-only", is_flag=True, help="Of the synthetic images only those that re-ID trains on.")
+@click.option("--per-image", type=click.IntRange(0), metavar="N", help="At most N synthetic images of each source.")
+@click.option("--where", metavar="SQL", help="Only images for which this holds, or says nothing: 'rank < 3' filters "
+              "the synthetic ones alone, 'synthetic' takes them alone, 'pid <= 60' filters all.")  # fmt: skip
+@click.option("--labels", type=click.Choice(["hard", "own"]), default="hard", show_default=True,
+              help="hard: a synthetic image is its source's person. own: each person's are another class.")  # fmt: skip
+@click.option("--terms", metavar="TEXT", help="Terms of the source images, for the data card.")
+def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: int | None, where: str | None,
+           labels: str, terms: str | None) -> None:  # fmt: skip
+    """Write the images of RUN, a run's folder, real and synthetic, to the new folder DEST as other programs read them.
+
+    market1501: folders and names of Market-1501 (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face
+    datasets. webdataset: tar shards. coco: key points. A README.md says what the folder holds.
+    """
+    from augment.export.job import export as write
+    from augment.export.selection import Filters
+
+    options = {"--per-image": per_image, "--where": where, "--terms": terms}
+    words = ["augment", "export", str(run), str(destination), "--to", to, *(["--kept-only"] if kept_only else [])]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    words += ["--labels", labels] if labels != "hard" else []
+    selection = write(run, destination, to, Filters(kept_only, per_image, where, labels), terms=terms,
+                      command=shlex.join(words))  # fmt: skip
+    for split, count in selection.counts().items():
+        click.echo(f"{split:8} {count['images']:>7,} images ({count['synthetic']:,} synthetic), "
+                   f"{count['people']:,} people, {count['cameras']} cameras")  # fmt: skip
+    click.echo(f"{destination}: README.md says what it holds and how to read it")

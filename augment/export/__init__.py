@@ -1,0 +1,1 @@
+"""Handing a run's images on: in the folders and files that other programs read."""
