@@ -7,7 +7,6 @@ system, iteration, image size, configuration, digests, parent.
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
+from augment.base.state import load_state
 from augment.config import GanConfig
 from augment.gan.networks import Generator, build_generator
 
@@ -92,27 +92,17 @@ def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], 
         )
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training's state (plain types and tensors), whole or not at all."""
-    with atomic_write(path) as file:
-        torch.save(state, file)
-
-
-def load_state(path: Path, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A training's state. ``identity``: what it must have been made from, nested JSON types.
+def load_own_state(path: Path, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The state of a training of ours. ``identity``: what it must have been made from, nested JSON types.
 
     Raises :class:`AugmentError` where it is damaged, or comes from another configuration or input: the differing
     keys are named.
     """
+    state = load_state(path, device)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
         found = json.loads(state["identity"])
-    except FileNotFoundError:
-        raise AugmentError(f"{path}: no such training state.") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AugmentError(f"{path}: not a training state, or damaged ({reason}). Delete it; training then goes on "
-                           "from an earlier one or starts anew.") from None  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        raise AugmentError(f"{path}: is no state of a generator's training.") from None
     differing = differing_keys(found, identity)
     if differing:
         raise AugmentError(

@@ -8,9 +8,10 @@ from typing import Any
 
 from augment.base.errors import AugmentError
 from augment.base.progress import progress, say
+from augment.base.state import save_state
 from augment.config import GanConfig
 from augment.gan import processes
-from augment.gan.checkpoints import load_state, save_state, save_weights
+from augment.gan.checkpoints import load_own_state, save_weights
 from augment.gan.dataset import to_uint8
 from augment.gan.folder import same_so_far, training_identity
 from augment.gan.gallery import Examples, Gallery
@@ -39,7 +40,7 @@ class Training:
         own = max(self.folder.glob("state-*.pt"), default=None)
         if own is None and state_file is None:
             return
-        state = load_state(own or state_file, self.identity, self.trainer.device)
+        state = load_own_state(own or state_file, self.identity, self.trainer.device)
         self.trainer.restore(state["trainer"])
         self.parent, self.first_losses = state["parent"], state["first_losses"]
         if own is not None:

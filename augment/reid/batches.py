@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.shuffling import Shuffled
 from augment.config import ArmConfig, ReidConfig
 from augment.reid.arms import composition
 from augment.reid.dataset import REAL, SYNTHETIC, Item
@@ -16,28 +17,6 @@ from augment.reid.dataset import REAL, SYNTHETIC, Item
 def seed_of(*numbers: int) -> int:
     """A well mixed 32-bit seed from some numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-class Passes:
-    """Endless passes over some items, each pass in a new random order."""
-
-    def __init__(self, items: Sequence[int], *seed: int):
-        self._items = np.asarray(items)
-        self._seed = seed
-        self._known: tuple[int, np.ndarray] | None = None
-
-    def take(self, start: int, count: int) -> list[int]:
-        """The items at places start, ..., start + count - 1 of the endless list."""
-        taken: list[int] = []
-        while len(taken) < count:
-            which, offset = divmod(start + len(taken), len(self._items))
-            taken += self._pass(which)[offset : offset + count - len(taken)].tolist()
-        return taken
-
-    def _pass(self, which: int) -> np.ndarray:
-        if self._known is None or self._known[0] != which:
-            self._known = which, np.random.default_rng([*self._seed, which]).permutation(self._items)
-        return self._known[1]
 
 
 class Batches:
@@ -56,7 +35,8 @@ class Batches:
             self._people = _indices_by_person(train)
             self._check_triplets()
         else:
-            self._passes = [Passes(np.flatnonzero(dsetids == kind), seed, 1 + kind) for kind in (REAL, SYNTHETIC)]
+            kinds = [np.flatnonzero(dsetids == kind) for kind in (REAL, SYNTHETIC)]
+            self._passes = [(images, Shuffled(len(images), seed, 1 + kind)) for kind, images in enumerate(kinds)]
 
     def __len__(self) -> int:
         return self._arm.iterations - self._start
@@ -74,8 +54,8 @@ class Batches:
         before, after = self._places[iteration : iteration + 2]
         return [
             index
-            for passes, first, last in zip(self._passes, before, after, strict=True)
-            for index in passes.take(int(first), int(last - first))
+            for (images, passes), first, last in zip(self._passes, before, after, strict=True)
+            for index in images[passes.take(int(first), int(last - first))].tolist()
         ]
 
     def _triplets(self, iteration: int) -> list[int]:

@@ -7,7 +7,6 @@ resume under today's torch; its step waits for two values of the device and know
 import csv
 import io
 import json
-import pickle
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress, say
+from augment.base.state import load_state, save_state
 from augment.config import ArmConfig, ReidConfig
 from augment.reid.arms import uses_synthetic
 from augment.reid.batches import Batches, seed_of
@@ -189,22 +189,21 @@ def _origin_of(weights: Path) -> dict:
 
 def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_write(path) as file:
-        torch.save({"digest": digest, "curve": curve.tolist(), **state}, file)
+    save_state(path, {"digest": digest, "curve": curve.tolist(), **state})
 
 
 def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list[tuple[float, float]]:
     """Put back what :func:`_save` wrote; an empty curve where there is nothing that fits."""
     if not path.exists():
         return []
+    state = load_state(path, device)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
         if state["digest"] != digest:
             say(f"{path}: is of other settings or images; training starts anew.")
             return []
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise AugmentError(f"{path}: cannot be read ({error}). Delete it to train this run anew.") from error
     return list(state["curve"])
 

@@ -8,7 +8,8 @@ import torch
 from tiny_run import SIZE, TINY
 
 from augment.base.errors import AugmentError
-from augment.gan.checkpoints import differing_keys, load_generator, load_state, read_header, save_state, save_weights
+from augment.base.state import save_state
+from augment.gan.checkpoints import differing_keys, load_generator, load_own_state, read_header, save_weights
 from augment.gan.networks import build_generator
 
 CPU = torch.device("cpu")
@@ -83,23 +84,23 @@ def test_a_state_of_another_configuration_is_refused_with_the_keys(tmp_path):
     save_state(path, {"identity": json.dumps({"gan": {"width": 1.0, "seed": 0}, "inputs": {"poses": "a"}})})
     wanted = {"gan": {"width": 0.5, "seed": 0}, "inputs": {"poses": "b"}}
     with pytest.raises(AugmentError, match=r"gan.width is 1.0 there, 0.5 here; inputs.poses is 'a' there, 'b' here"):
-        load_state(path, wanted, CPU)
+        load_own_state(path, wanted, CPU)
 
 
 def test_a_damaged_state_is_refused(tmp_path):
     path = tmp_path / "state-000002.pt"
     path.write_bytes(b"PK\3\4 half a file")
     with pytest.raises(AugmentError, match=r"state-000002.pt: not a training state, or damaged"):
-        load_state(path, {}, CPU)
+        load_own_state(path, {}, CPU)
     with pytest.raises(AugmentError, match="no such training state"):
-        load_state(tmp_path / "absent.pt", {}, CPU)
+        load_own_state(tmp_path / "absent.pt", {}, CPU)
 
 
 def test_a_state_runs_no_code(tmp_path):
     path = tmp_path / "state-000002.pt"
     torch.save({"identity": "{}", "trainer": build_generator(TINY, SIZE)}, path)  # a pickled module
     with pytest.raises(AugmentError, match="not a training state"):
-        load_state(path, {}, CPU)
+        load_own_state(path, {}, CPU)
 
 
 def test_differing_keys_go_deep_and_both_ways():

@@ -7,7 +7,7 @@ import pytest
 from augment.base.errors import AugmentError, UsageError
 from augment.config import ReidConfig
 from augment.reid.arms import settings_of_arms
-from augment.reid.batches import Batches, Passes
+from augment.reid.batches import Batches
 
 # 4 people with 5 real and 10 synthetic images each, but the last has one real image only
 TRAIN = [("", pid, 1, dsetid) for pid in range(4) for dsetid in [0] * 5 + [1] * 10 if pid < 3] + [("", 3, 1, 0)]
@@ -19,13 +19,6 @@ def batches(train=TRAIN, seed=0, start=0, arm=None, **changes) -> Batches:
 
 
 HALF = {"real": 4, "synthetic": 4}
-
-
-def test_a_pass_shows_every_item_once_and_any_stretch_is_known_alone():
-    whole = Passes([4, 5, 6, 7, 8], 0).take(0, 20)
-    assert [sorted(whole[start : start + 5]) for start in range(0, 20, 5)] == [[4, 5, 6, 7, 8]] * 4
-    assert whole[:5] != whole[5:10]
-    assert Passes([4, 5, 6, 7, 8], 0).take(3, 11) == whole[3:14]
 
 
 @pytest.mark.parametrize(

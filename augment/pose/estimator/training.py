@@ -17,9 +17,9 @@ import torch
 from torch.nn import functional
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write
 from augment.base.progress import say
 from augment.base.shuffling import Shuffled
+from augment.base.state import load_state, save_state
 from augment.pose.estimator import openpifpaf_adapter as adapter
 from augment.pose.estimator.checkpoints import Checkpoint
 from augment.pose.estimator.labelled import CROP_SIZE, Example, LabelledCrops
@@ -187,15 +187,14 @@ def _save(state_path, output, run, network, average, optimizer) -> None:
         "step": run.step, "minutes": run.minutes, "network": network.state_dict(), "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
     }  # fmt: skip
-    with atomic_write(state_path) as file:
-        torch.save(state, file)
+    save_state(state_path, state)
     adapter.save_network(average.module, output, {"steps": run.step})
 
 
 def _resume(state_path, network, average, optimizer) -> _Run:
     if not state_path.exists():
         return _Run()
-    state = torch.load(state_path, weights_only=True)
+    state = load_state(state_path)
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

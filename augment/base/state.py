@@ -1,0 +1,36 @@
+"""What an interrupted training goes on from: tensors and plain types in one file, checked when it is read."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from augment.base.errors import AugmentError
+from augment.base.seals import check_seal, sealed_write
+
+_REMEDY = "Delete it; training then goes on from an earlier one or starts anew."
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, whole or not at all."""
+    with sealed_write(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a state, its tensors on ``device``; nothing in the file is run.
+
+    Raises :class:`AugmentError` where there is none, or it is damaged.
+    """
+    if not path.exists():
+        raise AugmentError(f"{path}: no such training state.")
+    try:
+        check_seal(path)
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (AugmentError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"{path}: ").rstrip(".")
+        raise AugmentError(f"{path}: not a training state, or damaged ({reason}). {_REMEDY}") from None
+    if not isinstance(state, dict):
+        raise AugmentError(f"{path}: holds no training state. {_REMEDY}")
+    return state
