@@ -135,19 +135,23 @@ def _own_classes(rows: pd.DataFrame) -> pd.Series:
 def _names(rows: pd.DataFrame) -> list[str]:
     """File names that readers of Market-1501 understand: person, camera, and what else the image's own name says in
     that form; where one says it in another, the image's number instead."""
-    stems = [_stem_of_source(id, synthetic) for id, synthetic in zip(rows["id"], rows["synthetic"], strict=True)]
+    parts = [_of_source(id, synthetic) for id, synthetic in zip(rows["id"], rows["synthetic"], strict=True)]
+    stems, endings = zip(*parts, strict=True)
     if all(parse_market(f"{stem}.jpg") for stem in stems):
         rests = [stem.partition("_c")[2].lstrip("0123456789") for stem in stems]
     else:
         rests = [f"s1_{number:06d}_00" for number in rows.groupby("split").cumcount() + 1]
-    ranks = ["" if pd.isna(rank) else f"g{rank}" for rank in rows["rank"]]
     people = ["-1" if pid == JUNK else f"{pid:04d}" for pid in rows["pid"]]
     return [
-        f"{person}_c{camid}{rest}{rank}.jpg"
-        for person, camid, rest, rank in zip(people, rows["camid"], rests, ranks, strict=True)
+        f"{person}_c{camid}{rest}{ending}.jpg"
+        for person, camid, rest, ending in zip(people, rows["camid"], rests, endings, strict=True)
     ]
 
 
-def _stem_of_source(id: str, synthetic: bool) -> str:
+def _of_source(id: str, synthetic: bool) -> tuple[str, str]:
+    """The source's name and the ending of a synthetic image's: ``g7``, or ``gown`` in the source's own pose."""
     stem = id.rpartition("/")[2]
-    return stem.rpartition("g")[0] if synthetic else stem
+    if not synthetic:
+        return stem, ""
+    source, _, ending = stem.rpartition("g")
+    return source, f"g{ending}"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image
 from augment.data.stage import LEFT_OUT
 from augment.manifest import Manifest, read_manifest
@@ -168,6 +168,25 @@ class AugmentedRun(RealRun):
     """Real and synthetic images of a run's folder: ``sources="run-augmented"``."""
 
     with_synthetic = True
+
+
+def register_run(folder: Path, name: str) -> None:
+    """Make "name" known to torchreid as the real and synthetic images of one run; see :func:`augment.reid.register`."""
+    folder = folder.absolute()
+    for stage, table in (("images", "images"), ("synthetic", "synthetic")):
+        read_manifest(folder / stage / f"{table}.parquet", table)  # what is missing is told here, not in the middle
+
+    class OfRun(AugmentedRun):
+        run_folder = folder
+
+        def __init__(self, root: str = "", **options):
+            super().__init__(root=str(folder), **options)
+
+    known = torchreid.data.datasets.__dict__["__image_datasets"]
+    if name not in known:
+        torchreid.data.register_image_dataset(name, OfRun)
+    elif getattr(known[name], "run_folder", None) != folder:
+        raise UsageError(f"{name}: torchreid has another data set of this name. Register the run under another one.")
 
 
 def register_datasets() -> None:

@@ -56,9 +56,9 @@ class SmallRun:
         self.images.append({"id": id, **row, "split": split, "pid": pid, "camid": camid, "sequence": 1, "frame": 1})
         return id
 
-    def made(self, source: str, rank: int, kept: bool = True) -> None:
+    def made(self, source: str, rank: int | None, kept: bool = True) -> None:
         of = next(row for row in self.images if row["id"] == source)
-        stem = f"{source.partition('/')[2]}g{rank}"
+        stem = f"{source.partition('/')[2]}g{'own' if rank is None else rank}"
         row = self._file("synthetic", f"{stem}.jpg", jpeg(100 + len(self.synthetic)))
         self.synthetic.append({
             "id": f"synthetic/{stem}", **row, "pid": of["pid"], "camid": of["camid"], "source": source,

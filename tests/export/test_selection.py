@@ -88,6 +88,13 @@ def test_names_of_another_data_set_are_made_of_person_camera_and_number(small_ru
     }
 
 
+def test_a_source_redrawn_in_its_own_pose_has_a_name_of_its_own(small_run):
+    small_run.made("train/0002_c1s1_000001_01", None, kept=False)
+    rows = select(Run(small_run.write()), Filters()).rows
+    assert rows.set_index("id")["name"]["synthetic/0002_c1s1_000001_01gown"] == "0002_c1s1_000001_01gown.jpg"
+    assert not rows.duplicated(["split", "name"]).any()
+
+
 def test_counts_by_hand(small_run):
     counts = select(Run(small_run.write()), Filters()).counts()
     assert list(counts) == ["train", "query", "gallery"]
