@@ -143,12 +143,12 @@ def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.
 
 
 def sort_rows(kind: str, table: pa.Table) -> pa.Table:
-    """The rows in the kind's order. Raises ValueError where one stands there twice."""
+    """The rows in the kind's order. Raises ValueError where one is duplicated."""
     keys = SORT_KEYS.get(kind, ["id"])
     frame = table.select(keys).to_pandas()
     duplicates = frame[frame.duplicated()]
     if len(duplicates):
-        raise ValueError(f"{kind} rows: {dict(duplicates.iloc[0])} stands there twice")
+        raise ValueError(f"{kind} rows: {dict(duplicates.iloc[0])} is duplicated")
     return table.sort_by([(key, "ascending") for key in keys])
 
 

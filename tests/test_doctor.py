@@ -26,7 +26,7 @@ def test_everything_the_tiny_run_needs(quick, tiny_config):
     found = checks(tiny_config)
     assert {name: check for name, check in found.items() if check.status == "failed"} == {}
     assert found["data set"].found == "13 gallery, 12 query, 24 train (rendered)"
-    assert found["key points of train"].found == "annotation-train.csv will be drawn with the set"
+    assert found["key points of train"].found == "annotation-train.csv will be rendered with the set"
     assert not tiny_config.folder.exists()
 
 
@@ -91,7 +91,7 @@ def test_exit_code(quick, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(main, ["doctor", str(bad)])
     assert result.exit_code == 3
-    assert "failed data set" in result.output and "to mend" in result.output
+    assert "failed data set" in result.output and " warnings, 1 failed" in result.output
 
 
 def test_packages_really_work():

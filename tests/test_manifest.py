@@ -108,7 +108,7 @@ def test_provenance_is_no_part_of_the_digest(tmp_path):
 def test_wrong_rows_are_told():
     with pytest.raises(ValueError, match=r"metrics rows: missing columns \['value'\], unknown columns \['valeu'\]"):
         to_table("metrics", [{"run": "r", "arm": "a", "seed": 0, "metric": "m", "valeu": 1.0}])
-    with pytest.raises(ValueError, match=r"metrics rows: .*stands there twice"):
+    with pytest.raises(ValueError, match=r"metrics rows: .*is duplicated"):
         to_table("metrics", [metric(), metric()])
     with pytest.raises(ValueError, match="metrics rows: "):
         to_table("metrics", [metric(value="high")])

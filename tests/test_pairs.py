@@ -130,7 +130,7 @@ def test_the_stage_writes_pairs_of_image_ids(tmp_path):
 
 def test_an_identity_on_both_sides_is_refused(tmp_path):
     images, poses = tables(tmp_path, [*ROWS, ("gallery/0002_z", 2, True)])
-    with pytest.raises(AugmentError, match="1 identities stand in the training part and in the test part: 0002"):
+    with pytest.raises(AugmentError, match="1 identities are in the training part and in the test part: 0002"):
         make_pairs(PairsConfig(), images, poses, tmp_path / "run" / "pairs")
 
 

@@ -160,10 +160,11 @@ def _list_partition(partition: Path, root: Path) -> Iterator[Found]:
 
 
 def _by_id(found: Iterable[Found]) -> list[Found]:
-    found = sorted(found, key=lambda one: one.id)
-    for one, other in pairwise(found):
-        if one.id == other.id:
-            raise AugmentError(f"{one.file} and {other.file} would both be called {one.id}. Rename or remove one.")
+    found = sorted(found, key=lambda image: image.id)
+    for image, following in pairwise(found):
+        if image.id == following.id:
+            files = f"{image.file} and {following.file}"
+            raise AugmentError(f"{files} would both have the id {image.id}. Rename or remove one of them.")
     return found
 
 

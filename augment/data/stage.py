@@ -60,7 +60,7 @@ def list_images(section: DataConfig, root: Path) -> list[Found]:
         for item in items
         if (name := parse_name(item.name)) is not None
     ]
-    return select(sorted(found, key=lambda one: one.id), section)
+    return select(sorted(found, key=lambda image: image.id), section)
 
 
 def identity(section: DataConfig, folder: Path) -> dict[str, Any]:
@@ -174,15 +174,15 @@ def draw_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
 def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:
     """Open and hash some images; their rows."""
     found = _listed(section, root, listing)
-    if lost := [one for one in ids if one not in found]:
+    if lost := [id for id in ids if id not in found]:
         raise AugmentError(f"{root}: {lost[0]} went away while the images were scanned. Run the same command again.")
-    return [_examine(found[one], folder) for one in ids]
+    return [_examine(found[id], folder) for id in ids]
 
 
 @lru_cache(maxsize=2)
 def _listed(section: DataConfig, root: Path, listing: str) -> dict[str, Found]:
     """The images by id, once for all shards of a process: a shard's arguments stay small."""
-    return {one.id: one for one in list_images(section, root)}
+    return {image.id: image for image in list_images(section, root)}
 
 
 def _examine(found: Found, folder: Path) -> dict:

@@ -46,7 +46,7 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     """All training pairs and the test pairs. Returns the table of pairs (``from``, ``to`` are image ids).
 
     Training pairs come from the training images with an accepted pose, test pairs from the others. Raises
-    :class:`AugmentError` where there is no training pair, or where an identity stands on both sides.
+    :class:`AugmentError` where there is no training pair, or where an identity is on both sides.
     """
     origin = identity(section, images, poses, folder)
     path = Path(folder) / "pairs.parquet"
@@ -72,10 +72,10 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
 
 
 def check_disjoint(train_pids: pd.Series, test_pids: pd.Series) -> None:
-    """Raise :class:`AugmentError` where a person stands on both sides: the test would be no test."""
+    """Raise :class:`AugmentError` where a person is on both sides: the test would be no test."""
     both = sorted(pid for pid in set(train_pids) & set(test_pids) if pid > DISTRACTOR)
     if both:
         shown = ", ".join(f"{pid:04d}" for pid in both[:5])
         raise AugmentError(
-            f"{len(both)} identities stand in the training part and in the test part: {shown}. Move each to one side."
+            f"{len(both)} identities are in the training part and in the test part: {shown}. Move each to one side."
         )

@@ -66,7 +66,7 @@ def show(checks: Iterator[Check]) -> bool:
         console.print(check.found, markup=False)
         if check.fix:
             console.print(f"{'':<30}-> {check.fix}", markup=False)
-    console.print(f"{seen['ok']} fine, {seen['warn']} to know, {seen['failed']} to mend.")
+    console.print(f"{seen['ok']} ok, {seen['warn']} warnings, {seen['failed']} failed.")
     return not seen["failed"]
 
 
@@ -145,7 +145,7 @@ def _bf16(config: Config) -> Check:
 
 def _folder(config: Config | None) -> Iterator[Check]:
     folder = (config.folder if config else Path("outputs")).absolute()
-    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             yield Check("write permission", "ok", str(folder))
@@ -217,7 +217,7 @@ def _annotation(config: Config, split: str) -> str:
                            "split out of pose.splits.")  # fmt: skip
     root = dataset_root(config.data, config.folder.absolute() / "images")
     if config.data.layout == "rendered" and not root.exists():
-        return f"{name} will be drawn with the set"
+        return f"{name} will be rendered with the set"
     return str(find_published(name, [root, root.parent], f"pose.annotations.{split}"))
 
 

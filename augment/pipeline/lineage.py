@@ -39,17 +39,17 @@ def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, l
     except AugmentError as error:
         return path, 0, [str(error)]
     found = verify(manifest)
-    return path, len(manifest.table), [f"{one.id}: {one.problem}" for one in found.itertuples()]
+    return path, len(manifest.table), [f"{row.id}: {row.problem}" for row in found.itertuples()]
 
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
     """The one run that has that row. Raises :class:`AugmentError` where there is none or more than one."""
-    runs = [run for run in sorted(outputs.glob("*")) if any(_row(one, row_id) for one in manifests_of(run))]
+    runs = [run for run in sorted(outputs.glob("*")) if any(_row(manifest, row_id) for manifest in manifests_of(run))]
     if not runs:
         raise AugmentError(f"{row_id}: no run in {outputs}/ has a row with this id. Name the run with --run FOLDER.")
     if len(runs) > 1:
         found = ", ".join(map(str, runs))
-        raise AugmentError(f"{row_id}: stands in {len(runs)} runs ({found}). Choose one with --run FOLDER.")
+        raise AugmentError(f"{row_id}: is in {len(runs)} runs ({found}). Choose one with --run FOLDER.")
     return runs[0]
 
 
@@ -58,7 +58,7 @@ def trace(run: Path, row_id: str) -> Tree:
 
     Raises :class:`AugmentError` where no manifest of the run has that row.
     """
-    tables = {one.path.parent.name: one for one in manifests_of(run)}
+    tables = {manifest.path.parent.name: manifest for manifest in manifests_of(run)}
     if not tables:
         raise AugmentError(f"{run}: holds no manifest. Give the folder of a run, like outputs/demo.")
     for stage in reversed(tables):  # an image's id is that of its pose, too: what was made last tells more

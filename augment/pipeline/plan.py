@@ -72,7 +72,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     if console is None:
         console = Console()
         console = console if console.is_terminal else Console(width=150)
-    table = Table(title=f"Plan for {plan.folder} (nothing is done)", title_justify="left")
+    table = Table(title=f"Plan for {plan.folder} (nothing is run)", title_justify="left")
     for column in ("stage", "plan", "why", "amount"):
         table.add_column(column, overflow="fold")
     for column in ("disk", "time"):
@@ -87,7 +87,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             cost = _bytes(what.disk), _time(step.seconds), step.source
             table.add_row(step.stage, status, decision.why, what.amount, *cost)
     table.add_section()
-    table.add_row("in all", "", "", "", _bytes(plan.disk), _time(plan.seconds), "")
+    table.add_row("total", "", "", "", _bytes(plan.disk), _time(plan.seconds), "")
     console.print(table)
     room = f"Free on that disk: {_bytes(plan.free)}."
     if plan.free < plan.disk:

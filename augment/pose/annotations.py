@@ -46,7 +46,7 @@ def read_posegan_csv(path: Path | str) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["name", "x", "y", "confidence"])
     repeated = frame["name"][frame["name"].duplicated()]
     if len(repeated):
-        raise AugmentError(f"{path}: {repeated.iloc[0]} stands there twice. Keep one row an image.")
+        raise AugmentError(f"{path}: {repeated.iloc[0]} is duplicated. Keep one row per image.")
     return frame
 
 

@@ -40,7 +40,7 @@ def report(poses: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
     ``section.minimum_detection_rate``, counted over readable images of known people.
     """
     for split, rows in poses.groupby(poses["id"].str.partition("/")[0], sort=True):
-        counts = Counter(_short(one) for one in rows["verdict"])
+        counts = Counter(_short(verdict) for verdict in rows["verdict"])
         listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
         say(f"poses: {split}: {len(rows)} images: {listed}")
     people = poses[(poses["status"] == "ok") & (poses["id"].map(pids) > 0)]
@@ -60,8 +60,8 @@ def report(poses: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
         )
 
 
-def _short(one: str) -> str:
-    return "torso incomplete" if one.startswith("torso incomplete") else one
+def _short(verdict: str) -> str:
+    return "torso incomplete" if verdict.startswith("torso incomplete") else verdict
 
 
 def _advice(section: PoseConfig) -> str:

@@ -28,7 +28,7 @@ def render_heatmaps(
         row = torch.exp(dx2 / (-2 * sigma**2)).masked_fill(missing[..., None], 0)
         column = torch.exp(dy2 / (-2 * sigma**2))
         # Channels last in memory, as the convolutions that take it want it.
-        row, column = (one.transpose(1, 2).contiguous() for one in (row, column))
+        row, column = (profile.transpose(1, 2).contiguous() for profile in (row, column))
         return (column[:, :, None] * row[:, None]).permute(0, 3, 1, 2)
     if form == "exponential":
         dx2 = dx2.masked_fill(missing[..., None], torch.inf)  # infinitely far away

@@ -115,5 +115,5 @@ def test_deepfashion_errors_name_file_and_line(tmp_path):
 def test_one_id_for_two_files_is_an_error(tmp_path):
     line = "img/MEN/Denim/id_00000080/01_1_front.jpg id_00000080 train\n"
     (tmp_path / "list_eval_partition.txt").write_text("2\nheader\n" + 2 * line)
-    with pytest.raises(AugmentError, match="would both be called train/fasionMENDenimid0000008001_1front"):
+    with pytest.raises(AugmentError, match="would both have the id train/fasionMENDenimid0000008001_1front"):
         list_deepfashion(tmp_path)

@@ -53,7 +53,7 @@ def test_the_published_files_come_out_byte_for_byte(part, published, tmp_path):
         ((HEADER, "a.jpg: [1, oops]: [2]"), r"row 2: keypoints_x has 1 joints"),
         ((HEADER, f"a.jpg: [1, oops]: {[1] * 18}"), r"row 2: keypoints_y is no list of numbers: '\[1, oops\]'"),
         ((HEADER, "a.jpg"), r"row 2: 1 fields instead of 3: 'a.jpg'"),
-        ((HEADER, ROW, ROW), "0224_c6s1_055726_02.jpg stands there twice"),
+        ((HEADER, ROW, ROW), "0224_c6s1_055726_02.jpg is duplicated"),
         ((), "column name is missing"),
     ],
 )
