@@ -9,6 +9,7 @@ from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import data, pose
 from augment.commands.run import run, stage_command
+from augment.commands.serve import serve
 from augment.commands.study import study
 from augment.commands.tools import config, doctor, report
 
@@ -27,5 +28,5 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (study, export, data, pose, config, manifest, report, doctor):
+for command in (serve, study, export, data, pose, config, manifest, report, doctor):
     main.add_command(command)

@@ -306,6 +306,9 @@ class FlowConfig(Section):
     workers: int = Runtime(1, ge=1)
     """Shards at work at once."""
     shard_size: int = Runtime(1000, ge=1)
+    """Images in a shard: what a killed worker loses at most."""
+    notify: str | None = Runtime(None)
+    """A command for runs that failed, crashed or were cancelled; it gets one more argument that says which and why."""
 
 
 class Config(Section):

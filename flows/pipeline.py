@@ -4,14 +4,17 @@ Only the configuration and paths pass between flows and tasks: the data lies in 
 What is up to date is found out by the stages themselves, by content, and shows in Prefect as the state "Reused".
 """
 
+import errno
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, get_run_logger, runtime, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -19,15 +22,28 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config
-from augment.pipeline.arms import arms_cells
-from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
+from augment.pipeline.stages import STAGES, Outcome, Stage, locked_run, make_report, run_stage, stages_until
+from flows.artifacts import show_arms, show_progress, show_report
+from flows.notify import notify
 from flows.runners import task_runners
+
+#: A value of ``until``: the name of a stage.
+Until = Literal[tuple(stage.name for stage in STAGES)]
+
+_CANCEL_LIMIT_S = 2.0  # Prefect itself would wait 30 s before it kills
+_FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 # Reuse goes by the stages' digests, which hold across runs and machines. Prefect's cache would be a second opinion.
 _task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 
 
-@_task(name="shard")
+def may_pass(task: Any, run: Any, state: State) -> bool:
+    """Whether trying again can help: a network or a shared disk that failed for a moment, never a wrong config."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError) and error.errno not in _FOR_GOOD
+
+
+@_task(name="shard", retries=3, retry_delay_seconds=[1, 10, 60], retry_condition_fn=may_pass)
 def _shard_task(function: Callable[[Sequence[str]], Path], ids: Sequence[str]) -> Path:
     return function(ids)
 
@@ -39,17 +55,28 @@ def _one_task_each(
 
     With one worker the shards run in the flow's own thread, where Ctrl-C reaches them.
     """
+    if not shards:
+        return
     shard_tasks = [_shard_task.with_options(task_run_name=f"{name} {k} of {len(shards)}")
                    for k in range(1, len(shards) + 1)]  # fmt: skip
+    advance = show_progress(name, len(shards))
     if not parallel:
         for shard_task, ids in zip(shard_tasks, shards, strict=True):
             stop_if_asked()
             yield shard_task(function, ids)
+            advance()
         return
     futures = [shard_task.submit(function, ids) for shard_task, ids in zip(shard_tasks, shards, strict=True)]
-    for future in as_completed(futures):
-        stop_if_asked()
-        yield future.result()
+    try:
+        for future in as_completed(futures):
+            stop_if_asked()
+            yield future.result()
+            advance()
+    except TerminationSignal:  # shards in other threads cannot be stopped; nothing of theirs is half written
+        timer = threading.Timer(_CANCEL_LIMIT_S, os._exit, [143])  # 128 + SIGTERM
+        timer.daemon = True
+        timer.start()
+        raise
 
 
 @_task(name="stage")
@@ -64,6 +91,7 @@ def _run(stage: Stage, config: Config) -> State:
     else:
         outcome = _whole_stage_task.with_options(task_run_name=stage.name)(stage, config)
     say(str(outcome))
+    get_run_logger().info("%s", outcome)
     manifest = outcome.manifest
     result = {"manifest": str(manifest.path), "digest": manifest.digest, "reused": outcome.reused}
     return Completed(name="Reused" if outcome.reused else "Completed", message=str(outcome), data=result)
@@ -71,7 +99,7 @@ def _run(stage: Stage, config: Config) -> State:
 
 def _stage_flow(stage: Stage):
     @flow(name=stage.name, description=f"Makes {stage.table} from {' and '.join(stage.needs) or 'the image folder'}.",
-          persist_result=False)  # fmt: skip
+          flow_run_name=f"{{config.name}}: {stage.name}", persist_result=False)  # fmt: skip
     def run_it(config: Config) -> State:
         return _run(stage, config)
 
@@ -82,29 +110,26 @@ def _stage_flow(stage: Stage):
 STAGE_FLOWS = {stage.name: _stage_flow(stage) for stage in STAGES}
 
 
-@flow(name="augment", persist_result=False)
-def pipeline_flow(config: Config, until: str | None = None) -> dict[str, dict[str, Any]]:
+def _name_of_run() -> str:
+    config, until = (runtime.flow_run.parameters.get(name) for name in ("config", "until"))
+    return f"{Config.model_validate(config).name}: {until or 'everything'}"
+
+
+@flow(name="augment", flow_run_name=_name_of_run, persist_result=False,
+      on_failure=[notify], on_crashed=[notify], on_cancellation=[notify])  # fmt: skip
+def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[str, Any]]:
     """All stages (or those up to ``until`` and what it needs), then the report.
 
     Returns for each stage its manifest's path and digest and whether it was reused.
     """
     done = {}
-    with task_runners(config.flow) as make_runner:
+    with locked_run(config), task_runners(config.flow) as make_runner:
         for stage in stages_until(until):
             runner = make_runner() if stage.seams else ThreadPoolTaskRunner(max_workers=1)
-            done[stage.name] = STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
-    if until is None:
-        _task(make_report, name="report")(config)
-        _show_arms(config)
+            with tags(config.name, stage.name):
+                done[stage.name] = STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
+        if until is None:
+            page = _task(make_report, name="report")(config)
+            show_arms(config)
+            show_report(config, page)
     return done
-
-
-def _show_arms(config: Config) -> None:
-    """The table of the arms in Prefect's pages. A courtesy: nothing that goes wrong here may fail a run."""
-    try:
-        header, *lines = arms_cells(config)
-        rows = [header, ["---"] * len(header), *lines]
-        markdown = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-        create_markdown_artifact(key="arms", markdown=markdown, description=f"Re-ID of {config.name}, in percent")
-    except Exception as error:
-        get_run_logger().warning("the arms table did not become an artifact: %r", error)

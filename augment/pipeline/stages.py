@@ -166,13 +166,14 @@ def make_report(config: Config) -> Path:
 def locked_run(config: Config) -> Iterator[Path]:
     """Hold the run's folder for this process, tidy up after a killed one, and leave the configuration in it.
 
+    May be entered again by the thread that holds it: a command holds the folder for the flow that it starts.
     Raises :class:`AugmentError` where another process holds it or it cannot be written to.
     """
     run = config.folder.absolute()
     if int(os.environ.get("RANK", "0")):  # torchrun: the first process holds the folder for all of them
         yield run
         return
-    lock = FileLock(run / ".lock")
+    lock = FileLock(run / ".lock", is_singleton=True)
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

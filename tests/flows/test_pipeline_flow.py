@@ -1,5 +1,8 @@
 """The flows: same tables as the local engine, one task a shard, reuse that shows, errors that come through."""
 
+import errno
+from types import SimpleNamespace
+
 import pytest
 from prefect.client.orchestration import get_client
 
@@ -65,17 +68,64 @@ def test_errors_come_through_as_they_are(tiny_config, tmp_path):
         pipeline_flow(config, until="images")
 
 
-def test_a_failing_artifact_fails_nothing(tiny_config, monkeypatch):
-    from flows import pipeline as flows_pipeline
+@pytest.mark.parametrize("broken_call", ["create_progress_artifact", "update_progress_artifact"])
+def test_a_failing_artifact_fails_nothing(tiny_config, monkeypatch, broken_call):
+    from flows import artifacts
+    from flows.pipeline import pipeline_flow
+
+    calls = []
 
     def broken(*_, **__):
+        calls.append(broken_call)
         raise RuntimeError("the server is gone")
 
-    monkeypatch.setattr(flows_pipeline, "arms_cells", lambda config: [["%", "real"], ["mAP", "1.0"]])
-    monkeypatch.setattr(flows_pipeline, "create_markdown_artifact", broken)
-    monkeypatch.setattr(flows_pipeline, "stages_until", lambda until: [])
-    monkeypatch.setattr(flows_pipeline, "make_report", lambda config: None)
-    assert flows_pipeline.pipeline_flow(tiny_config) == {}
+    monkeypatch.setattr(artifacts, broken_call, broken)
+    assert list(pipeline_flow(tiny_config, until="images")) == ["images"]
+    assert calls
+
+
+def test_tables_and_paths_that_are_no_artifacts_are_a_line_in_the_log(tiny_config, monkeypatch, tmp_path):
+    from flows import artifacts
+
+    lines = []
+    monkeypatch.setattr(artifacts, "get_run_logger", lambda: SimpleNamespace(warning=lambda *line: lines.append(line)))
+    artifacts.show_arms(tiny_config)  # no re-ID stage has run
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", None)
+    artifacts.show_report(tiny_config, tmp_path)
+    assert [what for _, what, _ in lines] == ["the table of the arms", "the report's path"]
+
+
+def test_what_is_tried_again():
+    from prefect.states import Failed
+
+    from flows.pipeline import may_pass
+
+    def state(error):
+        return Failed(data=error)
+
+    assert may_pass(None, None, state(OSError(errno.EIO, "disk")))
+    assert may_pass(None, None, state(ConnectionResetError(errno.ECONNRESET, "link")))
+    for error in (AugmentError("wrong"), ValueError(), FileNotFoundError(errno.ENOENT, "x"), OSError(errno.ENOSPC, "")):
+        assert not may_pass(None, None, state(error))
+
+
+def test_the_command_is_told(tiny_config, tmp_path):
+    from flows.pipeline import pipeline_flow
+
+    told = tmp_path / "told.txt"
+    script = tmp_path / "tell.sh"
+    script.write_text(f'#!/bin/sh\necho "$1: $2" >> {told}\n')
+    script.chmod(0o755)
+    wrong = tiny_config.model_dump() | {"data": {"root": str(tmp_path / "nowhere")}}
+    config = with_flow(Config.model_validate(wrong), notify=f"{script} 'to me'")
+    with pytest.raises(AugmentError):
+        pipeline_flow(config, until="images")
+    (line,) = told.read_text().splitlines()
+    assert line.startswith("to me: augment: tiny: images failed: ") and "nowhere: no such folder" in line
+    pipeline_flow(with_flow(tiny_config, notify=f"{script} x"), until="images")
+    assert len(told.read_text().splitlines()) == 1  # nothing to tell
+    with pytest.raises(AugmentError, match="nowhere"):
+        pipeline_flow(with_flow(config, notify="/no/such/command"), until="images")
 
 
 @pytest.mark.parametrize("runner", ["dask", "ray"])

@@ -1,0 +1,19 @@
+"""``augment serve``: runs of the pipeline started from Prefect's page."""
+
+import click
+
+from augment.commands.common import with_config
+from augment.config import Config
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), default=1, show_default=True, help="Runs at once on this machine.")
+@with_config
+def serve(config: Config, limit: int) -> None:
+    """Work on runs that are started from the page of the Prefect server which PREFECT_API_URL names.
+
+    CONFIG fills the form of a new run. Ctrl-C ends it.
+    """
+    from flows.serving import serve_stages
+
+    serve_stages(config, limit)

@@ -1,0 +1,54 @@
+"""What a run shows on Prefect's pages beside its states. A courtesy: nothing that goes wrong here may fail a run."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+
+from augment.config import Config
+from augment.pipeline.arms import arms_cells
+
+_INTERVAL_S = 2.0  # an update is a request to the server
+
+
+@contextmanager
+def _courtesy(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        get_run_logger().warning("%s did not become an artifact: %r", what, error)
+
+
+def show_progress(stage: str, shards: int) -> Callable[[], None]:
+    """A progress bar of the stage's shards; call what is returned after each."""
+    artifact, done, shown = None, 0, time.monotonic()
+    with _courtesy("progress"):
+        artifact = create_progress_artifact(progress=0.0, key=stage, description=f"{stage}: {shards} shards")
+
+    def advance() -> None:
+        nonlocal done, shown
+        done += 1
+        if artifact is not None and (done == shards or time.monotonic() - shown > _INTERVAL_S):
+            shown = time.monotonic()
+            with _courtesy("progress"):
+                update_progress_artifact(artifact, progress=100.0 * done / shards)
+
+    return advance
+
+
+def show_arms(config: Config) -> None:
+    """The table of the arms."""
+    with _courtesy("the table of the arms"):
+        header, *lines = arms_cells(config)
+        rows = [header, ["---"] * len(header), *lines]
+        markdown = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        create_markdown_artifact(key="arms", markdown=markdown, description=f"Re-ID of {config.name}, in percent")
+
+
+def show_report(config: Config, page: Path) -> None:
+    """Where the report lies: a path, since Prefect's server has no access to the run's folder."""
+    with _courtesy("the report's path"):
+        create_markdown_artifact(key="report", markdown=f"`{page}`", description=f"Report of {config.name}")

@@ -1,0 +1,29 @@
+"""``flow.notify``: a command that is told when a run failed, crashed or was cancelled."""
+
+import shlex
+import subprocess
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.logging import get_logger
+from prefect.states import State
+
+from augment.config import Config
+
+_LIMIT_S = 30
+
+
+def notify(flow: Any, flow_run: FlowRun, state: State) -> None:
+    """A hook of the flow: ``flow.notify`` is called with one more argument that says what happened to which run.
+
+    Prefect gives the arguments by these names. A command that fails is a line in the log, no more.
+    """
+    config = Config.model_validate(flow_run.parameters["config"])
+    if not config.flow.notify:
+        return
+    message = f"augment: {flow_run.name} {state.name.lower()}: {state.message or 'no message'}"
+    try:
+        subprocess.run([*shlex.split(config.flow.notify), message], timeout=_LIMIT_S, check=True,
+                       stdin=subprocess.DEVNULL)  # fmt: skip
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        get_logger("augment").warning("flow.notify: %s", error)

@@ -1,0 +1,32 @@
+"""``augment serve``: this machine works on the runs that are started from the page of a Prefect server."""
+
+from prefect import serve
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.settings import PREFECT_API_URL
+
+from augment.base.errors import UsageError
+from augment.config import Config
+from augment.pipeline.stages import STAGES
+from flows.pipeline import pipeline_flow
+
+
+def deployments(config: Config) -> list[RunnerDeployment]:
+    """One for everything, and one for each stage after those it needs. ``config`` is what their forms begin with."""
+    values = config.model_dump(mode="json")
+    return [
+        pipeline_flow.to_deployment(
+            stage or "everything", parameters={"config": values, "until": stage}, tags=["augment"],
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        for stage in (None, *(stage.name for stage in STAGES))
+    ]  # fmt: skip
+
+
+def serve_stages(config: Config, limit: int) -> None:
+    """Work on runs, at most ``limit`` at once, until Ctrl-C. Raises :class:`UsageError` where no server is named."""
+    if not PREFECT_API_URL.value():
+        raise UsageError(
+            "no Prefect server is named. Start one with `prefect server start`, then set "
+            "PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+    serve(*deployments(config), limit=limit)
