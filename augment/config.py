@@ -64,7 +64,7 @@ class DataConfig(Section):
 
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
     root: Path | None = Runtime(None)
-    """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else ../data/<usual folder name>."""
+    """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else its usual name in ../data."""
     validation_identities: int = Field(0, ge=0)
     """The last so many training people, by pid, replace query and gallery: to choose by, the test stays unseen."""
     skip_identities: int = Field(0, ge=0)
@@ -316,7 +316,7 @@ class Config(Section):
 
     name: str = "run"
     output: Path | None = Runtime(None)
-    """The folder of the run; None: outputs/<name>."""
+    """The folder of the run; None: outputs/NAME."""
     data: DataConfig = DataConfig()
     pose: PoseConfig = PoseConfig()
     pairs: PairsConfig = PairsConfig()
