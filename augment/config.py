@@ -197,14 +197,19 @@ class QualityConfig(Section):
 
     pairs: int = Field(12_000, ge=1)
     """So many of the test pairs, at equal distances in their list."""
-    detection_score: bool = False
-    """DS needs SSD300 weights."""
-    inception_score: bool = False
-    """IS needs Inception weights."""
-    detector_weights: Path | None = Runtime(None)
-    """A file, counted by its content; None: torchvision's download."""
+    identity_weights: Path | None = Runtime(None)
+    """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: they are not measured.
+    Files count by their content; `augment doctor` says of each where it is published."""
+    vgg_weights: Path | None = Runtime(None)
+    """VGG-19: distances of its features."""
     inception_weights: Path | None = Runtime(None)
-    """A file, counted by its content; None: torchvision's download."""
+    """The Inception network of 2015: FID, KID, Inception Score."""
+    lpips_weights: Path | None = Runtime(None)
+    """AlexNet: LPIPS."""
+    detector_weights: Path | None = Runtime(None)
+    """SSD300: Detection Score."""
+    pose_checkpoint: Literal["crops"] | None = Runtime(None)
+    """PCK by the pose estimator that comes with the package; it runs openpifpaf (AGPL-3.0)."""
     batch_size: int = Field(32, ge=1)
     """Kernels round differently for other sizes."""
     device: str = Runtime("auto")

@@ -99,3 +99,14 @@ def test_packages_really_work():
     found = {check.name: check for check in doctor.examine(None)}
     for name in ("torchvision operators", "prefect with fastapi", "openpifpaf works", "torchreid works"):
         assert found[name].status == "ok", found[name]
+
+
+def test_judges_without_weights_are_told_with_the_file_they_need(quick, tmp_path, tiny_set):
+    (tmp_path / "alexnet.pth").write_bytes(b"weights")
+    settings = {"lpips_weights": str(tmp_path / "alexnet.pth")}
+    found = checks(Config.model_validate({"data": {"root": str(tiny_set)}, "quality": settings}))
+    assert found["judge inception"].status == "warn" and "FID, KID" in found["judge inception"].found
+    assert found["judge inception"].fix.startswith("quality.inception_weights: ")
+    assert "judge alexnet" not in found and found["weights of judges"].found.startswith("lpips_weights ")
+    found = checks(Config.model_validate({"quality": {"lpips_weights": str(tmp_path / "gone.pth")}}))
+    assert found["weights of judges"].status == "failed"

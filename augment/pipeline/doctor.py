@@ -39,7 +39,7 @@ def examine(config: Config | None) -> Iterator[Check]:
     if config is None:
         config_checks: list[Callable[[Config], Iterator[Check]]] = []
     else:
-        config_checks = [_data, _poses, _gan, _reid]
+        config_checks = [_data, _poses, _gan, _quality, _reid]
     yield Check("python", "ok", ".".join(map(str, sys.version_info[:3])))
     yield from map(_package, _PACKAGES)
     yield _imported("torchvision operators", _NMS, "torchvision loads no operators", _INSTALL)
@@ -239,6 +239,18 @@ def _gan(config: Config) -> Iterator[Check]:
         yield Check("VGG-19 weights", "warn", "not here yet; they are downloaded (548 MB) when the training begins",
                     f"offline: put {TORCHVISION_URL} at {cached}, name a file with gan.vgg_weights, or set "
                     "gan.features=patches, which needs no weights")  # fmt: skip
+
+
+def _quality(config: Config) -> Iterator[Check]:
+    from augment.quality.networks import digests, missing
+    from augment.quality.registry import metrics_of
+
+    def given() -> str:
+        return ", ".join(f"{key} {digest[:16]}" for key, digest in digests(config.quality).items()) or "none"
+
+    yield _asked("weights of judges", given)
+    for network, line in missing(config.quality).items():
+        yield Check(f"judge {network}", "warn", f"no file, so not measured: {', '.join(metrics_of(network))}", line)
 
 
 def _reid(config: Config) -> Iterator[Check]:

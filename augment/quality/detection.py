@@ -7,15 +7,15 @@ on other data, so the metric has another name than the paper's DS.
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.quality.weights import load_weights, weights_digest
+from augment.quality.observations import Batch, Observations
+from augment.quality.weights import fill, load_state
 
-METRIC = "detection_score_ssd300_coco"
-
-_PERSON = 1  # COCO's class number
 _KEY = "quality.detector_weights"
+_PERSON = 1  # COCO's class number
 
 
 def person_score(detections: Mapping[str, torch.Tensor]) -> float:
@@ -24,25 +24,18 @@ def person_score(detections: Mapping[str, torch.Tensor]) -> float:
     return float(scores.max()) if len(scores) else 0.0
 
 
-def weights_identity(file: Path | None) -> str:
-    """What identifies the network's weights: those of ``file``, or torchvision's."""
-    from torchvision.models.detection import SSD300_VGG16_Weights
-
-    return weights_digest(SSD300_VGG16_Weights.COCO_V1, file, _KEY)
-
-
 class PersonDetector:
-    """torchvision's SSD300: images -> the person score of each."""
+    """torchvision's SSD300. Observes "detection_score" (B,), in [0, 1]."""
 
-    def __init__(self, device: torch.device, weights: Path | None = None) -> None:
-        """``weights``: a file; None: torchvision's download. Raises AugmentError where neither is to be had."""
-        from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        """Raises :class:`AugmentError` where the file holds no such weights."""
+        from torchvision.models.detection import ssd300_vgg16
 
-        model = ssd300_vgg16(weights=None, weights_backbone=None)
-        model.load_state_dict(load_weights(SSD300_VGG16_Weights.COCO_V1, weights, _KEY))
-        self._model = model.eval().to(device)
+        state = load_state(weights, _KEY)
+        self._model = fill(ssd300_vgg16(weights=None, weights_backbone=None), state, weights, _KEY).to(device)
 
     @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> list[float]:
-        """uint8 (B, 3, H, W) -> B scores in [0, 1]; torchvision resizes to 300 x 300 itself."""
-        return [person_score(found) for found in self._model(list(images.float() / 255))]
+    def __call__(self, batch: Batch) -> Observations:
+        """See the class; torchvision resizes to 300 x 300 itself."""
+        found = self._model(list(batch.images.float() / 255))
+        return {"detection_score": np.array([person_score(detections) for detections in found])}

@@ -1,28 +1,55 @@
-"""Inception Score (Salimans et al. 2016): is each image one clear thing, and are all of them many things together?
+"""The Inception network of 2015, by which papers give FID, KID and the Inception Score, and that score.
 
-The published figures come from the TensorFlow graph of 2015. This is torchvision's network, another training of a
-slightly different architecture, so its figures carry another name and stand beside the published ones, not in their
-place. The paper itself calls the score unsuitable where all images show one class (Sec. 6).
+torch-fidelity's port of the TensorFlow graph resizes as TensorFlow 1 did; torchvision's Inception is another network
+with other figures. The paper itself calls the Inception Score unsuitable where all images show one class (Sec. 6).
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.quality.weights import load_weights, weights_digest
+from augment.base.errors import AugmentError
+from augment.quality.observations import Batch, Observations
+from augment.quality.weights import load_state
 
-METRIC = "inception_score_torchvision"
 SPLITS = 10  # the released code's; the score depends on how the images, in their order, fall into splits
-_KEY = "quality.inception_weights"
 
 
-def inception_score(probabilities: np.ndarray, splits: int = SPLITS) -> float:
-    """exp(mean KL(p(y|x) || p(y))) of each of ``splits`` consecutive parts, averaged over the parts.
+class Inception:
+    """Observes "inception" (B, 2048), "probabilities" and "mask_probabilities" (B, 1008)."""
 
-    ``probabilities``: (N, classes), rows sum to 1, N >= splits; raises ValueError for fewer rows.
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        """Raises :class:`AugmentError` where the file holds no such weights."""
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        load_state(weights, "quality.inception_weights")  # torch-fidelity would run whatever a pickle asks for
+        try:
+            network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
+            )
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise AugmentError(f"quality.inception_weights: {weights} is of another network ({reason})") from None
+        self._network = network.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> Observations:
+        """See the class."""
+        features, logits = self._network(batch.images)
+        _, masked = self._network(batch.images * batch.masks)
+        return {
+            "inception": features.cpu().numpy(),
+            "probabilities": logits.softmax(dim=1).cpu().numpy(),
+            "mask_probabilities": masked.softmax(dim=1).cpu().numpy(),
+        }
+
+
+def inception_score(probabilities: np.ndarray, splits: int = SPLITS) -> np.ndarray:
+    """exp(mean KL(p(y|x) || p(y))) of each of ``splits`` consecutive parts (Salimans et al. 2016): (splits,).
+
+    ``probabilities``: (N, classes), rows sum to 1, N >= splits; raises ValueError for fewer. The score is the mean.
     """
     rows = len(probabilities)
     if rows < splits:
@@ -34,29 +61,4 @@ def inception_score(probabilities: np.ndarray, splits: int = SPLITS) -> float:
         # 0 log 0 = 0, and where the marginal is 0 so is every p
         logarithm = np.log(np.where(p > 0, p, 1.0)) - np.log(np.where(marginal > 0, marginal, 1.0))
         scores.append(np.exp((p * logarithm).sum(axis=1).mean()))
-    return float(np.mean(scores))
-
-
-def weights_identity(file: Path | None) -> str:
-    """What identifies the network's weights: those of ``file``, or torchvision's."""
-    from torchvision.models import Inception_V3_Weights
-
-    return weights_digest(Inception_V3_Weights.IMAGENET1K_V1, file, _KEY)
-
-
-class InceptionClassifier:
-    """torchvision's Inception v3: images -> probabilities of the 1000 ImageNet classes."""
-
-    def __init__(self, device: torch.device, weights: Path | None = None) -> None:
-        """``weights``: a file; None: torchvision's download. Raises AugmentError where neither is to be had."""
-        from torchvision.models import Inception_V3_Weights, inception_v3
-
-        model = inception_v3(weights=None, init_weights=False, transform_input=False)
-        model.load_state_dict(load_weights(Inception_V3_Weights.IMAGENET1K_V1, weights, _KEY))
-        self._model = model.eval().to(device)
-
-    @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, 3, H, W) -> (B, 1000)."""
-        scaled = interpolate(images.float(), (299, 299), mode="bilinear", align_corners=False)
-        return self._model(scaled / 127.5 - 1).softmax(dim=1)  # trained on [-1, 1]
+    return np.array(scores)

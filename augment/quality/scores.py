@@ -1,27 +1,15 @@
-"""All scores of a batch of images that stand for their targets."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""Scores of images beside the targets that they stand for."""
 
 import numpy as np
 import torch
 
-from augment.quality import detection, inception
 from augment.quality.masks import evaluation_mask
 from augment.quality.pictures import PairPictures
 from augment.quality.ssim import ssim_scores
 
-PER_PAIR = ("ssim_released", "ssim_255", "mask_ssim_released", "mask_ssim_255", "l1_released")
+PER_PAIR = ("ssim_released", "ssim_255", "ssim_skimage", "mask_ssim_released", "mask_ssim_255", "psnr", "l1_released")
 
-_PROBABILITIES = "probabilities"
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The networks that judge single images; None where that score is not wanted."""
-
-    classifier: inception.InceptionClassifier | None = None
-    detector: detection.PersonDetector | None = None
+_MASKED = ("ssim_released", "ssim_255")
 
 
 def body_masks(joints: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -32,11 +20,13 @@ def body_masks(joints: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def pair_scores(images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor) -> dict[str, np.ndarray]:
     """Each of :data:`PER_PAIR` for uint8 images (B, 3, H, W) beside their targets; masks from :func:`body_masks`.
 
-    ``l1_released`` is the mean absolute difference of images in [-1, 1], as in the released code.
+    ``l1_released`` is the mean absolute difference of images in [-1, 1], as in the released code; ``psnr`` is
+    10 log10(255^2 / mean squared error) in decibels, infinite for equal images.
     """
     scores = ssim_scores(images, targets)
-    scores |= {f"mask_{name}": value for name, value in ssim_scores(images * masks, targets * masks).items()}
+    scores |= {f"mask_{name}": value for name, value in ssim_scores(images * masks, targets * masks, _MASKED).items()}
     difference = (images.short() - targets.short()).abs().double()
+    scores["psnr"] = 10 * torch.log10(255**2 / (difference**2).flatten(1).mean(dim=1))
     scores["l1_released"] = difference.flatten(1).mean(dim=1) * (2 / 255)
     return {name: scores[name].cpu().numpy() for name in PER_PAIR}
 
@@ -49,25 +39,3 @@ def score_images(images: torch.Tensor, pictures: PairPictures, device: torch.dev
         masks = body_masks(some.target_joints, tuple(some.target.shape[-2:])).to(device)
         found.append(pair_scores(images[batch].to(device), some.target.to(device), masks))
     return {metric: np.concatenate([one[metric] for one in found]) for metric in PER_PAIR}
-
-
-def judge(judges: Judges, images: torch.Tensor, masks: torch.Tensor) -> dict[str, np.ndarray]:
-    """What the networks say of each image, to be summed up by :func:`summary` when all have been seen."""
-    found: dict[str, np.ndarray] = {}
-    if judges.classifier is not None:
-        found[_PROBABILITIES] = judges.classifier(images).cpu().numpy()
-        found[f"mask_{_PROBABILITIES}"] = judges.classifier(images * masks).cpu().numpy()
-    if judges.detector is not None:
-        found[detection.METRIC] = np.array(judges.detector(images))
-    return found
-
-
-def summary(found: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Metric -> value over all images: means, and Inception Scores of the class probabilities."""
-    values = {}
-    for name, scores in found.items():
-        if not name.endswith(_PROBABILITIES):
-            values[name] = float(scores.mean())
-        elif len(scores) >= inception.SPLITS:
-            values[name.replace(_PROBABILITIES, inception.METRIC)] = inception.inception_score(scores)
-    return values

@@ -15,24 +15,27 @@ from augment.config import Config, QualityConfig
 from augment.gan.cost import generation_seconds
 from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
-from augment.quality import detection, inception
-from augment.quality.detection import PersonDetector
 from augment.quality.examples import Load, write_examples
-from augment.quality.inception import InceptionClassifier
+from augment.quality.identity import Embedder, Gallery, look_for, read_gallery
+from augment.quality.networks import digests, missing, open_networks, suffixes
+from augment.quality.observations import Batch, Observations, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
-from augment.quality.scores import PER_PAIR, Judges, body_masks, judge, pair_scores, summary
+from augment.quality.registry import METRICS, Evidence, metrics_of
+from augment.quality.scores import PER_PAIR, body_masks, pair_scores
+from augment.retrieval.evaluation import NoRightAnswer
 from augment.stage import Begun, Counts, Estimate, finished, hashes_of, provenance
 
 COPIED = "source copied"  # the arm that hands back the source: a generator that is not better has learned nothing
-REAL = "real images"  # the arm of the targets themselves; only the networks' scores mean something there
+REAL = "real target"  # the arm of the targets themselves
 
-PER_PAIR_FILE = "per_pair.csv"
+PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
-_VERSION = 1
+_VERSION = 2
 _PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
+_TABLE = ["arm", "metric", "value", "low", "high", "missing"]
 _PAIRS_PER_SECOND = 25.0  # two cores, without generating
 
-Scores = dict[tuple[str, str], np.ndarray]  # (arm, metric) -> a value or a row for each pair
+Arms = dict[str, Observations]  # what was observed of the images of each arm
 
 
 def identity(
@@ -40,17 +43,13 @@ def identity(
 ) -> dict[str, Any]:
     """See augment/stage.py."""
     inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
-    if section.detection_score:
-        inputs["detector_weights"] = detection.weights_identity(section.detector_weights)
-    if section.inception_score:
-        inputs["inception_weights"] = inception.weights_identity(section.inception_weights)
-    return provenance("quality", _VERSION, section, inputs)
+    return provenance("quality", _VERSION, section, inputs | digests(section))
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     """See augment/stage.py; counts pairs."""
     parts = _parts_folder(folder, origin).glob("*.npz")
-    return Begun(sum(len(next(iter(_read_part(part).values()))) for part in parts))
+    return Begun(sum(len(_read_part(part)[COPIED]["ssim_255"]) for part in parts))
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:
@@ -65,9 +64,10 @@ def measure_quality(
 ) -> Manifest:
     """Score the last checkpoint's averaged weights on the test pairs (Sec. 6). Returns the table of metrics.
 
-    Beside it lie ``per_pair.csv`` with every pair's scores, and ``examples/`` with strips (source, its pose, target
-    pose, target, generated) of the best, typical and worst by ``ssim_released``, listed in ``examples.csv``.
-    Without test pairs the table is empty. Raises :class:`AugmentError` where a checkpoint or a judge's weights lack.
+    Beside it lie ``table.csv`` with every metric's interval and what is missing for those that have no value;
+    ``per_pair.csv`` with every pair's scores; and ``examples/`` with strips (source, its pose, target pose, target,
+    generated) of the best, typical and worst by ``ssim_released``, listed in ``examples.csv``. Without test pairs the
+    table is empty. Raises :class:`AugmentError` where there is no checkpoint, or a file of weights holds others.
     """
     folder = Path(folder)
     path = folder / "metrics.parquet"
@@ -80,35 +80,41 @@ def measure_quality(
         say(f"quality: {left_out} test pairs were left out: an image or a pose is missing.")
     if not chosen:
         say("quality: there are no test pairs, so nothing can be measured. Poses of the gallery make test pairs.")
-        _write_per_pair(folder, chosen, {}, "")
-        return write_manifest(path, "metrics", [], origin, hashes_of(folder, [PER_PAIR_FILE]))
+        _write_csv(folder / TABLE_FILE, pd.DataFrame(columns=_TABLE))
+        _write_csv(folder / PER_PAIR_FILE, pd.DataFrame(columns=["from", "to", *PER_PAIR]))
+        return write_manifest(path, "metrics", [], origin, hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE]))
+    for network, line in missing(section).items():
+        say(f"quality: not measured: {', '.join(metrics_of(network))}. Missing is {line}.")
 
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
     gan = generator.config
-    judges = Judges(
-        InceptionClassifier(device, section.inception_weights) if section.inception_score else None,
-        PersonDetector(device, section.detector_weights) if section.detection_score else None,
-    )
+    networks = open_networks(section, device)
     parts = _parts_folder(folder, origin)
 
     def load(some: list[Pair]) -> PairPictures:
         return load_pairs(images, poses, some, generator.image_size)
 
-    scores = _score_all(chosen, load, generator, judges, gan.system, parts)
-    _write_per_pair(folder, chosen, scores, gan.system)
+    arms = _observe_all(chosen, load, generator, networks, gan.system, parts)
+    if section.identity_weights is not None:
+        embedder = Embedder(section.identity_weights, device)
+        _look_for_people(arms, chosen, _gallery(images, chosen, embedder, generator.image_size, parts))
+    table = measure(arms, chosen, section)
+    _write_csv(folder / TABLE_FILE, table)
+    _write_csv(folder / PER_PAIR_FILE, _per_pair(arms, chosen, gan.system))
     generate = partial(generated_targets, generator)
-    examples = write_examples(folder, chosen, scores[gan.system, "ssim_released"], load, generate)
-    manifest = write_manifest(path, "metrics", _rows(scores, gan.system, gan.seed, len(chosen)), origin,
-                              hashes_of(folder, [PER_PAIR_FILE, *examples]))  # fmt: skip
+    examples = write_examples(folder, chosen, arms[gan.system]["ssim_released"], load, generate)
+    manifest = write_manifest(path, "metrics", _rows(table, gan.system, gan.seed, len(chosen)), origin,
+                              hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE, *examples]))  # fmt: skip
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
 
 
-def _score_all(pairs: list[Pair], load: Load, generator: BatchedGenerator, judges: Judges, system: str,
-               parts: Path) -> Scores:  # fmt: skip
-    """Scores of all pairs; finished thousands lie in ``parts`` and are not made again."""
-    found: list[Scores] = []
+def _observe_all(
+    pairs: list[Pair], load: Load, generator: BatchedGenerator, networks: dict[str, Observe], system: str, parts: Path
+) -> Arms:
+    """Observations of all pairs; finished thousands lie in ``parts`` and are not made again."""
+    found: list[Arms] = []
     with progress("quality", total=len(pairs), unit="pairs") as advance:
         for start in range(0, len(pairs), _PAIRS_PER_PART):
             some = pairs[start : start + _PAIRS_PER_PART]
@@ -121,55 +127,109 @@ def _score_all(pairs: list[Pair], load: Load, generator: BatchedGenerator, judge
             batches = []
             for first in range(0, len(some), generator.batch_size):
                 batch = pictures.select(slice(first, first + generator.batch_size))
-                batches.append(_score_batch(batch, generator, judges, system))
+                batches.append(_observe(batch, generator, networks, system))
                 advance(len(batch))
             found.append(_joined(batches))
             with atomic_write(part) as file:
-                np.savez(file, **{"|".join(key): value for key, value in found[-1].items()})
+                np.savez(file, **{f"{arm}|{name}": values for arm, observed in found[-1].items()
+                                  for name, values in observed.items()})  # fmt: skip
     return _joined(found)
 
 
-def _score_batch(batch: PairPictures, generator: BatchedGenerator, judges: Judges, system: str) -> Scores:
-    masks = body_masks(batch.target_joints, tuple(batch.target.shape[-2:])).to(generator.device)
-    target = batch.target.to(generator.device)
-    scores: Scores = {}
-    for arm, images in ((system, generated_targets(generator, batch)), (COPIED, batch.source), (REAL, batch.target)):
-        images = images.to(generator.device)
-        found = judge(judges, images, masks)
-        if arm != REAL:
-            found |= pair_scores(images, target, masks)
-        scores |= {(arm, metric): values for metric, values in found.items()}
-    return scores
+def _observe(pictures: PairPictures, generator: BatchedGenerator, networks: dict[str, Observe], system: str) -> Arms:
+    masks = body_masks(pictures.target_joints, tuple(pictures.target.shape[-2:])).to(generator.device)
+    targets = pictures.target.to(generator.device)
+    arms: Arms = {}
+    shown = {system: generated_targets(generator, pictures), COPIED: pictures.source, REAL: pictures.target}
+    for arm, images in shown.items():
+        batch = Batch(images.to(generator.device), targets, masks, pictures.target_joints)
+        arms[arm] = {} if arm == REAL else pair_scores(batch.images, targets, masks)  # perfect by definition
+        for observe in networks.values():
+            arms[arm] |= observe(batch)
+    return {arm: observed for arm, observed in arms.items() if observed}
 
 
-def _joined(parts: list[Scores]) -> Scores:
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+def _gallery(images: Manifest, pairs: list[Pair], embedder: Embedder, size: tuple[int, int], parts: Path) -> Gallery:
+    """The real images of the test pairs' split, kept in ``parts`` as the observations are."""
+    file = parts / "gallery"
+    if file.exists():
+        with np.load(file, allow_pickle=False) as arrays:
+            return Gallery(**arrays)
+    split = images.frame().set_index("id")["split"][pairs[0][0]]
+    gallery = read_gallery(images, split, embedder, size)
+    with atomic_write(file) as stream:
+        np.savez(stream, **gallery._asdict())
+    return gallery
+
+
+def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
+    """Add what each image finds as a query; the real target is one from its own camera."""
+    sources, targets = zip(*pairs, strict=True)
+    for arm, observed in arms.items():
+        try:
+            found = look_for(observed["osnet"], targets if arm == REAL else sources, targets, gallery)
+        except NoRightAnswer as error:
+            say(f"quality: {error}")
+            return
+        observed["identity_rank1"], observed["identity_average_precision"] = found
+
+
+def measure(arms: Arms, pairs: list[Pair], section: QualityConfig) -> pd.DataFrame:
+    """Every metric of every arm, one row each: arm, metric, value, low, high, missing.
+
+    The last is the line about the file without which there is no value. The real targets have no row where they would
+    be compared with themselves.
+    """
+    known, lacking = suffixes(section), missing(section)
+    _, first = np.unique([target for _, target in pairs], return_index=True)
+    once = {name: values[np.sort(first)] for name, values in arms.get(REAL, {}).items()}
+    rows = []
+    for arm, observed in arms.items():
+        evidence = Evidence(observed, arms[COPIED], once)
+        for metric in METRICS:
+            row = {"arm": arm, "metric": metric.full_name(known, len(pairs)), "missing": lacking.get(metric.needs, "")}
+            if metric.needs in lacking:
+                rows.append(row)
+            elif metric.reads in observed and not (metric.sets and arm == REAL):
+                rows.append(row | metric.measure(evidence)._asdict())
+    return pd.DataFrame(rows, columns=_TABLE)
+
+
+def _joined(parts: list[Arms]) -> Arms:
+    return {arm: {name: np.concatenate([part[arm][name] for part in parts]) for name in observed}
+            for arm, observed in parts[0].items()}  # fmt: skip
 
 
 def _parts_folder(folder: Path, origin: dict[str, Any]) -> Path:
     return folder / ".parts" / origin["digest"][:16]
 
 
-def _read_part(path: Path) -> Scores:
+def _read_part(path: Path) -> Arms:
+    arms: Arms = {}
     with np.load(path, allow_pickle=False) as arrays:
-        return {tuple(name.split("|")): arrays[name] for name in arrays.files}
+        for key in arrays.files:
+            arm, _, name = key.partition("|")
+            arms.setdefault(arm, {})[name] = arrays[key]
+    return arms
 
 
-def _rows(scores: Scores, system: str, seed: int, count: int) -> list[dict[str, Any]]:
+def _rows(table: pd.DataFrame, system: str, seed: int, count: int) -> list[dict[str, Any]]:
+    """For the manifest: values that are numbers, and how many pairs."""
     rows = []
-    for arm in dict.fromkeys(arm for arm, _ in scores):
-        values = summary({metric: value for (one, metric), value in scores.items() if one == arm})
-        values["pairs"] = float(count)
+    for arm, some in table.groupby("arm", sort=False):
+        values = dict(zip(some["metric"], some["value"], strict=True)) | {"pairs": float(count)}
         origin = {"run": "quality", "arm": arm, "seed": seed if arm == system else 0}
-        rows += [{**origin, "metric": metric, "value": value} for metric, value in values.items()]
+        rows += [origin | {"metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
     return rows
 
 
-def _write_per_pair(folder: Path, pairs: list[Pair], scores: Scores, system: str) -> None:
+def _per_pair(arms: Arms, pairs: list[Pair], system: str) -> pd.DataFrame:
     """One line a pair: the generator's scores, and under ``copied_`` those of the source handed back."""
-    table = pd.DataFrame(pairs, columns=["from", "to"])
-    for arm, prefix in ((system, ""), (COPIED, "copied_")):
-        for metric in PER_PAIR:
-            table[prefix + metric] = scores.get((arm, metric), np.empty(0))
-    with atomic_write(folder / PER_PAIR_FILE) as file:
+    columns = {prefix + name: values for arm, prefix in ((system, ""), (COPIED, "copied_"))
+               for name, values in arms[arm].items() if values.ndim == 1}  # fmt: skip
+    return pd.DataFrame(pairs, columns=["from", "to"]).assign(**columns)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with atomic_write(path) as file:
         file.write(table.to_csv(index=False, float_format="%.6f").encode())

@@ -9,6 +9,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.config import Config
 from augment.gan.log import read_log
+from augment.quality.registry import METRICS, find_metric
 from augment.report.charts import Series, line_chart
 from augment.report.outcome import read_csv
 from augment.report.pictures import data_uri, grid, picture
@@ -18,16 +19,6 @@ from augment.run import Run
 _KINDS = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 _SAMPLES = 6  # strips that show the training's course
 _COPIED = "source copied"
-_ABOUT = {
-    "ssim_released": "SSIM, range of each generated image (released code)",
-    "ssim_255": "SSIM, range 255",
-    "mask_ssim_released": "mask-SSIM, range of each generated image (released code)",
-    "mask_ssim_255": "mask-SSIM, range 255",
-    "l1_released": "mean absolute error in [-1, 1] (lower is better)",
-    "inception_score_torchvision": "Inception Score, torchvision's network",
-    "mask_inception_score_torchvision": "mask Inception Score, torchvision's network",
-    "detection_score_ssd300_coco": "Detection Score, SSD300 trained on COCO",
-}
 
 
 def training(run: Run) -> dict[str, Any] | None:
@@ -66,12 +57,12 @@ def quality(run: Run, config: Config) -> dict[str, Any] | None:
         return None
     metrics = run.frames["quality"]
     values = metrics.pivot_table(index="metric", columns="arm", values="value", aggfunc="first")
-    arms = [arm for arm in values.columns if arm not in (_COPIED, "real images")]
-    arms += [arm for arm in (_COPIED, "real images") if arm in values.columns]
+    arms = [arm for arm in values.columns if arm not in (_COPIED, "real target")]
+    arms += [arm for arm in (_COPIED, "real target") if arm in values.columns]
     published = QUALITY.get(config.data.layout, {})
     rows = [
         {
-            "metric": _ABOUT.get(metric, metric),
+            "metric": _title(metric),
             "variant": metric,
             "cells": ["" if np.isnan(values.loc[metric, arm]) else _figure(values.loc[metric, arm]) for arm in arms],
             "published": "; ".join(f"{system} {_figure(value)}" for system, value in published.get(metric, ())),
@@ -154,9 +145,14 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _order(metric: str) -> tuple[int, str]:
-    known = list(_ABOUT)
-    return (known.index(metric), "") if metric in known else (len(known), metric)
+def _title(name: str) -> str:
+    metric = find_metric(name)
+    return f"{metric.title} ({metric.better} is better)" if metric else name
+
+
+def _order(name: str) -> int:
+    metric = find_metric(name)
+    return METRICS.index(metric) if metric else len(METRICS)
 
 
 def _figure(value: float) -> str:

@@ -12,6 +12,10 @@ JUNK = -1  # the pid of boxes that show no whole person: neither right nor wrong
 _CHUNK = 256  # queries at a time: 16 MB of distances to Market-1501's gallery
 
 
+class NoRightAnswer(AugmentError):
+    """The gallery shows no query's person from another camera."""
+
+
 class Ranking(NamedTuple):
     """Accuracy over all queries that have a right answer; every figure lies in 0..1."""
 
@@ -35,13 +39,15 @@ def rank(
     gallery_pids: np.ndarray,
     query_camids: np.ndarray,
     gallery_camids: np.ndarray,
+    not_for: np.ndarray | None = None,
 ) -> Ranking:
     """Rank the gallery for each query by distance (Q, G), smallest first; pids and camids are (Q,) and (G,).
 
     Gallery images of the query's person from the query's camera, and those with pid -1, are taken out of its
     list; distractors (pid 0) stay. Equal distances keep the gallery's order. Lists shorter than 20 are fine: rank
-    20 then means the whole list. Raises ValueError where shapes do not fit or a distance is not finite,
-    AugmentError where no query has a right answer.
+    20 then means the whole list. ``not_for`` (Q,) is the place in the gallery of one more image of the query's person
+    that is taken out. Raises ValueError where shapes do not fit or a distance is not finite, :class:`NoRightAnswer`
+    where no query has one.
     """
     distances = np.asarray(distances)
     query_pids, gallery_pids = np.asarray(query_pids), np.asarray(gallery_pids)
@@ -50,6 +56,7 @@ def rank(
     if distances.shape != expected or query_camids.shape != expected[:1] or gallery_camids.shape != expected[1:]:
         raise ValueError(f"distances {distances.shape} do not fit {expected[0]} queries, {expected[1]} gallery images")
     real = gallery_pids != JUNK
+    places = np.flatnonzero(real)
     if not real.all():
         distances, gallery_pids, gallery_camids = distances[:, real], gallery_pids[real], gallery_camids[real]
 
@@ -58,11 +65,13 @@ def rank(
         part = slice(start, start + _CHUNK)
         same_person = query_pids[part, None] == gallery_pids
         same_camera = query_camids[part, None] == gallery_camids
+        if not_for is not None:  # as were it from the query's camera
+            same_camera |= places == np.asarray(not_for)[part, None]
         owner, position = _hit_positions(distances[part], same_person & ~same_camera, same_person & same_camera)
         owners.append(owner + start)
         positions.append(position)
     if not sum(map(len, owners)):
-        raise AugmentError(
+        raise NoRightAnswer(
             "No query has a right answer: no gallery image shows a query's person from another camera. "
             "Check that query and gallery hold the same people, and that camera numbers differ."
         )

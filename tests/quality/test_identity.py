@@ -1,7 +1,6 @@
 """Identity kept: who is found by a query, and whom a pair may find."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -12,37 +11,37 @@ from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, build_
 AXES = np.eye(4, dtype=np.float32)
 
 
-def sources(*of_query):
-    return pd.DataFrame(of_query, columns=["pid", "camid"])
+def gallery_of(features, pids, camids):
+    return Gallery(np.array([str(place) for place in range(len(pids))]), features, np.array(pids), np.array(camids))
 
 
 def test_found_by_hand():
-    # Person 1 by axis 0, person 2 by axis 1; the first image of person 1 is from the source's camera: left out.
-    gallery = Gallery(AXES[[0, 0, 1, 2]], np.array([1, 1, 2, 2]), np.array([1, 2, 2, 3]))
-    leaning = np.array([0.6, 0.8, 0, 0], np.float32)  # nearer to person 2: right answer at place 2 (of 3)
-    found = look_for(np.stack([AXES[0], leaning, AXES[1]]), sources((1, 1), (1, 1), (2, 2)), gallery)
+    # Person 1 by axis 0 in cameras 1, 2 and 3; person 2 by axis 1. Queries are made from image 0, of camera 1.
+    gallery = gallery_of(AXES[[0, 0, 1, 2, 2]], [1, 1, 2, 2, 1], [1, 2, 2, 3, 3])
+    leaning = np.array([0.6, 0.8, 0, 0], np.float32)  # nearer to person 2
+    found = look_for(np.stack([AXES[0], leaning, AXES[0]]), ["0"] * 3, ["4", "4", "1"], gallery)
     np.testing.assert_array_equal(found.rank1, [1, 0, 0])
-    # The third query's own camera is left out; its right answer, orthogonal, ties with person 1's images before it.
+    # The third has image 1 for its target, which is left out; image 4, as far away as 2 and 3, comes after them.
     np.testing.assert_allclose(found.average_precision, [1, 1 / 2, 1 / 3])
 
 
-def test_a_person_of_one_camera_is_no_figure():
-    gallery = Gallery(AXES[[0, 1]], np.array([1, 2]), np.array([1, 2]))
-    found = look_for(AXES[[0, 1]], sources((1, 1), (2, 1)), gallery)
+def test_a_person_of_one_other_image_is_no_figure_where_that_is_the_target():
+    gallery = gallery_of(AXES[[0, 0, 1, 1, 1]], [1, 1, 2, 2, 2], [1, 2, 1, 2, 3])
+    found = look_for(AXES[[0, 1]], ["0", "2"], ["1", "3"], gallery)
     np.testing.assert_array_equal(found.rank1, [np.nan, 1])
     with pytest.raises(AugmentError, match="no person of the test pairs is there from another camera"):
-        look_for(AXES[[0]], sources((1, 1)), gallery)
+        look_for(AXES[[0]], ["0"], ["1"], gallery)
 
 
 def test_queries_in_parts_find_the_same(monkeypatch):
     random = np.random.default_rng(0)
     features = random.normal(size=(50, 4)).astype(np.float32)
-    gallery = Gallery(random.normal(size=(80, 4)).astype(np.float32), random.integers(0, 5, 80),
-                      random.integers(1, 4, 80))  # fmt: skip
-    rows = sources(*random.integers(1, 4, (50, 2)).tolist())
-    whole = look_for(features, rows, gallery)
+    gallery = gallery_of(random.normal(size=(80, 4)).astype(np.float32), random.integers(0, 5, 80),
+                         random.integers(1, 4, 80))  # fmt: skip
+    ends = random.integers(0, 80, (2, 50)).astype(str)
+    whole = look_for(features, *ends, gallery)
     monkeypatch.setattr("augment.quality.identity._QUERIES", 7)
-    for one, other in zip(whole, look_for(features, rows, gallery), strict=True):
+    for one, other in zip(whole, look_for(features, *ends, gallery), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

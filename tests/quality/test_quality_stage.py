@@ -7,15 +7,16 @@ import torch
 from PIL import Image
 
 from augment.base.errors import AugmentError
-from augment.base.files import sha256_bytes
+from augment.base.files import sha256_bytes, sha256_file
 from augment.config import GanConfig, QualityConfig
 from augment.gan import inference
 from augment.manifest import write_manifest
 from augment.quality import stage
 from augment.quality.examples import select_examples
 from augment.quality.pictures import choose_pairs
-from augment.quality.scores import Judges, judge, pair_scores, summary
+from augment.quality.scores import PER_PAIR, pair_scores
 from augment.quality.stage import measure_quality
+from augment.retrieval.networks import build_model
 from augment.stage import provenance
 
 SIZE = (32, 16)
@@ -186,20 +187,57 @@ def test_l1_by_hand_and_masked_scores_ignore_the_background():
     assert scores["ssim_released"].item() < 0.99
 
 
-def test_summary_averages_and_scores_probabilities():
-    class Classifier:
-        def __call__(self, images):
-            return torch.eye(10)[: len(images)]
+def test_psnr_and_l1_by_hand_on_2x2_images():
+    # Of 12 values one is off by 6: mean squared error 36 / 12 = 3, mean absolute error .5 of 255, times 2.
+    image = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    target = image.clone()
+    target[0, 1, 0, 1] = 106
+    large = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)  # SSIM's window asks for more pixels: 36 such images
+    image, target = (torch.cat([one.repeat(1, 1, 6, 6)]) + large for one in (image, target))
+    scores = pair_scores(image, target, torch.ones(1, 1, 12, 12, dtype=torch.uint8))
+    assert scores["psnr"].item() == pytest.approx(10 * np.log10(255**2 / 3))
+    assert scores["l1_released"].item() == pytest.approx(0.5 / 255 * 2)
+    assert set(scores) == set(PER_PAIR)
 
-    class Detector:
-        def __call__(self, images):
-            return [0.25] * 5 + [0.75] * 5
 
-    images, masks = torch.zeros(10, 3, 16, 16, dtype=torch.uint8), torch.ones(10, 1, 16, 16, dtype=torch.uint8)
-    values = summary(judge(Judges(Classifier(), Detector()), images, masks))
-    assert values["detection_score_ssd300_coco"] == 0.5
-    assert values["inception_score_torchvision"] == pytest.approx(1)  # ten splits of one image each
-    assert values["mask_inception_score_torchvision"] == pytest.approx(1)
+def test_psnr_equals_torchmetrics():
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    random = torch.Generator().manual_seed(0)
+    one, other = torch.randint(0, 256, (2, 5, 3, 16, 12), dtype=torch.uint8, generator=random)
+    found = pair_scores(one, other, torch.ones(5, 1, 16, 12, dtype=torch.uint8))["psnr"]
+    expected = [peak_signal_noise_ratio(a.double(), b.double(), data_range=255.0).item()
+                for a, b in zip(one, other, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_table_has_intervals_and_a_line_for_what_is_missing(tables, copier, tmp_path, capsys):
+    measure(tables, tmp_path / "quality")
+    table = pd.read_csv(tmp_path / "quality" / "table.csv").set_index(["arm", "metric"])
+    row = table.loc["dsc", "ssim_255"]
+    assert row["low"] < row["value"] < row["high"]
+    lpips = table.loc["dsc", "lpips_alex"]
+    assert np.isnan(lpips["value"]) and lpips["missing"].startswith("quality.lpips_weights: torchvision's AlexNet")
+    assert {"fid@12", "kid", "identity_kept", "pck_05", "frechet_osnet_msmt17@12"} <= set(table.loc["dsc"].index)
+    said = capsys.readouterr().err
+    assert said.count("not measured") == 6 and "Missing is quality.inception_weights" in said
+
+
+def test_people_are_looked_for_with_every_arm(tables, copier, tmp_path):
+    torch.manual_seed(0)
+    torch.save(build_model("osnet_x0_25", 1, "softmax", False, torch.device("cpu")).state_dict(), tmp_path / "w.pt")
+    rows = tables["images"].frame()
+    rows["camid"] = [1, 2, 3] * 2
+    tables["images"] = write_manifest(tmp_path / "images" / "i.parquet", "images", rows, {"digest": ""})
+    measure(tables, tmp_path / "quality", identity_weights=tmp_path / "w.pt")
+    table = pd.read_csv(tmp_path / "quality" / "table.csv").pivot(index="metric", columns="arm", values="value")
+    assert table.loc["identity_kept", "dsc"] == table.loc["identity_kept", "source copied"] == 1  # copies of the source
+    assert table.loc["identity_mAP", "dsc"] == table.loc["identity_mAP", "source copied"]
+    assert 0 < table.loc["identity_mAP", "real target"] <= 1
+    suffix = sha256_file(tmp_path / "w.pt")[:8]  # not the published file, so distances have another name
+    assert table.loc[f"frechet_osnet_{suffix}@12", "dsc"] >= 0
+    per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")
+    np.testing.assert_array_equal(per_pair["identity_rank1"], per_pair["copied_identity_rank1"])
 
 
 def test_examples_are_the_top_the_middle_and_the_bottom():

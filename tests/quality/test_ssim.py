@@ -35,6 +35,17 @@ def test_both_variants_equal_skimage(size):
         assert scores["ssim_255"][index].item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [(128, 64), (12, 31)])
+def test_the_7x7_window_equals_skimages_default(size):
+    random = np.random.default_rng(3)
+    one, other = random.integers(0, 256, (2, 3, *size, 3), np.uint8)
+    other[0] = one[0] // 2
+    scores = ssim_scores(batch(one), batch(other), ["ssim_skimage"])
+    expected = [structural_similarity(*pair, channel_axis=-1) for pair in zip(one, other, strict=True)]
+    np.testing.assert_allclose(scores["ssim_skimage"], expected, atol=1e-9)
+    assert set(scores) == {"ssim_skimage"}
+
+
 def test_constant_images_by_hand():
     # No variance: only the luminance term (2ab + C1) / (a^2 + b^2 + C1) is left.
     a, b = 100, 50

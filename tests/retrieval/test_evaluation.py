@@ -30,6 +30,15 @@ def test_figures_of_each_query_stand_beside_their_means():
     np.testing.assert_array_equal(result.first_hit, [1, np.nan, 2])
 
 
+def test_an_image_taken_out_for_a_query_counts_for_the_others():
+    distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    result = rank(distances, [1, 1], [1, 2, 1], [1, 1], [2, 2, 3], not_for=[0, 1])
+    np.testing.assert_array_equal(result.first_hit, [2, 1])
+    # A place counts in the gallery as given, junk included.
+    result = rank(distances, [1, 1], [-1, 1, 1], [1, 1], [2, 2, 3], not_for=[1, 2])
+    np.testing.assert_allclose(result.average_precision, [1, 1])
+
+
 def test_a_perfect_list_scores_one_in_every_figure():
     result = rank(np.array([[0.0, 0.1, 0.9]]), [1], [1, 1, 2], [1], [2, 3, 2])
     assert set(result.as_metrics().values()) == {1.0}

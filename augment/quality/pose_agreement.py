@@ -1,0 +1,51 @@
+"""PCK: whether a pose estimator finds the joints of the generated image where the target pose has them.
+
+Of each image the share of the target's joints that were found near enough; one that was not found counts as wrong.
+Near enough is .05 or .1 of the image's height, for PCKh half of the distance from nose to neck in the target pose.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from augment.base.files import sha256_file
+from augment.pose.estimator.checkpoints import Checkpoint
+from augment.pose.skeleton import INDEX
+from augment.quality.observations import Batch, Observations
+
+_NOSE, _NECK = INDEX["nose"], INDEX["neck"]
+
+
+def share_met(found: np.ndarray, wanted: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Share of each pose's joints found ``within`` (B,) pixels: (B,), NaN without a wanted joint or a distance.
+
+    found, wanted: (B, 18, 2), NaN missing.
+    """
+    known = np.isfinite(wanted).all(axis=2)
+    distance = np.nan_to_num(np.linalg.norm(found - wanted, axis=2), nan=np.inf)
+    met = (known & (distance <= within[:, None])).sum(axis=1)
+    return np.where(known.any(axis=1) & np.isfinite(within), met / np.maximum(known.sum(axis=1), 1), np.nan)
+
+
+class PoseAgreement:
+    """The shipped estimator. Observes "pck_05", "pck_10" and "pckh_50" (B,), NaN where there is nothing to compare."""
+
+    def __init__(self, checkpoint: Path, device: torch.device) -> None:
+        """``checkpoint``: the one that comes with the package."""
+        from augment.pose.estimator.predictor import Estimator  # openpifpaf is imported for this metric alone
+
+        self._estimator = Estimator(Checkpoint(checkpoint, sha256_file(checkpoint)), device=str(device))
+
+    def __call__(self, batch: Batch) -> Observations:
+        """See the class."""
+        crops = list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
+        found = np.stack([pose.joints[:, :2] for pose in self._estimator.estimate(crops)])
+        wanted = batch.joints.numpy()
+        height = np.full(len(crops), float(batch.images.shape[2]))
+        head = np.linalg.norm(wanted[:, _NOSE] - wanted[:, _NECK], axis=1)
+        return {
+            "pck_05": share_met(found, wanted, 0.05 * height),
+            "pck_10": share_met(found, wanted, 0.1 * height),
+            "pckh_50": share_met(found, wanted, 0.5 * head),
+        }

@@ -1,0 +1,143 @@
+"""Every metric of `augment quality`, an entry each: what it needs, which way is better, where it comes from."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from augment.quality import distances, statistics
+from augment.quality.inception import SPLITS, inception_score
+from augment.quality.observations import Observations
+from augment.quality.statistics import Figure
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was observed of all pairs: of the images that are measured, of their sources and of the targets."""
+
+    images: Observations
+    sources: Observations
+    targets: Observations  # each target once, however many pairs it belongs to
+
+
+Measure = Callable[[Evidence], Figure]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric. ``name`` ends in the weights' where another file gives another metric: ``{osnet}`` stands for it."""
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    range: tuple[float, float]
+    source: str
+    reads: str  # the observation without which it cannot be
+    measure: Measure
+    needs: str | None = None  # a network of augment.quality.networks
+    sets: bool = False  # whether images and targets are compared as two sets, not pair by pair
+    biased: bool = False  # whether it depends on the number of images, which its name then tells
+
+    def full_name(self, suffixes: Mapping[str, str], count: int) -> str:
+        """As tables have it. ``suffixes``: as :func:`augment.quality.networks.suffixes` gives them."""
+        return self.name.format(**suffixes) + (f"@{count}" if self.biased else "")
+
+
+def _mean(observation: str) -> Measure:
+    return lambda evidence: statistics.mean(evidence.images[observation])
+
+
+def _kept(observation: str) -> Measure:
+    return lambda evidence: statistics.ratio(evidence.images[observation], evidence.sources[observation])
+
+
+def _frechet(observation: str) -> Measure:
+    return lambda evidence: distances.frechet(evidence.images[observation], evidence.targets[observation])
+
+
+def _kernel(observation: str) -> Measure:
+    return lambda evidence: distances.kernel(evidence.images[observation], evidence.targets[observation])
+
+
+def _inception_score(observation: str) -> Measure:
+    return lambda evidence: _over_splits(evidence.images[observation])
+
+
+def _over_splits(probabilities: np.ndarray) -> Figure:
+    if len(probabilities) < SPLITS:
+        return Figure(np.nan)
+    of_split = inception_score(probabilities)
+    half = stats.t.ppf(0.975, SPLITS - 1) * of_split.std(ddof=1) / SPLITS**0.5
+    return Figure(of_split.mean(), of_split.mean() - half, of_split.mean() + half)
+
+
+_INF = np.inf
+_RELEASED = "the released code of Siarohin et al., CVPR 2018"
+_WANG = "Wang et al., TIP 2004"
+_HEUSEL, _BINKOWSKI = "Heusel et al., NeurIPS 2017", "Binkowski et al., ICLR 2018"
+_SALIMANS, _ZHANG = "Salimans et al., NeurIPS 2016", "Zhang et al., CVPR 2018"
+_IDENTITY, _PCK = "augment/quality/identity.py", "augment/quality/pose_agreement.py"
+
+METRICS = (
+    Metric("ssim_released", "SSIM", "higher", (-1, 1), _RELEASED, "ssim_released", _mean("ssim_released")),
+    Metric("mask_ssim_released", "mask-SSIM", "higher", (-1, 1), _RELEASED, "mask_ssim_released",
+           _mean("mask_ssim_released")),
+    Metric("ssim_255", "SSIM, data range 255", "higher", (-1, 1), _WANG, "ssim_255", _mean("ssim_255")),
+    Metric("mask_ssim_255", "mask-SSIM, data range 255", "higher", (-1, 1), _WANG, "mask_ssim_255",
+           _mean("mask_ssim_255")),
+    Metric("ssim_skimage", "SSIM, scikit-image's 7x7 window", "higher", (-1, 1), "scikit-image's default",
+           "ssim_skimage", _mean("ssim_skimage")),
+    Metric("psnr", "PSNR, dB", "higher", (0, _INF), "10 log10(255^2 / mean squared error), averaged over pairs",
+           "psnr", _mean("psnr")),
+    Metric("l1_released", "L1, images in [-1, 1]", "lower", (0, 2), _RELEASED, "l1_released", _mean("l1_released")),
+    Metric("identity_rank1", "rank-1 of the image as a query", "higher", (0, 1), _IDENTITY, "identity_rank1",
+           _mean("identity_rank1"), "osnet"),
+    Metric("identity_mAP", "mAP of the image as a query", "higher", (0, 1), _IDENTITY, "identity_average_precision",
+           _mean("identity_average_precision"), "osnet"),
+    Metric("identity_kept", "identity kept: rank-1 over the source's", "higher", (0, _INF), _IDENTITY,
+           "identity_rank1", _kept("identity_rank1"), "osnet"),
+    Metric("identity_kept_mAP", "identity kept: mAP over the source's", "higher", (0, _INF), _IDENTITY,
+           "identity_average_precision", _kept("identity_average_precision"), "osnet"),
+    Metric("frechet_osnet{osnet}", "Fréchet distance of re-ID features", "lower", (0, _INF), _HEUSEL, "osnet",
+           _frechet("osnet"), "osnet", sets=True, biased=True),
+    Metric("kernel_osnet{osnet}", "kernel distance of re-ID features", "lower", (-_INF, _INF), _BINKOWSKI, "osnet",
+           _kernel("osnet"), "osnet", sets=True),
+    Metric("frechet_vgg19{vgg19}", "Fréchet distance of VGG-19's conv3_1", "lower", (0, _INF), _HEUSEL, "vgg19",
+           _frechet("vgg19"), "vgg19", sets=True, biased=True),
+    Metric("kernel_vgg19{vgg19}", "kernel distance of VGG-19's conv3_1", "lower", (-_INF, _INF), _BINKOWSKI, "vgg19",
+           _kernel("vgg19"), "vgg19", sets=True),
+    Metric("fid{inception}", "FID", "lower", (0, _INF), _HEUSEL, "inception", _frechet("inception"), "inception",
+           sets=True, biased=True),
+    Metric("kid{inception}", "KID", "lower", (-_INF, _INF), _BINKOWSKI, "inception", _kernel("inception"),
+           "inception", sets=True),
+    Metric("inception_score{inception}", "IS", "higher", (1, 1008), _SALIMANS, "probabilities",
+           _inception_score("probabilities"), "inception"),
+    Metric("mask_inception_score{inception}", "mask-IS", "higher", (1, 1008), _SALIMANS, "mask_probabilities",
+           _inception_score("mask_probabilities"), "inception"),
+    Metric("lpips_alex{alexnet}", "LPIPS, AlexNet", "lower", (0, _INF), _ZHANG, "lpips", _mean("lpips"), "alexnet"),
+    Metric("mask_lpips_alex{alexnet}", "mask-LPIPS, AlexNet", "lower", (0, _INF), _ZHANG, "mask_lpips",
+           _mean("mask_lpips"), "alexnet"),
+    Metric("detection_score_ssd300_coco{ssd300}", "DS, SSD300 trained on COCO", "higher", (0, 1), _RELEASED,
+           "detection_score", _mean("detection_score"), "ssd300"),
+    Metric("pck_05{pose}", "PCK@.05 of the target pose", "higher", (0, 1), _PCK, "pck_05", _mean("pck_05"), "pose"),
+    Metric("pck_10{pose}", "PCK@.1 of the target pose", "higher", (0, 1), _PCK, "pck_10", _mean("pck_10"), "pose"),
+    Metric("pckh_50{pose}", "PCKh@.5 of the target pose", "higher", (0, 1), _PCK, "pckh_50", _mean("pckh_50"), "pose"),
+)  # fmt: skip
+
+
+def find_metric(name: str) -> Metric | None:
+    """The entry of a name in a table, whatever weights and sample size it tells; None for an unknown one."""
+    bare = name.partition("@")[0]
+    for metric in METRICS:
+        stem, placeholder, _ = metric.name.partition("{")
+        if bare == stem or (placeholder and re.fullmatch(f"{re.escape(stem)}_[a-z0-9]+", bare)):
+            return metric
+    return None
+
+
+def metrics_of(network: str) -> list[str]:
+    """Titles of the metrics that need a network."""
+    return [metric.title for metric in METRICS if metric.needs == network]
