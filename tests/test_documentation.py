@@ -26,6 +26,7 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 NOT_RUN = {
     "Market-1501": r"configs/market1501|\$MARKET1501_ROOT|outputs/systems/",
     "many minutes": r"train_identities=2000",
+    "people, or a server that waits": r"augment (study|serve)\b",
 }
 
 
@@ -106,6 +107,8 @@ def test_make_targets_exist():
 @pytest.mark.parametrize("page", TEXTS)
 def test_names_of_the_library_exist(page):
     for name in re.findall(r"`(augment(?:\.\w+)+)", TEXTS[page]):
+        if name == "augment.sha256":  # a key in a table's metadata
+            continue
         module, _, attribute = name.rpartition(".")
         try:
             importlib.import_module(name)
@@ -173,4 +176,4 @@ def test_sql_runs(page, query, place, monkeypatch):
 
 
 def test_every_kind_of_code_was_found():
-    assert len(PYTHON) == 4 and len(SQL) == 5
+    assert len(PYTHON) >= 5 and len(SQL) >= 5
