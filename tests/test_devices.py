@@ -1,5 +1,8 @@
 """Which device is picked, played through on a machine that need not have one."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -45,3 +48,12 @@ def test_what_is_not_there_is_named(two_gpus, monkeypatch):
     with pytest.raises(UsageError, match="device=cuda: this PyTorch sees no CUDA device"):
         pick_device("cuda")
     assert pick_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, given, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    code = "import augment, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == expected
