@@ -118,7 +118,7 @@ def test_names_of_the_library_exist(page):
 
 @pytest.fixture(scope="module")
 def place(finished_run, tmp_path_factory) -> Path:
-    """A folder as after `make demo`, of the tiny run: configs/demo.yaml, outputs/demo, and pictures of people."""
+    """A folder as after `make demo`, of the tiny run: configs/demo.yaml, outputs/demo, pictures and crops of people."""
     folder = tmp_path_factory.mktemp("documented")
     shutil.copytree(finished_run, folder / "outputs" / "demo")
     (folder / "configs").mkdir()
@@ -127,6 +127,9 @@ def place(finished_run, tmp_path_factory) -> Path:
     people = sorted((finished_run / "rendered" / "bounding_box_train").glob("*.jpg"))
     for name, source in zip(("me.jpg", "other.jpg", "another.jpg"), people[::7], strict=False):
         shutil.copy(source, folder / name)
+    (folder / "crops").mkdir()
+    for number, source in enumerate(people):  # 0001_c2s1_000451_03.jpg
+        shutil.copy(source, folder / "crops" / f"cam{source.name[6]}-person{source.name[:4]}-{number}.jpg")
     return folder
 
 

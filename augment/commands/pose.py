@@ -106,3 +106,24 @@ def render(folder: Path, **settings: int) -> None:
         first = error.errors()[0]
         raise UsageError(f"--{first['loc'][0].replace('_', '-')}: {first['msg']} (got {first['input']}).") from None
     click.echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
+
+
+@data.command("import")
+@click.argument("folder", type=_path)
+@click.argument("destination", metavar="DEST", type=_path)
+@click.option("--pattern", metavar="REGEX", help="What a name says, with the groups pid and camid; where not given "
+              "'(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
+@click.option("--test-people", type=click.IntRange(2), help="Of one folder of crops: so many people, the last, become "
+              "query and gallery; where not given a third.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="Do not ask after the preview.")
+def import_(folder: Path, destination: Path, pattern: str | None, test_people: int | None, yes: bool) -> None:
+    """Bring FOLDER into Market-1501's layout in the new folder DEST: CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or
+    one folder of crops. Shows what was understood and asks before it writes anything."""
+    from augment.data.importing import PATTERN, import_images, understand
+
+    understood = understand(folder, pattern or PATTERN, test_people)
+    click.echo(understood.preview())
+    if not yes:
+        click.confirm(f"Write {len(understood.images):,} images to {destination}?", abort=True)
+    import_images(understood, destination)
+    click.echo(f"{destination}: use it with --set data.root={destination}")

@@ -1,0 +1,164 @@
+"""The way in: folders of other data sets, or of one's own crops, become a data set in Market-1501's layout.
+
+What a name says is read by a pattern with the groups ``pid`` and ``camid``; it is shown before anything is written.
+"""
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import atomic_write
+from augment.base.progress import progress
+from augment.data.layouts import DISTRACTOR, JUNK, MARKET_FOLDERS, SPLITS, Found, Name, printable
+from augment.data.stage import hold_out
+
+PATTERN = r"(?P<pid>-1|\d+)_c(?P<camid>\d+)"  # CUHK03-np, DukeMTMC-reID, VeRi-776, Market-1501
+# As these data sets call their parts.
+_FOLDERS = {
+    "train": ("bounding_box_train", "image_train", "train"),
+    "query": ("query", "image_query"),
+    "gallery": ("bounding_box_test", "image_test", "gallery", "test"),
+}
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_MSMT_LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query",
+               "list_gallery.txt": "gallery"}  # fmt: skip
+_MSMT_NAME = re.compile(r"\d+_\d+_(?P<camid>\d+)_")
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was understood of a folder."""
+
+    images: list[Found]  # with their person and camera, sorted by split and name
+    others: list[Path]  # pictures whose name says nothing under the pattern
+
+    def preview(self) -> str:
+        """People, cameras, images a person of each split, ten examples, and what was not understood."""
+        lines = []
+        for split in SPLITS:
+            some = [image for image in self.images if image.split == split]
+            each = Counter(image.name.pid for image in some if image.name.pid > DISTRACTOR).values()
+            cameras = {image.name.camid for image in some}
+            spread = f"{min(each)} to {max(each)}, median {median(each):g}" if each else "none"
+            lines.append(f"{split:8} {len(some):>7,} images, {len(each):,} people, {len(cameras)} cameras; "
+                         f"images a person: {spread}")  # fmt: skip
+        for image in self.images[:: max(1, len(self.images) // 10)][:10]:
+            lines.append(f"  {printable(image.file.name)} -> {image.split}, person {image.name.pid}, "
+                         f"camera {image.name.camid}")  # fmt: skip
+        if self.others:
+            names = ", ".join(printable(path.name) for path in self.others[:3])
+            lines.append(f"not understood, left out: {len(self.others):,} ({names}, ...)")
+        return "\n".join(lines)
+
+
+def understand(folder: Path, pattern: str = PATTERN, test_people: int | None = None) -> Understood:
+    """Read the names of a data set's folder: parts as in Market-1501, DukeMTMC-reID, CUHK03-np or VeRi-776, MSMT17's
+    list files, or one folder of crops (folders in it included).
+
+    Of one folder the last ``test_people`` (None: a third of all) become query and gallery. Person 0 means a distractor
+    here, so where a training or query image has it, all numbers grow by one. Raises :class:`UsageError` where the
+    pattern is none, :class:`AugmentError` where nothing is understood.
+    """
+    try:
+        expression = re.compile(pattern, re.ASCII)
+    except re.error as error:
+        raise UsageError(f"--pattern {pattern!r}: no regular expression ({error}).") from None
+    if not {"pid", "camid"} <= set(expression.groupindex):
+        raise UsageError(f"--pattern {pattern!r}: needs the groups pid and camid, as in {PATTERN!r}.")
+    if not folder.is_dir():
+        raise AugmentError(f"{folder}: no such folder.")
+    others: list[Path] = []
+    if (folder / "list_train.txt").exists():
+        images = _msmt(folder)
+    else:
+        parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
+                 if (folder / name).is_dir()}  # fmt: skip
+        if set(parts) == set(SPLITS):
+            images = [image for split, part in parts.items() for image in _by_pattern(part, split, expression, others)]
+        else:
+            images = list(_by_pattern(folder, "train", expression, others))
+            people = len({image.name.pid for image in images if image.name.pid >= 0})
+            images = hold_out(_without_zero(images), test_people or max(2, people // 3))
+    if not images:
+        names = ", ".join(printable(path.name) for path in others[:3]) or "no .jpg or .png"
+        raise AugmentError(f"{folder}: no name is understood under {pattern!r}; there is {names}. Give --pattern.")
+    return Understood(sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id)), others)
+
+
+def import_images(understood: Understood, destination: Path) -> None:
+    """Write the images to the new folder ``destination`` in Market-1501's layout, by hard link where possible, and
+    ``names.csv`` with the file that each came from. The folder appears whole or not at all."""
+    if destination.exists():
+        raise UsageError(f"{destination}: is there already. Name a new folder.")
+    partial = destination.with_name(f".{destination.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name in MARKET_FOLDERS.values():
+        (partial / name).mkdir(parents=True)
+    origin = io.StringIO()
+    table = csv.writer(origin)
+    table.writerow(["file", "from"])
+    numbers: Counter[str] = Counter()
+    with progress("import", total=len(understood.images)) as advance:
+        for image in understood.images:
+            numbers[image.split] += 1
+            person = str(JUNK) if image.name.pid == JUNK else f"{image.name.pid:04d}"
+            number = f"{numbers[image.split]:06d}_00{image.file.suffix.lower()}"
+            target = partial / MARKET_FOLDERS[image.split] / f"{person}_c{image.name.camid}s1_{number}"
+            try:
+                os.link(image.file, target)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(image.file, target)
+            table.writerow([target.relative_to(partial).as_posix(), printable(str(image.file))])
+            advance()
+    with atomic_write(partial / "names.csv") as file:
+        file.write(origin.getvalue().encode())
+    os.replace(partial, destination)
+
+
+def _by_pattern(folder: Path, split: str, expression: re.Pattern[str], others: list[Path]) -> list[Found]:
+    found = []
+    for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
+        match = expression.search(file.name)  # the name alone: a folder exp2_c1 must not count
+        if match is None:
+            others.append(file)
+            continue
+        name = Name(int(match["pid"]), int(match["camid"]), 1, 0)
+        found.append(Found(f"{split}/{printable(file.relative_to(folder).as_posix())}", file, split, name))
+    return found
+
+
+def _msmt(folder: Path) -> list[Found]:
+    """MSMT17: lines ``0000/0000_000_01_0303morning_0008_0.jpg 0``. Test people are numbered from 0 again: they get
+    numbers above those of training."""
+    found: list[Found] = []
+    for listing, split in _MSMT_LISTS.items():
+        path = folder / listing
+        if not path.exists():
+            raise AugmentError(f"{path}: is missing; MSMT17 has {', '.join(_MSMT_LISTS)}.")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            file, _, person = line.strip().rpartition(" ")
+            camera = _MSMT_NAME.match(Path(file).name)
+            if not person.isdigit() or camera is None:
+                raise AugmentError(f"{path}, line {number}: not 'folder/name person': {line[:80]!r}.")
+            part = "train" if split == "train" else "test"
+            name = Name(int(person), int(camera["camid"]), 1, 0)
+            found.append(Found(f"{split}/{file}", folder / part / file, split, name))
+    above = 1 + max(image.name.pid for image in found if image.split == "train")
+    return [image if image.split == "train" else _shifted(image, above) for image in found]
+
+
+def _without_zero(images: list[Found]) -> list[Found]:
+    if any(image.name.pid == DISTRACTOR and image.split != "gallery" for image in images):
+        return [_shifted(image, 1) for image in images]
+    return images
+
+
+def _shifted(image: Found, by: int) -> Found:
+    return image if image.name.pid == JUNK else image._replace(name=image.name._replace(pid=image.name.pid + by))

@@ -1,0 +1,98 @@
+"""Other data sets' names, what is shown of them, and the data set that comes out."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from augment.base.errors import AugmentError, UsageError
+from augment.base.files import encode_jpeg, sha256_file
+from augment.cli import main
+from augment.config import DataConfig
+from augment.data.importing import import_images, understand
+from augment.data.stage import scan_images
+
+
+def put(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(len(name) + sum(map(ord, name))).integers(0, 256, (16, 8, 3), np.uint8)
+        path.write_bytes(encode_jpeg(noise))
+
+
+def said(understood):
+    return [(image.split, image.name.pid, image.name.camid, image.file.name) for image in understood.images]
+
+
+@pytest.mark.parametrize(("folders", "name", "expected"), [
+    (("bounding_box_train", "query", "bounding_box_test"), "0005_c2_f0046985.jpg", (5, 2)),  # DukeMTMC-reID
+    (("bounding_box_train", "query", "bounding_box_test"), "0003_c1_2.jpg", (3, 1)),  # CUHK03-np
+    (("image_train", "image_query", "image_test"), "0001_c016_00016450_0.jpg", (1, 16)),  # VeRi-776
+])  # fmt: skip
+def test_names_of_published_sets(tmp_path, folders, name, expected):
+    root = tmp_path / "exp2_c9"  # a folder's name says nothing
+    put(root, *(f"{folder}/{name}" for folder in folders))
+    found = said(understand(root))
+    assert found == [(split, *expected, name) for split in ("train", "query", "gallery")]
+
+
+def test_msmt17_lists_number_test_people_above_the_training_people(tmp_path):
+    lists = {"list_train": "0000/0000_000_01_a_0_0.jpg 0", "list_val": "0001/0001_000_15_a_0_0.jpg 1",
+             "list_query": "0000/0000_001_02_a_0_0.jpg 0", "list_gallery": "0000/0000_002_03_a_0_0.jpg 0"}  # fmt: skip
+    for name, line in lists.items():
+        put(tmp_path, f"{'train' if name in ('list_train', 'list_val') else 'test'}/{line.split()[0]}")
+        (tmp_path / f"{name}.txt").write_text(line + "\n")
+    # people 0 and 1 train, 0 is tested: above them 2; and since 0 means a distractor, all are one higher
+    assert [one[:3] for one in said(understand(tmp_path))] == [
+        ("train", 1, 1), ("train", 2, 15), ("query", 3, 2), ("gallery", 3, 3)
+    ]  # fmt: skip
+    (tmp_path / "list_val.txt").write_text("nonsense\n")
+    with pytest.raises(AugmentError, match=r"list_val\.txt, line 1: not 'folder/name person'"):
+        understand(tmp_path)
+
+
+def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_path):
+    crops = tmp_path / "crops"
+    put(crops, *(f"cam{camera}-person{person}-{shot}.jpg" for person in range(6) for camera in (1, 2) for shot in "ab"),
+        "holiday.jpg")  # fmt: skip
+    understood = understand(crops, r"cam(?P<camid>\d+)-person(?P<pid>\d+)")
+    # two of six people, a query a camera
+    assert Counter(image.split for image in understood.images) == {"train": 16, "query": 4, "gallery": 4}
+    assert {image.name.pid for image in understood.images} == set(range(1, 7))
+    shown = understood.preview()
+    assert "16 images, 4 people, 2 cameras; images a person: 4 to 4, median 4" in shown
+    assert "cam1-person0-a.jpg -> train, person 1, camera 1" in shown and "left out: 1 (holiday.jpg" in shown
+    import_images(understood, tmp_path / "mine")
+    rows = scan_images(DataConfig(root=tmp_path / "mine"), tmp_path / "images").frame().set_index("id")
+    assert len(rows) == 24 and (rows["status"] == "ok").all()
+    with open(tmp_path / "mine" / "names.csv") as file:
+        origins = list(csv.DictReader(file))
+    assert len(origins) == 24
+    for row in origins:
+        assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(row["from"])
+    with pytest.raises(UsageError, match="is there already"):
+        import_images(understood, tmp_path / "mine")
+
+
+def test_what_is_wrong_is_told(tmp_path):
+    put(tmp_path / "crops", "a.jpg")
+    for pattern, message in (("(", "no regular expression"), (r"(?P<pid>\d+)", "needs the groups pid and camid")):
+        with pytest.raises(UsageError, match=message):
+            understand(tmp_path / "crops", pattern)
+    with pytest.raises(AugmentError, match=r"no name is understood under .* there is a\.jpg"):
+        understand(tmp_path / "crops")
+    with pytest.raises(AugmentError, match="no such folder"):
+        understand(tmp_path / "nothing")
+
+
+def test_the_command_asks_before_it_writes(tmp_path):
+    put(tmp_path / "crops", *(f"{person}_c{camera}_{shot}.jpg" for person in range(1, 5) for camera in (1, 2)
+                              for shot in (1, 2)))  # fmt: skip
+    arguments = ["data", "import", str(tmp_path / "crops"), str(tmp_path / "mine")]
+    refused = CliRunner().invoke(main, arguments, input="n\n")
+    assert "2 people" in refused.output and not (tmp_path / "mine").exists()
+    agreed = CliRunner().invoke(main, [*arguments, "--yes"])
+    assert agreed.exit_code == 0 and len(list((tmp_path / "mine").rglob("*.jpg"))) == 16
