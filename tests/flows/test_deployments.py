@@ -203,7 +203,7 @@ def test_page_and_command_line_reuse_each_other_s_work(server, config, tmp_path,
 @pytest.mark.server
 def test_cancelled_within_ten_seconds_though_two_trainings_are_at_work(server, config, tmp_path, finished_run):
     shutil.copytree(finished_run, tmp_path / "run")
-    config["reid"] |= {"iterations": 100_000, "arms": ["real"], "seeds": [0, 1]}
+    config["reid"] |= {"iterations": 100_000, "seeds": [0, 1]}
     config["flow"]["workers"] = 2
     with worker(server) as mark:
         run = server.start(config, "reid")
