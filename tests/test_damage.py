@@ -141,3 +141,46 @@ def test_verify_goes_on_after_a_damaged_table(tmp_path):
     assert "train/01: files/train-01: is gone" in result.output
     assert "pairs.parquet: not readable as parquet" in result.output
     assert "metrics.parquet: 6 rows, 0 problems" in result.output and "2 files are not as" in result.output
+
+
+def test_a_generator_whose_weights_are_no_numbers_or_all_zero_is_refused(tmp_path):
+    import torch
+
+    from augment.config import GanConfig
+    from augment.gan.checkpoints import load_generator, save_weights
+    from augment.gan.networks import build_generator
+
+    section = GanConfig(width=0.0625)
+    good = build_generator(section, (128, 64)).state_dict()
+    name = next(name for name, tensor in good.items() if tensor.dim() > 1)
+    header = {"config": section.identity(), "image_size": [128, 64]}
+    for value, message in ((torch.nan, f"{name} holds values that are no finite"), (torch.inf, "no finite numbers")):
+        save_weights(tmp_path / "w.safetensors", {}, good | {name: good[name] * 0 + value}, header)
+        with pytest.raises(AugmentError, match=message):
+            load_generator(tmp_path / "w.safetensors")
+    save_weights(tmp_path / "w.safetensors", {}, {key: tensor * 0 for key, tensor in good.items()}, header)
+    with pytest.raises(AugmentError, match="all its weights are zero"):
+        load_generator(tmp_path / "w.safetensors")
+    save_weights(tmp_path / "w.safetensors", {}, good, header)
+    load_generator(tmp_path / "w.safetensors")
+
+
+def test_a_training_state_with_a_flipped_bit_is_refused(tmp_path):
+    import torch
+
+    from augment.base.state import load_state, save_state
+
+    path = tmp_path / "state-000001.pt"
+    save_state(path, {"identity": "{}", "weight": torch.ones(1000)})
+    assert load_state(path)["weight"].sum() == 1000
+    data = path.read_bytes()
+    path.write_bytes(flip(data, 8 * data.index(torch.ones(100).numpy().tobytes())))
+    with pytest.raises(AugmentError, match=r"state-000001\.pt: not a training state, or damaged"):
+        load_state(path)
+
+
+def test_postscript_below_the_name_of_a_jpeg_is_no_image():
+    from augment.base.files import decode_image
+
+    with pytest.raises(ValueError, match="not an image"):
+        decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")

@@ -19,6 +19,9 @@ from augment.base.errors import AugmentError
 # A person crop has thousands of pixels. The limit stops a decompression bomb before a byte of it is decoded.
 MAX_PIXELS = 4096 * 4096
 
+# What data sets come in. Pillow knows others that it hands to other programs (EPS to Ghostscript).
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
 
 def is_regular_file(path: Path) -> bool:
     """Whether there is a file proper: no folder, pipe or device, which could keep its reader waiting for ever."""
@@ -79,7 +82,7 @@ def decode_image(data: bytes) -> np.ndarray:
     if not data:
         raise ValueError("the file is empty")
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels is too large (limit {MAX_PIXELS} in all)")
             return np.asarray(image.convert("RGB"))

@@ -90,6 +90,12 @@ def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], 
             f"{config.width:g}) that its header names: {wrong} is {found.get(wrong, 'absent')} instead of "
             f"{expected.get(wrong, 'absent')}. It comes from another architecture; use a file of this version."
         )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise AugmentError(f"{path}: {name} holds values that are no finite numbers. Train again or restore "
+                               "the file.")  # fmt: skip
+    if not any(tensor.any() for tensor in tensors.values()):
+        raise AugmentError(f"{path}: all its weights are zero. Train again or restore the file.")
 
 
 def load_own_state(path: Path, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
