@@ -1,3 +1,6 @@
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +119,16 @@ def test_offline_the_download_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(AugmentError, match=r"cannot be downloaded.*pose.checkpoint=crops, which comes with"):
         find_checkpoint("shufflenetv2k16")
+
+
+def test_the_cache_of_a_published_checkpoint_is_not_trusted(tmp_path, monkeypatch):
+    """Its name says which file it was, not what lies there now: without a hash nothing is unpickled."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, file, **_: Path(file).write_bytes(b"a pickle"))
+    digest = hashlib.sha256(b"a pickle").hexdigest()
+    with pytest.raises(UsageError, match=rf"shufflenetv2k16: set pose.checkpoint_sha256 as well.*{digest}"):
+        find_checkpoint("shufflenetv2k16")
+    assert find_checkpoint("shufflenetv2k16", "0" * 64).sha256 == "0" * 64  # compared before it is opened
 
 
 def test_the_shipped_checkpoint_is_small_and_what_its_note_says():

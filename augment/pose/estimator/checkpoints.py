@@ -20,20 +20,25 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
-    """"crops" (comes with the package), a file (its hash must be given), or openpifpaf's own name for one.
+    """"crops" (comes with the package), a file, or openpifpaf's own name for one.
 
-    The last is downloaded once. Raises :class:`UsageError` for a file without a hash or an unknown name.
+    The hash of the last two must be given. A published one is downloaded once, and its cache could have been changed
+    since: the name vouches for nothing. Raises :class:`UsageError` for a missing hash or an unknown name.
     """
     if name == SHIPPED:
         return _shipped(sha256)
     path = Path(name).expanduser()
-    if path.is_file():
-        if sha256 is None:
-            raise UsageError(
-                f"{name}: set pose.checkpoint_sha256 as well. openpifpaf's checkpoints are pickles and can run code, "
-                f"so only a file you vouch for is opened. Its SHA-256 is {sha256_file(path)}."
-            )
-        return Checkpoint(path, sha256)
+    if not path.is_file():
+        path = _published(name)
+    if sha256 is None:
+        raise UsageError(
+            f"{name}: set pose.checkpoint_sha256 as well. openpifpaf's checkpoints are pickles and can run code, "
+            f"so only a file you vouch for is opened. That of {path} is {sha256_file(path)}."
+        )
+    return Checkpoint(path, sha256)
+
+
+def _published(name: str) -> Path:
     from augment.pose.estimator import openpifpaf_adapter  # seconds to import: only when needed
 
     published = openpifpaf_adapter.published_checkpoints()
@@ -42,8 +47,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
             f"pose.checkpoint: {name} is neither a file nor a checkpoint of openpifpaf's. "
             f"Known names: {', '.join([SHIPPED, *published])}."
         )
-    path = openpifpaf_adapter.fetch(name)
-    return Checkpoint(path, sha256 or sha256_file(path))
+    return openpifpaf_adapter.fetch(name)
 
 
 def _shipped(sha256: str | None) -> Checkpoint:
