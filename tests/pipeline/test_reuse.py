@@ -41,7 +41,7 @@ def test_an_interrupted_quality_stage_is_seen(config, monkeypatch):
 
     monkeypatch.setattr(quality, "_PAIRS_PER_PART", 3)  # of 8 pairs
     scored = []
-    original = quality._score_batch
+    original = quality._observe
 
     def stop(batch, *others):
         scored.append(len(batch))
@@ -49,7 +49,7 @@ def test_an_interrupted_quality_stage_is_seen(config, monkeypatch):
             raise KeyboardInterrupt
         return original(batch, *others)
 
-    monkeypatch.setattr(quality, "_score_batch", stop)
+    monkeypatch.setattr(quality, "_observe", stop)
     config = changed(config, "quality", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
         run_stage(BY_NAME["quality"], config)
