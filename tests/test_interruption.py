@@ -64,4 +64,4 @@ def test_second_run_makes_nothing(run_command, finished_run):
     for stage in ("images", "poses", "pairs", "gan", "synthetic", "quality", "reid"):
         assert f"{stage}: up to date, reused" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*.parquet")} == before
-    assert "rank1" in done.stdout and "report.html" in done.stdout
+    assert "rank-1" in done.stdout and "report.html" in done.stdout

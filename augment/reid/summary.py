@@ -6,6 +6,7 @@ mAP is the primary measure and alone gets a verdict; the others are shown with t
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +141,15 @@ def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple
 
 def seeds_needed(mean: float, deviation: float) -> str:
     """How many seeds would show a difference of this mean and deviation, in words."""
-    for count in range(FEWEST, _MOST + 1):
-        if abs(mean) > _half_width(deviation, count, CONFIDENCE):
-            return f"about {count} seeds"
-    return f"more than {_MOST} seeds"
+    enough = np.abs(mean) > deviation * _half_widths()
+    return f"about {FEWEST + enough.argmax()} seeds" if enough.any() else f"more than {_MOST} seeds"
+
+
+@cache
+def _half_widths() -> np.ndarray:
+    """Of the interval at deviation 1, for FEWEST seeds, one more, ..., _MOST."""
+    counts = np.arange(FEWEST, _MOST + 1)
+    return stats.t.ppf((1 + CONFIDENCE) / 2, counts - 1) / np.sqrt(counts)
 
 
 def _half_width(deviation: float, count: int, confidence: float) -> float:
