@@ -129,7 +129,7 @@ def _example(width: float, seed: int, poses: Tensor) -> tuple[Generator, list[An
     random = torch.Generator().manual_seed(seed)
     network = build_generator(GanConfig(width=width, seed=seed))
     source = torch.rand(2, 3, *IMAGE, generator=random) * 2 - 1
-    inputs = [source, poses[:2], poses[2:4], network.draw_noise(2, random)]
+    inputs = [source, poses[:2], poses[2:4], network.sample_noise(2, random)]
     weights = torch.randn(2, 3, *IMAGE, generator=random)
 
     def of_single(source: Tensor, target: Tensor, *others: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -130,7 +130,7 @@ class PlainTrainer:
         return loss.item(), total.item()
 
     def _draw(self, batch: Batch) -> Tensor:
-        noise = self.generator.draw_noise(len(batch), torch.Generator())
+        noise = self.generator.sample_noise(len(batch), torch.Generator())
         return self.generator(batch.source, batch.source_joints, batch.target_joints, noise)
 
 

@@ -154,7 +154,7 @@ def test_a_generator_whose_weights_are_no_numbers_or_all_zero_is_refused(tmp_pat
     good = build_generator(section, (128, 64)).state_dict()
     name = next(name for name, tensor in good.items() if tensor.dim() > 1)
     header = {"config": section.identity(), "image_size": [128, 64]}
-    for value, message in ((torch.nan, f"{name} holds values that are no finite"), (torch.inf, "no finite numbers")):
+    for value, message in ((torch.nan, f"{name} holds values that are not finite"), (torch.inf, "not finite")):
         save_weights(tmp_path / "w.safetensors", {}, good | {name: good[name] * 0 + value}, header)
         with pytest.raises(AugmentError, match=message):
             load_generator(tmp_path / "w.safetensors")

@@ -31,10 +31,10 @@ def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str 
            device: str) -> None:  # fmt: skip
     """Draw one person in other poses with WEIGHTS, a shipped name, a weights file or a run's folder; a grid as PNG."""
     from augment.gan.generators import find_generator
-    from augment.gan.sample import sample as draw
+    from augment.gan.sample import sample as write_grid
 
-    draw(find_generator(weights), source, poses, output, source_pose=source_pose,
-         which=which, device=device)  # fmt: skip
+    write_grid(find_generator(weights), source, poses, output, source_pose=source_pose,
+               which=which, device=device)  # fmt: skip
     click.echo(f"{output}: source, its pose, target pose, where it was seen, generated; a row for each pose")
 
 

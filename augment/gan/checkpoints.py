@@ -1,9 +1,9 @@
-"""Saved generators: weights as safetensors with all that is needed to rebuild the network, and state to go on from.
+"""Saved generators: weights as safetensors with all that is needed to rebuild the network, and state to resume from.
 
 ``weights-<iteration>.safetensors`` holds the generator's raw weights (``raw.*``) and their exponential average
 (``average.*``); an exported one holds the average alone, in half precision. Its header's ``augment`` key is JSON:
 system, iteration, image size, configuration, digests, parent.
-``state-<iteration>.pt`` holds everything a training needs to go on, plain types only.
+``state-<iteration>.pt`` holds everything a training needs to resume, plain types only.
 """
 
 import json
@@ -38,7 +38,7 @@ def save_weights(path: Path, raw: Mapping[str, Tensor], average: Mapping[str, Te
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What a weights file says about itself. Raises :class:`AugmentError` where it is none of ours."""
+    """The header of a weights file. Raises :class:`AugmentError` where it is not one written by this program."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -56,7 +56,7 @@ def load_generator(path: Path, *, weights: Weights = "average",
                    device: str | torch.device = "cpu") -> tuple[Generator, GanConfig]:  # fmt: skip
     """The generator of a weights file, in eval mode on ``device``, and the configuration it was trained with.
 
-    Raises :class:`AugmentError` where the file is damaged, of another program or of another architecture.
+    Raises :class:`AugmentError` where the file is damaged, not written by this program or of another architecture.
     """
     path = Path(path)
     header = read_header(path)
@@ -71,7 +71,8 @@ def load_generator(path: Path, *, weights: Weights = "average",
         stored = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise AugmentError(f"{path}: damaged ({error}). Train again or restore the file.") from None
-    tensors = {name.removeprefix(f"{weights}."): one for name, one in stored.items() if name.startswith(f"{weights}.")}
+    prefix = f"{weights}."
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if not tensors and stored:
         raise AugmentError(f"{path}: has no {weights} weights, only the average. Use the averaged ones.")
     _check_fit(path, generator, tensors, config)
@@ -81,8 +82,8 @@ def load_generator(path: Path, *, weights: Weights = "average",
 
 
 def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], config: GanConfig) -> None:
-    expected = {name: tuple(one.shape) for name, one in generator.state_dict().items()}
-    found = {name: tuple(one.shape) for name, one in tensors.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         wrong = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
         raise AugmentError(
@@ -92,27 +93,27 @@ def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], 
         )
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise AugmentError(f"{path}: {name} holds values that are no finite numbers. Train again or restore "
+            raise AugmentError(f"{path}: {name} holds values that are not finite. Train again or restore "
                                "the file.")  # fmt: skip
     if not any(tensor.any() for tensor in tensors.values()):
         raise AugmentError(f"{path}: all its weights are zero. Train again or restore the file.")
 
 
 def load_own_state(path: Path, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The state of a training of ours. ``identity``: what it must have been made from, nested JSON types.
+    """The saved state of a generator's training. ``identity``: what it must have been made from, nested JSON types.
 
-    Raises :class:`AugmentError` where it is damaged, or comes from another configuration or input: the differing
-    keys are named.
+    Raises :class:`AugmentError` where it is damaged, or comes from another configuration or input; the message names
+    the keys that differ.
     """
     state = load_state(path, device)
     try:
         found = json.loads(state["identity"])
     except (KeyError, TypeError, ValueError):
-        raise AugmentError(f"{path}: is no state of a generator's training.") from None
+        raise AugmentError(f"{path}: is not the state of a generator's training.") from None
     differing = differing_keys(found, identity)
     if differing:
         raise AugmentError(
-            f"{path}: was saved under another configuration: {'; '.join(differing)}. Set these back to go on with it, "
+            f"{path}: was saved under another configuration: {'; '.join(differing)}. Set these back to resume from it, "
             "or train anew in another folder."
         )
     return state

@@ -1,4 +1,4 @@
-"""What training and running a generator cost: seconds on two cores of a current server, and bytes on disk."""
+"""The cost of training and running a generator: seconds on two cores of a current server, and bytes on disk."""
 
 import math
 import time
@@ -17,7 +17,7 @@ _SIZES = {"market1501": (128, 64), "rendered": (128, 64), "deepfashion": (256, 2
 
 
 def training_seconds(config: Config) -> float:
-    """Of all iterations."""
+    """Of the whole training."""
     return config.gan.iterations * config.gan.batch_size * _scaled(_TRAINING, config)
 
 
@@ -27,10 +27,10 @@ def generation_seconds(config: Config) -> float:
 
 
 def bf16_gain(config: Config, device: torch.device, seconds: float = 1.0) -> float:
-    """How many times as fast in bf16 as in fp32 the generator's forward and backward passes are on this device.
+    """Speed-up of the generator's forward and backward passes in bf16 over fp32 on this device.
 
-    Measured in about so many seconds, the two in turns, the least of each: processor time, so that other processes
-    hardly count; on CUDA by the clock.
+    Measured for about ``seconds``, alternating, as the ratio of the minima: of processor time, which other processes
+    hardly affect; on CUDA of wall time.
     """
     size = image_size(config)
     network = build_generator(config.gan, size).to(device, memory_format=torch.channels_last)
@@ -84,5 +84,5 @@ def training_bytes(config: Config) -> float:
 
 
 def _kept_checkpoints(gan: GanConfig) -> int:
-    """Last, best and the steps that are kept, but no more than are made."""
+    """Last, best and the kept steps, but no more than are made."""
     return min(gan.keep_checkpoints + 2, max(1, math.ceil(gan.iterations / gan.checkpoint_every)))

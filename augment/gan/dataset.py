@@ -23,7 +23,7 @@ DEFAULT_SIZE = (128, 64)  # Market-1501
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pairs: images (B, 3, H, W) in [-1, 1], joints (B, J, 2) in pixels of the image, NaN where missing."""
+    """A batch of pairs: images (B, 3, H, W) in [-1, 1], joints (B, J, 2) in pixels of the image, NaN where missing."""
 
     source: Tensor
     source_joints: Tensor
@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairData:
-    """All images that occur in pairs, on the device that trains: 318 MB for Market-1501's train part."""
+    """All images that occur in pairs, on the training device: 318 MB for Market-1501's training set."""
 
     images: Tensor  # (N, H, W, 3) uint8
     joints: Tensor  # (N, J, 2) float32
@@ -45,11 +45,11 @@ class PairData:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(H, W) of all of them."""
+        """(H, W) of all images."""
         return tuple(self.images.shape[1:3])
 
     def batch(self, pairs: np.ndarray | Tensor) -> Batch:
-        """The pairs (B, 2) of indices, gathered and scaled on the device."""
+        """The batch of pairs (B, 2), indices, gathered and scaled on the device."""
         pairs = torch.as_tensor(pairs).to(self.images.device, non_blocking=True)
         source, target = pairs.unbind(1)
         return Batch(to_network(self.images[source]), self.joints[source],
@@ -112,7 +112,7 @@ def choose_size(section: GanConfig, images: Manifest, ids: Sequence[str]) -> tup
 
 def load_images(images: Manifest, poses: Manifest, ids: Sequence[str],
                 size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Pixels (N, H, W, 3) uint8 and joints (N, 18, 2) float32 of some images, brought to one size."""
+    """Pixels (N, H, W, 3) uint8 and joints (N, 18, 2) float32 of the images ``ids``, resized to ``size`` (H, W)."""
     rows = images.frame().set_index("id").reindex(ids)
     if rows["path"].isna().any():
         raise AugmentError(f"{images.path}: has no row for {rows.index[rows['path'].isna()][0]}, which a pair names.")
@@ -122,7 +122,7 @@ def load_images(images: Manifest, poses: Manifest, ids: Sequence[str],
 
 
 def load_joints(images: Manifest, poses: Manifest, ids: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """Joints (N, 18, 2) float32 of some images, in pixels of the images resized to ``size`` (H, W)."""
+    """Joints (N, 18, 2) float32 of the images ``ids``, in pixels of the images resized to ``size`` (H, W)."""
     rows = poses.frame().set_index("id").reindex(ids)
     if rows["x"].isna().any():
         raise AugmentError(f"{poses.path}: has no pose for {rows.index[rows['x'].isna()][0]}, which a pair names.")
@@ -136,7 +136,7 @@ def joints_of(rows: pd.DataFrame) -> np.ndarray:
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (h, w, 3) at another size (H, W); untouched where it has it already."""
+    """An image (h, w, 3) resized to ``size`` (H, W); itself if it has that size."""
     if image.shape[:2] == tuple(size):
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))

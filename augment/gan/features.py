@@ -47,7 +47,7 @@ def needs_vgg19(config: GanConfig) -> bool:
 def build_features(config: GanConfig) -> nn.Module | None:
     """The frozen feature extractor of a system, or None where images are compared as they are (Baseline, DSC).
 
-    It maps images (B, 3, H, W) in [-1, 1] to (B, C, h, w). Raises :class:`AugmentError` when weights cannot be had.
+    It maps images (B, 3, H, W) in [-1, 1] to (B, C, h, w). Raises :class:`AugmentError` when weights are not available.
     """
     if config.system in ("baseline", "dsc"):
         return None
@@ -68,7 +68,7 @@ def build_features(config: GanConfig) -> nn.Module | None:
 
 
 class VGGFeatures(nn.Module):
-    """VGG-19 up to a layer and its ReLU: conv1_2 keeps the image's size, conv2_1 halves it. Frozen.
+    """VGG-19 up to a layer and its ReLU: conv1_2 at the image's resolution, conv2_1 at half of it. Frozen.
 
     ``preprocessing`` is what the weights were trained with. ``caffe-swapped`` subtracts blue's mean from red and red's
     from blue, as the released code does.
@@ -81,7 +81,7 @@ class VGGFeatures(nn.Module):
             "caffe-swapped": (CAFFE_MEAN[::-1], (1.0, 1.0, 1.0)),
             "torchvision": ([255 * m for m in IMAGENET_MEAN], [255 * d for d in IMAGENET_DEVIATION]),
         }[preprocessing]
-        # 127.5 (x + 1) is the pixel's value in 0..255; all of (value - mean) / deviation is one product and one sum.
+        # 127.5 (x + 1) is the pixel's value in 0..255; (value - mean) / deviation then takes one product and one sum.
         self.register_buffer("scale", 127.5 / torch.tensor(deviation).view(1, 3, 1, 1))
         self.register_buffer("shift", ((127.5 - torch.tensor(mean)) / torch.tensor(deviation)).view(1, 3, 1, 1))
         modules: list[nn.Module] = []
@@ -103,7 +103,7 @@ class VGGFeatures(nn.Module):
             channels = width
         self.layers = nn.Sequential(*modules)
         self.requires_grad_(False).eval()
-        self.to(memory_format=torch.channels_last)  # maps come out as rows of channels, as the loss wants them
+        self.to(memory_format=torch.channels_last)  # the layout that the loss reads
         if preprocessing == "torchvision":
             self._match_caffe(layer)
 
@@ -113,22 +113,22 @@ class VGGFeatures(nn.Module):
 
     def _match_caffe(self, layer: Layer) -> None:
         """Scale the last layer so that features differ as much as Caffe's, which λ = 0.01 was chosen for."""
-        one, other = self(probe()).unbind(0)
-        gain = CAFFE_PROBE[layer] / (one - other).abs().mean()
+        first, second = self(probe()).unbind(0)
+        gain = CAFFE_PROBE[layer] / (first - second).abs().mean()
         last = self.layers[-2]
         last.weight.mul_(gain)
         last.bias.mul_(gain)
 
     def train(self, mode: bool = True) -> "VGGFeatures":
-        """Stays in evaluation mode whatever the training loop says."""
+        """Stay in evaluation mode, whatever ``mode`` is."""
         return super().train(False)
 
 
 class WithColours(nn.Module):
     """Features of the image's size, and the pixels' colours as three more channels that differ as much.
 
-    conv1_2 hardly sees a pattern that alternates from pixel to pixel (docs/fidelity.md), which transposed convolutions
-    are prone to: nothing but the discriminator then keeps it out of the images, and that takes long.
+    conv1_2 hardly responds to a pattern that alternates from pixel to pixel (docs/fidelity.md), which transposed
+    convolutions are prone to: only the discriminator then removes it, and that takes many iterations.
     """
 
     def __init__(self, features: nn.Module) -> None:
@@ -155,13 +155,13 @@ class PatchFeatures(nn.Module):
 
 
 def probe() -> Tensor:
-    """Two fixed images (2, 3, 128, 64) of smooth random colours: what the size of features is measured with."""
+    """Two fixed images (2, 3, 128, 64) of smooth random colours, to measure the magnitude of features with."""
     coarse = torch.rand(2, 3, 16, 8, generator=torch.Generator().manual_seed(0))
     return functional.interpolate(coarse, (128, 64), mode="bilinear", align_corners=False) * 2 - 1
 
 
 def known_preprocessing(path: str | None, stated: Literal["auto", "caffe", "torchvision"]) -> Preprocessing:
-    """What a file of weights was trained with: as stated, else told by torchvision's hash or by the file's name."""
+    """What a file of weights was trained with: as stated, else by torchvision's hash or by the file's name."""
     if stated != "auto":
         return stated
     if path is None or sha256_file(Path(path)).startswith(TORCHVISION_HASH):
@@ -175,7 +175,7 @@ def known_preprocessing(path: str | None, stated: Literal["auto", "caffe", "torc
 
 
 def load_vgg19(path: str | None) -> dict[str, Tensor]:
-    """The weights in a file, or torchvision's, downloaded once. Raises :class:`AugmentError` saying what to do."""
+    """The weights in a file, or torchvision's, downloaded once. Raises :class:`AugmentError` with the remedy."""
     otherwise = "or set gan.features=patches, which needs no weights"
     try:
         file = path or download(TORCHVISION_URL, "VGG-19's weights", f"name a file with gan.vgg_weights, {otherwise}")

@@ -1,6 +1,6 @@
-"""Whose reading of the method: each point of docs/fidelity.md on which presets differ is a field here.
+"""The presets of ``gan.fidelity``: each point of docs/fidelity.md on which they differ is a field.
 
-Code asks a preset for the point it needs and never for the preset's name, so another preset is another instance.
+Code reads the field that it needs and never the preset's name, so another preset is another instance.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Fidelity:
     fit: Literal["target-to-source", "source-to-target"]  # direction in which Eq. 2 is solved
     homogeneous_fit: bool  # by total least squares of the homogeneous equations, as skimage does; else by Eq. 2
     mask_order: Literal["warp-then-mask", "mask-then-warp"]  # Eq. 3 is the latter
-    deformed_levels: int | None  # so many of the finest skips are deformed; None: every one
+    deformed_levels: int | None  # number of the finest skips that are deformed; None: all
     # Networks (Sec. 5)
     heatmap: Literal["gaussian", "exponential"]  # Eq. 1 is the latter
     slope: float  # of the encoder's and the discriminator's leaky ReLU; 0 is ReLU
@@ -49,7 +49,7 @@ class Fidelity:
     logarithm_offset: float  # added to each probability before its logarithm is taken
     reduction: Literal["mean", "sum"]  # of the reconstruction over pixels; Eq. 8 is the latter
     reconstruction_weights: Mapping[str, float]  # by system; λ of Eq. 10 for full
-    swapped_channel_means: bool  # Caffe's VGG-19 is given red minus blue's mean, and the reverse
+    swapped_channel_means: bool  # blue's mean is subtracted from red and red's from blue, before Caffe's VGG-19
 
 
 RELEASED = Fidelity(
@@ -114,7 +114,7 @@ PRESETS = {preset.name: preset for preset in (PAPER, RELEASED, MODERN)}
 
 
 def preset(fidelity: Fidelity | str) -> Fidelity:
-    """The preset of a name; a preset itself is passed through. Raises :class:`UsageError` naming those there are."""
+    """The preset of a name; a preset is returned as it is. Raises :class:`UsageError` that lists the names."""
     if isinstance(fidelity, Fidelity):
         return fidelity
     if fidelity not in PRESETS:

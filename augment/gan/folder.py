@@ -1,9 +1,8 @@
-"""Whose files lie in the folder of a training.
+"""Which training the files in a folder belong to.
 
-Everything in it belongs to one digest (configuration and inputs). Another digest's files are put aside in
-``earlier/<digest>`` and taken back when that digest is asked for again: a long training is never thrown away. With
-``gan.iterations`` or ``gan.decay_iterations`` changed and nothing else, a training goes on from where it ended, unless
-its learning rate has begun to fall by then.
+They all belong to one digest (configuration and inputs). Those of another digest are moved to ``earlier/<digest>`` and
+moved back when that digest is run again: a long training is never discarded. If only ``gan.iterations`` or
+``gan.decay_iterations`` have changed, a training is resumed where it ended, unless its learning rate has begun to fall.
 """
 
 import json
@@ -18,9 +17,9 @@ OWNER = "training.json"
 
 
 def place_of_training(folder: Path, origin: dict[str, Any]) -> Path | None:
-    """Where the files lie that a training of this provenance is to go on from: in its folder, put aside, or nowhere.
+    """The folder with the files that a training of this provenance resumes from: ``folder``, one moved aside, or None.
 
-    It also goes on from a training that has done nothing yet that this one would do otherwise.
+    The files in ``folder`` may be of another schedule, as long as both schedules agree up to their iteration.
     """
     owner = _owner(folder)
     if owner.get("digest") == origin["digest"]:
@@ -34,7 +33,7 @@ def place_of_training(folder: Path, origin: dict[str, Any]) -> Path | None:
 
 
 def take_folder(folder: Path, origin: dict[str, Any]) -> None:
-    """Make the folder this training's: put another one's files aside, bring its own back if they were put aside."""
+    """Prepare the folder for this training: move files of another one aside, and its own back if they were moved."""
     folder.mkdir(parents=True, exist_ok=True)
     owner, place = _owner(folder), place_of_training(folder, origin)
     if owner and place != folder:
@@ -50,7 +49,7 @@ def take_folder(folder: Path, origin: dict[str, Any]) -> None:
 
 
 def _owner(folder: Path) -> dict[str, Any]:
-    """Provenance of the training whose files lie in the folder; empty where there is none."""
+    """Provenance of the training whose files are in the folder; empty where there is none."""
     try:
         return json.loads((folder / OWNER).read_text())
     except FileNotFoundError:
@@ -58,7 +57,7 @@ def _owner(folder: Path) -> dict[str, Any]:
 
 
 def training_identity(origin: dict[str, Any]) -> dict[str, Any]:
-    """What a training must have in common with one that it goes on from. How long it takes does not matter."""
+    """What a training must have in common with the one it resumes: all but its schedule."""
     settings = {name: value for name, value in origin["section"].items() if name not in SCHEDULE}
     return {"gan": settings, "inputs": origin["inputs"]}
 
@@ -70,7 +69,7 @@ def same_so_far(iteration: int, earlier: dict[str, Any], now: dict[str, Any]) ->
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move what a training left; the file that names its owner goes last: a move cut short is finished later."""
+    """Move a training's files; the file that names their owner is last, so that an interrupted move is completed."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name == OWNER):
         if path.name != "earlier":

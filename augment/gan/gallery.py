@@ -1,4 +1,4 @@
-"""Samples that grow while training: fixed test pairs, one strip of generated images for every so many iterations."""
+"""Samples during training: fixed test pairs, a strip of generated images every ``gan.sample_every`` iterations."""
 
 import base64
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Examples:
     target_joints: np.ndarray
 
     def columns(self) -> list[list[np.ndarray]]:
-        """Source, source pose, target pose, target: one list of images each."""
+        """Source, source pose, target pose, target: a list of images each."""
         size = self.source.shape[1:3]
         return [
             list(self.source),
@@ -50,7 +50,7 @@ class Examples:
         ]
 
     def grid(self, generated: np.ndarray) -> np.ndarray:
-        """One row a pair: source, source pose, target pose, target, generated."""
+        """A row per pair: source, source pose, target pose, target, generated."""
         columns = [*self.columns(), list(generated)]
         return image_grid([list(row) for row in zip(*columns, strict=True)])
 
@@ -59,13 +59,13 @@ class Gallery:
     """``samples/<iteration>.jpg``, the page made of them, and the same in TensorBoard."""
 
     def __init__(self, folder: Path, examples: Examples, title: str, iteration: int):
-        """Go on at ``iteration``: what lies in the folder from later ones is removed."""
+        """Continue at ``iteration``: samples of later iterations are removed."""
         self.page = folder / "gallery.html"
         self.samples = folder / "samples"
         self.examples = examples
         self.title = title
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=iteration + 1 if iteration else None)
-        self.strips: dict[int, str] = {}  # base64 of those on the page; re-reading all for each new one adds up
+        self.strips: dict[int, str] = {}  # base64 of those on the page, kept so that a new strip does not re-read all
         for strip in self.samples.glob("*.jpg"):
             if int(strip.stem) > iteration:
                 strip.unlink()
@@ -94,13 +94,13 @@ class Gallery:
         self.write(finished=False)
 
     def write(self, finished: bool) -> None:
-        """Write the page anew from the strips that are there; a finished one no longer reloads itself."""
+        """Write the page with all strips so far; once ``finished`` it no longer reloads itself."""
         strips = sorted(self.strips.items(), reverse=True)
         with atomic_write(self.page) as file:
             file.write(_PAGE.render(title=self.title, head=self.head, strips=strips, finished=finished).encode())
 
     def close(self) -> None:
-        """End TensorBoard's file."""
+        """Close TensorBoard's file."""
         self.writer.close()
 
 

@@ -1,7 +1,7 @@
-"""Finished generators: those shipped with the package, how one is named, and how one is made ready to ship.
+"""Trained generators: those shipped with the package, how they are found by name, and their export.
 
-A shipped generator is ``shipped/<name>.safetensors``: averaged weights in half precision. Its card, what it was trained
-on and what for, is in the file's header and beside it as ``<name>.json``.
+A shipped generator is ``shipped/<name>.safetensors``: averaged weights in half precision. Its card (training data,
+figures, intended use) is in the file's header and beside it as ``<name>.json``.
 """
 
 import json
@@ -18,8 +18,8 @@ from augment.gan.checkpoints import load_generator, read_header
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
-ARCHITECTURE = ("system", "fidelity", "width")  # what a start brings with it
-CARD = ("data", "time", "figures", "intended_use", "terms")  # what a person states; the rest is taken from the file
+ARCHITECTURE = ("system", "fidelity", "width")  # settings that gan.start determines
+CARD = ("data", "time", "figures", "intended_use", "terms")  # stated by a person; the rest is read from the file
 
 
 def shipped() -> dict[str, Path]:
@@ -36,9 +36,10 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def find_generator(name: str | Path) -> Path:
-    """The weights file of a shipped name, of a run's folder (its last iteration) or of a file.
+    """The weights file that ``name`` means: a shipped generator, a run's folder (its last iteration) or a file.
 
-    Raises :class:`UsageError` naming what there is, :class:`AugmentError` where a folder holds no finished training.
+    Raises :class:`UsageError` that lists the shipped names, :class:`AugmentError` where a folder holds no finished
+    training.
     """
     path = Path(name)
     if path.is_dir():
@@ -57,8 +58,8 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
     """Write the averaged weights of ``source`` (as for :func:`find_generator`) and their card to ``folder``.
 
     ``statements`` has the keys of :data:`CARD`. The weights are rounded to half precision. The same content gives the
-    same bytes. Raises :class:`UsageError` where a statement is missing, :class:`AugmentError` where a weight is too
-    large for half precision.
+    same bytes. Raises :class:`UsageError` where a statement is missing, :class:`AugmentError` where a weight overflows
+    half precision.
     """
     if set(statements) != set(CARD):
         raise UsageError(f"a card states {', '.join(CARD)}; this one states {', '.join(statements) or 'nothing'}.")
@@ -67,7 +68,7 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
     header = read_header(weights)
     tensors = {f"average.{key}": tensor.half().contiguous() for key, tensor in generator.state_dict().items()}
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise AugmentError(f"{weights}: a weight is no finite number in half precision; it cannot be exported.")
+        raise AugmentError(f"{weights}: a weight is not finite in half precision; the generator cannot be exported.")
     card = {
         "name": name, **statements, "settings": config.identity(), "iterations": header["iteration"],
         "image_size": header["image_size"], "inputs": header.get("inputs", {}), "exported_from": sha256_file(weights),
@@ -86,10 +87,10 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
 
 
 def resolve_start(section: GanConfig) -> GanConfig:
-    """The section with the architecture of ``gan.start`` where it names one; as it is where it does not.
+    """The section with the architecture of ``gan.start``; unchanged without one.
 
-    What was not given follows from the file, and so does ``features`` as far as it follows from these. Raises
-    :class:`UsageError` naming both where a setting that was given contradicts the file.
+    Settings that were not given are the file's; the default of ``features`` follows from them. Raises
+    :class:`UsageError` where a given setting contradicts the file.
     """
     if section.start is None:
         return section
@@ -104,13 +105,13 @@ def resolve_start(section: GanConfig) -> GanConfig:
 
 
 def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:
-    """The generator of ``gan.start``, averaged weights on the CPU. ``section`` is as :func:`resolve_start` gives it.
+    """The generator of ``gan.start``, averaged weights on the CPU. ``section`` comes from :func:`resolve_start`.
 
-    Raises :class:`UsageError` where it draws images of another size (H, W).
+    Raises :class:`UsageError` where it generates images of another size (H, W).
     """
     generator, _ = load_generator(find_generator(section.start))
     if generator.image_size != tuple(image_size):
-        raise UsageError(f"gan.start={section.start}: that generator draws {_by(generator.image_size)}, this training "
+        raise UsageError(f"gan.start={section.start}: that generator makes {_by(generator.image_size)}, this training "
                          f"{_by(image_size)}. Set gan.image_size={list(generator.image_size)}.")  # fmt: skip
     return generator
 

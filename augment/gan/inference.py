@@ -1,4 +1,4 @@
-"""Running a trained generator: for synthetic images, for measures, comparisons, studies and samples alike."""
+"""Inference with a trained generator, for synthetic images, metrics, comparisons, studies and samples alike."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,19 +16,19 @@ from augment.gan.dataset import to_network, to_uint8
 from augment.gan.networks import Generator
 from augment.manifest import Manifest
 
-Inputs = tuple[Tensor, Tensor, Tensor]  # sources (B, H, W, 3) uint8, their joints (B, J, 2), the wanted joints
+Inputs = tuple[Tensor, Tensor, Tensor]  # sources (B, H, W, 3) uint8, their joints (B, J, 2), target joints
 
 
 class BatchedGenerator:
-    """A trained generator that is only ever run on batches of one size.
+    """A trained generator that is always run on batches of the same size.
 
-    Kernels are chosen by size and round differently: the last batch is filled up with its last image, so that an image
-    does not depend on which others it is generated with.
+    Kernels are chosen by batch size and round differently: the last batch is padded with its last image, so that an
+    image does not depend on the others it is generated with.
     """
 
     def __init__(self, network: Generator, config: GanConfig, device: torch.device, batch_size: int, *,
                  precision: Literal["fp32", "bf16"] = "fp32", compile: bool = False) -> None:  # fmt: skip
-        """``network`` and ``config``: as :func:`load_generator` gives them. ``compile``: through torch.compile."""
+        """``network`` and ``config``: from :func:`load_generator`. ``compile``: use torch.compile."""
         self.config, self.device, self.batch_size = config, device, batch_size
         self.image_size: tuple[int, int] = network.image_size  # (H, W)
         self._network = torch.compile(network, dynamic=False) if compile else network
@@ -54,10 +54,10 @@ class BatchedGenerator:
         return np.concatenate([*self.batches(len(source), lambda index: tuple(tensor[index] for tensor in tensors))])
 
     def batches(self, count: int, inputs: Callable[[Tensor], Inputs]) -> Iterator[np.ndarray]:
-        """``count`` images in order, (b, H, W, 3) uint8 at a time; ``inputs`` gathers those of some numbers (B,).
+        """Yield ``count`` images in order, (b, H, W, 3) uint8 at a time; ``inputs`` gathers those of indices (B,).
 
-        Numbers and what ``inputs`` returns are on the generator's device. On CUDA the next batch is generated while one
-        is used; a copy to the device in between would wait for it.
+        Indices and what ``inputs`` returns are on the generator's device. On CUDA the next batch is generated while the
+        caller uses this one; a copy to the device in ``inputs`` would synchronise with it.
         """
         if not count:
             return
@@ -76,7 +76,7 @@ class BatchedGenerator:
 
 
 def last_weights(checkpoints: Manifest) -> tuple[Path, str]:
-    """File and SHA-256 of the last iteration. Raises :class:`AugmentError` where there is none."""
+    """File and SHA-256 of the weights of the last iteration. Raises :class:`AugmentError` where there are none."""
     rows = [row for row in checkpoints.table.to_pylist() if row["role"] == "last" and row["status"] == "ok"]
     if not rows:
         raise AugmentError(f"{checkpoints.path}: holds no finished generator. Train one first: augment gan train.")

@@ -1,4 +1,4 @@
-"""The log of a training: a line of JSON each time losses are noted."""
+"""The log of a training: JSON lines, one for every ``gan.log_every`` iterations."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ FILE = "log.jsonl"
 def read_log(folder: Path) -> list[dict[str, float]]:
     """The lines in the folder of a training, oldest first: iteration, losses, iterations_per_second.
 
-    A line during which the process was killed, or that is being written, is left out; so is all where there is no log.
+    A truncated line (the process was killed, or is writing it) is skipped. Empty where there is no log.
     """
     try:
         lines = (folder / FILE).read_text(errors="replace").splitlines()
@@ -30,7 +30,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
 
 
 def open_log(folder: Path, iteration: int) -> TextIO:
-    """The log to write on, shortened to what happened up to ``iteration``."""
+    """The log, open for appending, without the lines after ``iteration``."""
     kept = [row for row in read_log(folder) if row["iteration"] <= iteration]
     with atomic_write(folder / FILE) as file:
         file.write("".join(json.dumps(row) + "\n" for row in kept).encode())

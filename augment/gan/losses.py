@@ -18,12 +18,12 @@ Adversarial = Literal["non-saturating", "minimax"]
 def nearest_neighbour_loss(
     fake: Float[Tensor, "B C H W"], real: Float[Tensor, "..."], neighbourhood: int = 3, reduction: Reduction = "mean"
 ) -> Float[Tensor, ""]:
-    """Eq. 8 (App. A, Eq. 11 to 15): how far each pixel's features are from the best of an n x n window in ``real``.
+    """Eq. 8 (App. A, Eq. 11 to 15): distance of each pixel's features to the nearest in an n x n window of ``real``.
 
-    fake, real: feature maps Cx of one shape. A pixel's distance is the L1 norm over channels (a sum, not divided by
-    C); what lies beyond the border is infinitely far. ``sum`` is Eq. 8: the sum over pixels, averaged over the batch.
+    fake, real: feature maps Cx of the same shape. A pixel's distance is the L1 norm over channels (a sum, not divided
+    by C); pixels beyond the border are infinitely far. ``sum`` is Eq. 8: the sum over pixels, averaged over the batch.
     ``mean`` is the released code's: averaged over pixels too, H·W times less. With n = 1 it is the L1 feature loss.
-    Where several offsets are equally near, the gradient goes to the first, row by row.
+    Where several offsets are equally near, the gradient goes to the first in row-major order.
     """
     if neighbourhood < 1 or neighbourhood % 2 == 0:
         raise UsageError(f"gan.neighbourhood is {neighbourhood}: it must be odd, for a window has a middle pixel.")
@@ -38,7 +38,7 @@ def nearest_distances_by_equation(
 ) -> Float[Tensor, "B H W"]:
     """Eq. 7 plainly: min over q in N(p) of ||fake(p) - real(q)||_1.
 
-    What the tests compare the fast form, ``kernels/nearest.py``, with: it makes a map of distances for each offset.
+    The reference of the tests of the fast form, ``kernels/nearest.py``: it stores a map of distances per offset.
     """
     height, width = fake.shape[2:]
     padded = functional.pad(real, [neighbourhood // 2] * 4, value=torch.inf)

@@ -1,8 +1,8 @@
 """Generator and discriminator (Sec. 3, 5 and Fig. 2), in the presets that docs/fidelity.md compares.
 
-``released`` follows the facts of the authors' code: 61,109,085 parameters in the generator for 128x64, 82,080,611 for
-256x256, 2,803,782 in the discriminator. ``paper`` follows
-the text where the two differ. ``modern`` is ``released`` with a smoothed upsampling.
+``released`` follows the authors' code: 61,109,085 parameters in the generator for 128x64, 82,080,611 for 256x256,
+2,803,782 in the discriminator. ``paper`` follows the text where the two differ. ``modern`` is ``released`` with a
+smoothed upsampling.
 """
 
 import math
@@ -45,7 +45,7 @@ def channels_of(image_size: tuple[int, int], width: float) -> list[int]:
 
 
 def scaled(channels: int, width: float) -> int:
-    """So many channels at this width, at least 4."""
+    """``channels`` scaled by ``width``, at least 4."""
     return max(4, round(channels * width))
 
 
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the deepest features upwards; every scale takes its skips in."""
+    """From the deepest features upwards, with the skips of every scale."""
 
     def __init__(self, skips: list[int], channels: list[int], fidelity: Fidelity):
         """``skips``: channels of all skips of a scale together, ``channels``: the encoder's; both finest first."""
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
 def box_filter(x: Tensor) -> Tensor:
     """Mean of each pixel, its right, lower and lower right neighbour: (B, C, H, W) -> the same shape.
 
-    It is zero at the finest checkerboard, which transposed convolutions leave behind and VGG-19 hardly sees.
+    Its response to the finest checkerboard, which transposed convolutions produce and VGG-19 hardly detects, is zero.
     """
     with torch.autocast(x.device.type, enabled=False):  # on a CPU it would widen the result, and all that follows
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
@@ -130,7 +130,7 @@ class Generator(nn.Module):
         if self.deformable:
             self.source_stream = Encoder(3 + joints, channels, self.fidelity)
             self.pose_stream = Encoder(joints, channels, self.fidelity)
-            skips = [2 * one for one in channels]
+            skips = [2 * count for count in channels]
         else:  # Sec. 6.3: one stream of everything, plain skips
             self.source_stream = Encoder(3 + 2 * joints, channels, self.fidelity)
             skips = channels
@@ -144,7 +144,7 @@ class Generator(nn.Module):
             if index < min(_DROPOUT_LAYERS, coarsest - 2)
         ]
 
-    def draw_noise(self, count: int, generator: torch.Generator) -> list[Tensor]:
+    def sample_noise(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """z of Sec. 3, for ``count`` samples: dropout of half the activations of the CD layers, as factors 0 or 2."""
         return [
             torch.empty((count, *shape), device=generator.device).bernoulli_(0.5, generator=generator).mul_(2)
@@ -168,33 +168,34 @@ class Generator(nn.Module):
 
     def forward(self, source: Tensor, source_joints: Tensor, target_joints: Tensor,
                 noise: list[Tensor] | None = None, plan: Plan | None = None) -> Tensor:  # fmt: skip
-        """Draw the person of ``source`` in another pose.
+        """Generate the person of ``source`` in another pose.
 
         ``source`` (B, 3, H, W) in [-1, 1]; joints (B, J, 2) in pixels, NaN where missing. ``noise`` from
-        :meth:`draw_noise` when training; None (no dropout) otherwise. ``plan`` of these joints, from :meth:`plan`,
-        where it is there already. Returns (B, 3, H, W) in [-1, 1].
+        :meth:`sample_noise` when training; None (no dropout) otherwise. ``plan`` of these joints, from :meth:`plan`,
+        if there is one already. Returns (B, 3, H, W) in [-1, 1].
         """
         of_source, pose = joint_maps(source_joints, target_joints, self.image_size, self.fidelity)
         appearance = torch.cat([source, of_source], 1)
         if not self.deformable:
             features = self.source_stream(torch.cat([appearance, pose], 1))
-            return self.decoder([[one] for one in features], noise)
+            return self.decoder([[level] for level in features], noise)
         plan = self.plan(source_joints, target_joints) if plan is None else plan
-        shuttled = [
-            apply_plan(plan, one) if one.shape[2:] in plan else one for one in self.source_stream(appearance)
+        deformed = [
+            apply_plan(plan, level) if level.shape[2:] in plan else level for level in self.source_stream(appearance)
         ]
-        return self.decoder([list(two) for two in zip(shuttled, self.pose_stream(pose), strict=True)], noise)
+        skips = zip(deformed, self.pose_stream(pose), strict=True)
+        return self.decoder([list(level) for level in skips], noise)
 
 
 class Discriminator(nn.Module):
-    """D of Fig. 2: is ``image`` a real one of this person in this pose?"""
+    """D of Fig. 2: whether ``image`` is a real image of this person in this pose."""
 
     def __init__(self, config: GanConfig, image_size: tuple[int, int], skeleton: Skeleton):
         super().__init__()
         self.image_size = tuple(image_size)
         self.fidelity = preset(config.fidelity)
         slope, normalised = self.fidelity.slope, self.fidelity.discriminator_norm
-        # Small images leave no room for all three; 128x64 and larger do.
+        # Images smaller than 128x64 have too few pixels for all three.
         hidden = [128, 256, 512][: max(1, int(math.log2(min(image_size))) - 3)]
         inputs = scaled(64, config.width)
         padding = self.fidelity.discriminator_padding
@@ -226,7 +227,7 @@ def joint_maps(source: Tensor, target: Tensor, size: tuple[int, int], fidelity: 
 
 def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64),
                     skeleton: Skeleton = HUMAN) -> Generator:  # fmt: skip
-    """The generator of ``config.system``, its weights drawn from ``config.seed``.
+    """The generator of ``config.system``, initialised from ``config.seed``.
 
     Raises :class:`UsageError` where images of that size (H, W) do not fit.
     """
@@ -235,13 +236,13 @@ def build_generator(config: GanConfig, image_size: tuple[int, int] = (128, 64),
 
 def build_discriminator(config: GanConfig, image_size: tuple[int, int] = (128, 64),
                         skeleton: Skeleton = HUMAN) -> Discriminator:  # fmt: skip
-    """The discriminator, the same in all four systems; its weights drawn from ``config.seed``."""
+    """The discriminator, the same in all four systems, initialised from ``config.seed``."""
     channels_of(image_size, config.width)  # refuse what the generator would
     return _initialised(Discriminator(config, image_size, skeleton), config.seed + 1)
 
 
 def _initialised(network: nn.Module, seed: int) -> nn.Module:
-    """Glorot's uniform weights and zero biases, Keras' defaults, with which the paper's tables were made."""
+    """Glorot's uniform weights and zero biases: Keras' defaults, used for the paper's tables."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -252,5 +253,5 @@ def _initialised(network: nn.Module, seed: int) -> nn.Module:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """How many numbers are learned."""
+    """The number of trainable values."""
     return sum(parameter.numel() for parameter in network.parameters())

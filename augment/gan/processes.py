@@ -1,4 +1,4 @@
-"""How many processes share a training under torchrun."""
+"""The processes of a training under torchrun."""
 
 import os
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ import torch.distributed as dist
 
 
 def rank() -> int:
-    """Of this process; 0 where there is but one."""
+    """Rank of this process; 0 where it is the only one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def barrier() -> None:
-    """Wait for the others."""
+    """Wait for the other processes."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the others where torchrun started several processes (NCCL on CUDA, gloo elsewhere)."""
+    """The process group where torchrun started several processes (NCCL on CUDA, gloo elsewhere)."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return

@@ -1,11 +1,10 @@
 """Body regions, the affine map of each, and their masks (Sec. 3.1, Eq. 2, App. B).
 
-Everything works on a whole batch on any device with static shapes and without asking the device for a value.
-Inside, all is float64. A region that cannot be had (a joint is missing, joints coincide or lie on a line) is not
-valid and its numbers are harmless; no input gives NaN or infinity.
+Everything works on a whole batch, on any device, with static shapes and without synchronising with the device.
+Computations are in float64. A region that is undefined (a joint is missing, joints coincide or are collinear) is marked
+as not valid and has finite values; no input gives NaN or infinity.
 
-``fidelity`` is a preset or its name; where the paper and the released code differ it says whose rule holds
-(docs/fidelity.md).
+``fidelity``, a preset or its name, selects the rule where the paper and the released code differ (docs/fidelity.md).
 """
 
 import torch
@@ -16,9 +15,9 @@ from augment.gan.fidelity import Fidelity, Outline, preset
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 
 Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing
-Valid = Bool[Tensor, "B R"]  # of each region, whether it can be had
+Valid = Bool[Tensor, "B R"]  # whether each region is defined
 
-FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points a thousand times longer than wide are a line
+FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points spread 1,000 times as far one way are collinear
 HEAD_HALF_SIDE = 0.4  # released code, in torso scales
 
 
@@ -28,8 +27,8 @@ def body_regions(
     """The quadrilateral of every region of a pose (Sec. 3.1).
 
     Returns corners, in order around the region and zero where not valid, and which are valid. R is 10 for a human:
-    torso, head, right and left thigh, shank, upper arm, forearm. The released code draws the masks of shanks and
-    forearms longer than the rectangles it fits: ``outline``.
+    torso, head, right and left thigh, shank, upper arm, forearm. ``outline``: the released code's masks of shanks and
+    forearms are longer than the rectangles that it fits.
     The torso's corners are its joints; its mask is nevertheless the whole image.
     """
     corners, valid = _outlines(joints.to(torch.float64), skeleton, preset(fidelity), outline)
@@ -44,7 +43,7 @@ def part_transforms(
     Returns matrices, the identity where not valid, and which are valid. ``paper`` solves Eq. 2, least squares in the
     target image. ``released`` fits the map that is sampled, least squares in the source image, and this is its inverse;
     the two differ for torso and head only.
-    A limb unseen in the source takes its twin's place there (App. B); one unseen in the target has no map.
+    A limb unseen in the source is replaced by its twin (App. B); a limb unseen in the target has no map.
     """
     dtype, fidelity = source.dtype, preset(fidelity)
     source, target = source.to(torch.float64), target.to(torch.float64)
@@ -65,11 +64,11 @@ def part_transforms(
 def region_masks(
     joints: Joints, size: tuple[int, int], skeleton: Skeleton = HUMAN, *, fidelity: Fidelity | str = "released"
 ) -> Bool[Tensor, "B R H W"]:
-    """Which pixels of ``size`` (H, W) belong to each region; none to a region that cannot be had.
+    """Which pixels of ``size`` (H, W) belong to each region; none where it is not valid.
 
-    joints: of the pose that the masks are drawn from: the target for ``released`` (warp, then mask), the
-    source for ``paper`` (mask, then warp: Eq. 3), where an unseen limb takes its twin's place. A pixel belongs to a
-    region when its centre, an integer coordinate, is inside or on the border.
+    joints: of the target pose for ``released`` (warp, then mask), of the source pose for ``paper`` (mask, then warp:
+    Eq. 3), where an unseen limb is replaced by its twin. A pixel belongs to a region when its centre, an integer
+    coordinate, is inside or on the border.
     """
     height, width = size
     fidelity = preset(fidelity)
@@ -81,7 +80,7 @@ def region_masks(
     x = torch.arange(width, dtype=torch.float64, device=joints.device)
     y = torch.arange(height, dtype=torch.float64, device=joints.device)
     inside = valid[..., None, None]
-    for edge in (along - first, across - first):  # all masked regions are rectangles: two orthogonal edges say it all
+    for edge in (along - first, across - first):  # all masked regions are rectangles: two orthogonal edges suffice
         edge = edge / edge.square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
         share = (x - first[..., 0:1]) * edge[..., 0:1]
         share_y = (y - first[..., 1:2]) * edge[..., 1:2]
@@ -98,7 +97,7 @@ def deformation(
     *,
     fidelity: Fidelity | str = "released",
 ) -> tuple[Float[Tensor, "B R 2 3"], Bool[Tensor, "B R H W"], Valid]:
-    """All that the deformable skips need of two poses: matrices, masks at ``size`` (H, W), valid."""
+    """The inputs of the deformable skips for pairs of poses: matrices, masks at ``size`` (H, W), valid."""
     fidelity = preset(fidelity)
     matrices, valid = part_transforms(source, target, skeleton, fidelity=fidelity)
     pose = target if fidelity.mask_order == "warp-then-mask" else source
@@ -128,7 +127,7 @@ def _outlines(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity, outline: O
 
 
 def _torso_scale(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity) -> Tensor:
-    """(B,) in pixels; NaN where a joint of the trunk is missing, which makes whatever is sized by it invalid."""
+    """(B,) in pixels; NaN where a joint of the trunk is missing, which invalidates all regions of that scale."""
     rms = fidelity.torso_scale == "rms-of-sides"
     lines = skeleton.sides if rms else skeleton.diagonals
     lengths = torch.stack([(joints[:, a] - joints[:, b]).norm(dim=-1) for a, b in lines], dim=1)
@@ -233,7 +232,7 @@ def _moments(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _has_area(scatter: Tensor, points: Tensor) -> Tensor:
-    """Whether points span a plane, judged relative to their own spread; and the spread relative to rounding."""
+    """Whether points are not collinear, relative to their spread, and their spread exceeds rounding errors."""
     trace = _trace(scatter)
     rounding = (1e-9 * points.abs().amax((-1, -2))).square()
     return (_det(scatter) > FLATTEST * trace.square()) & (trace > rounding) & trace.isfinite()
@@ -248,14 +247,14 @@ def _trace(m: Tensor) -> Tensor:
 
 
 def _inverse(m: Tensor) -> Tensor:
-    """Closed form: no call into a solver, hence none that waits for the device or raises. Infinite where singular."""
+    """In closed form: solvers synchronise with the device and raise. Infinite where singular."""
     (a, b), (c, d) = (row.unbind(-1) for row in m.unbind(-2))
     adjugate = torch.stack((d, -b, -c, a), dim=-1).unflatten(-1, (2, 2))
     return adjugate / _det(m)[..., None, None]
 
 
 def _take(tensor: Tensor, indices: tuple[int, ...]) -> Tensor:
-    """tensor[:, indices] by views: an index list would be copied to the device, which a captured graph can't do."""
+    """tensor[:, indices] by views: a list of indices is copied to the device, which a captured graph cannot do."""
     return torch.stack([tensor[:, index] for index in indices], dim=1)
 
 

@@ -24,7 +24,7 @@ Estimate = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> joints (18, 
 
 @dataclass(frozen=True)
 class Posed:
-    """A pose, and the picture it was seen in where there is one."""
+    """A pose, and the image it was estimated from, if any."""
 
     joints: np.ndarray  # (18, 2) in pixels of a picture of ``size``
     size: tuple[int, int]  # (H, W)
@@ -38,7 +38,7 @@ class Posed:
 
 def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, source_pose: str | None = None,
            which: Weights = "average", device: str = "auto", pose: PoseConfig | None = None) -> None:  # fmt: skip
-    """Draw the person of an image in other poses and write a grid as PNG.
+    """Generate the person of an image in other poses and write a grid as PNG.
 
     Each of ``poses`` is an image, whose pose is estimated, or ``FILE.csv:NAME``, a row of a file of key points in the
     paper's format. ``source_pose`` likewise; None estimates it. A row of the grid: source, its pose, target pose,
@@ -52,20 +52,20 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
     joints = _pose(source_pose or str(source), estimate).at(picture.shape[:2]).joints
     person = Posed(joints, picture.shape[:2], picture)
     targets = [_pose(text, estimate) for text in poses]
-    generated = draw(Path(weights), person, targets, which=which, device=device)
+    generated = generate(Path(weights), person, targets, which=which, device=device)
     size = generated.shape[1:3]
     person = person.at(size)
     targets = [target.at(size) for target in targets]
     rows = [
-        [person.image, draw_pose(person.joints, size), draw_pose(target.joints, size), target.image, one]
-        for target, one in zip(targets, generated, strict=True)
+        [person.image, draw_pose(person.joints, size), draw_pose(target.joints, size), target.image, result]
+        for target, result in zip(targets, generated, strict=True)
     ]
     with atomic_write(Path(output)) as file:
         Image.fromarray(image_grid(rows)).save(file, "PNG")
 
 
-def draw(weights: Path, person: Posed, targets: Sequence[Posed], *, which: Weights = "average",
-         device: str = "auto") -> np.ndarray:  # fmt: skip
+def generate(weights: Path, person: Posed, targets: Sequence[Posed], *, which: Weights = "average",
+             device: str = "auto") -> np.ndarray:  # fmt: skip
     """The person, who has an image, in each pose: uint8 (number of targets, H, W, 3)."""
     generator = BatchedGenerator.load(weights, pick_device(device), batch_size=1, which=which)
     person = person.at(generator.image_size)
@@ -90,7 +90,7 @@ def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:
 
 
 def _from_csv(path: Path, name: str) -> Posed:
-    """Such files don't tell the pictures' size. Joints that fit are taken for those of a Market-1501 crop."""
+    """Such files do not state the images' size. Joints that fit a Market-1501 crop are taken to belong to one."""
     frame = read_posegan_csv(path).set_index("name")
     if name not in frame.index:
         raise AugmentError(f"{path}: no row is named {name!r}. The first of {len(frame)} is {frame.index[0]!r}.")
@@ -101,9 +101,8 @@ def _from_csv(path: Path, name: str) -> Posed:
 
 
 def _estimator(section: PoseConfig, device: str) -> Estimate:
-    from augment.pose.estimator.checkpoints import (
-        find_checkpoint,  # openpifpaf takes seconds to import and may not be needed
-    )
+    # openpifpaf takes seconds to import and may not be needed
+    from augment.pose.estimator.checkpoints import find_checkpoint
     from augment.pose.estimator.predictor import Estimator
 
     estimator = Estimator(find_checkpoint(section.checkpoint, section.checkpoint_sha256), device=device, batch_size=1)

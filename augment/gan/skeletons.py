@@ -15,7 +15,7 @@ MINIMUM_CORE, MAXIMUM_CORE = 3, 4  # an affine map needs three points; a region 
 
 @dataclass(frozen=True)
 class Region:
-    """One rigid part.
+    """A rigid part of the body.
 
     rule ``core``: the trunk, three or four joints in order around it; its mask is the whole image, so that the
     background travels with it. ``cluster``: an upright box around some joints (a head). ``limb``: two joints, from the
@@ -27,14 +27,14 @@ class Region:
     joints: tuple[int, ...]
     anchors: tuple[int, ...] = ()  # cluster: joints of the trunk that fix its transform when few of its own are seen
     outer: bool = False  # limb: nothing joins on to its far end, so its rectangle reaches beyond (hand, foot)
-    twin: str | None = None  # the mirror-image limb whose texture serves when this one is not seen (App. B)
+    twin: str | None = None  # the mirror-image limb whose texture is used where this limb is not seen (App. B)
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints, rigid parts, and the lines across the trunk that give the body's scale.
+    """Joints, rigid parts, and the lines across the trunk that define the body's scale.
 
-    Raises :class:`UsageError` naming the region and what is wrong with it.
+    Raises :class:`UsageError` that names the region and the problem.
     """
 
     joints: tuple[str, ...]

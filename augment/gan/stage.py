@@ -1,4 +1,4 @@
-"""The fourth stage: a generator, trained (Sec. 5) or taken as it is."""
+"""The fourth stage: a generator, trained (Sec. 5) or used as it is."""
 
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,13 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, folder: Path, *,
               resume_from: Path | None = None) -> Manifest:  # fmt: skip
-    """Train a generator, or finish a training that was interrupted; returns the checkpoints manifest.
+    """Train a generator, or resume a training that was interrupted; returns the checkpoints manifest.
 
     Rows: role ``last`` (of the last iteration), ``best`` (lowest reconstruction loss of the averaged weights on 64 test
     pairs) and ``step`` (the ``keep_checkpoints`` most recent others). Under torchrun the processes share each batch.
-    ``gan.start`` begins with another generator's weights; with ``gan.iterations=0`` those are the result.
-    ``resume_from`` goes on from a state file of another folder. Raises :class:`AugmentError` where there is nothing
-    to train on, that file is of another configuration, or the losses are no longer finite.
+    ``gan.start`` initialises it with another generator's weights; with ``gan.iterations=0`` those are the result.
+    ``resume_from``: a state file of another folder. Raises :class:`AugmentError` where there are no training pairs,
+    that file is of another configuration, or a loss is no longer finite.
     """
     folder, section = Path(folder), resolve_start(section)
     origin = identity(section, images, poses, pairs, folder)

@@ -105,7 +105,7 @@ class Trainer:
             self._set_learning_rate()
         pairs = self._pairs(self.iteration)
         random = torch.Generator(self.device).manual_seed(_mix(self.section.seed, self.iteration))
-        noise = [one[self._mine()] for one in self.generator.draw_noise(self.section.batch_size, random)]
+        noise = [layer[self._mine()] for layer in self.generator.sample_noise(self.section.batch_size, random)]
         with timed_kernels():
             self._work(_to_device(torch.from_numpy(pairs).flatten(0, 1), self.device), *noise, *self._tables())
         self._update_average()

@@ -1,4 +1,4 @@
-"""Training of the generator (Sec. 5): the loop, what it leaves on disk, and going on when killed."""
+"""Training of the generator (Sec. 5): the loop, its files, and how it is resumed."""
 
 import json
 import math
@@ -20,11 +20,11 @@ from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
 
 EXAMPLES = 8  # test pairs in the gallery
-EXPLODED = 1e3  # times what a loss was at first
+EXPLODED = 1e3  # a loss that is so many times the first one
 
 
 class Training:
-    """One training and its files. Only the first process writes."""
+    """A training and its files. Only the first process writes."""
 
     def __init__(self, section: GanConfig, origin: dict[str, Any], trainer: Trainer, folder: Path):
         self.section, self.origin, self.trainer, self.folder = section, origin, trainer, folder
@@ -36,7 +36,7 @@ class Training:
         self.last_log = (0, time.monotonic())
 
     def resume(self, state_file: Path | None) -> None:
-        """Go on from the folder's newest state, else from the one given, else from the start."""
+        """Resume from the folder's newest state, else from ``state_file``; without either, start afresh."""
         own = max(self.folder.glob("state-*.pt"), default=None)
         if own is None and state_file is None:
             return
@@ -46,10 +46,10 @@ class Training:
         if own is not None:
             self.records = state["records"]
             if self.writes:
-                self._mend()
+                self._restore_files()
         elif self.trainer.iteration >= self.section.iterations:
             raise AugmentError(f"{state_file}: already has {self.trainer.iteration} iterations. Set gan.iterations to "
-                               "more than that to go on with it.")  # fmt: skip
+                               "more than that to resume from it.")  # fmt: skip
         elif not same_so_far(self.trainer.iteration, state["schedule"], self.section.identity()):
             raise AugmentError(f"{state_file}: its learning rate was falling already, or would be by now, and neither "
                                "gan.iterations nor gan.decay_iterations can be changed then. Set them to "
@@ -58,14 +58,14 @@ class Training:
         say(f"gan: going on after iteration {self.trainer.iteration} of {self.section.iterations}.")
 
     def run(self) -> None:
-        """The loop."""
+        """Train up to the configured number of iterations and write the manifest."""
         section, trainer = self.section, self.trainer
         log = gallery = None
         if self.writes:
             log = open_log(self.folder, trainer.iteration)
             gallery = Gallery(self.folder, self._examples(), self._title(), trainer.iteration)
             if trainer.iteration == 0:
-                gallery.add(0, self._draw_examples())
+                gallery.add(0, self._generate_examples())
         self.last_log = (trainer.iteration, time.monotonic())
         note = ""
         with progress("gan", section.iterations, trainer.iteration, "iterations") as advance:
@@ -81,7 +81,7 @@ class Training:
                 if last or done % section.checkpoint_every == 0:
                     self._checkpoint()
                 if self.writes and (last or done % section.sample_every == 0):
-                    gallery.add(done, self._draw_examples())
+                    gallery.add(done, self._generate_examples())
                 advance(1, note)
         if self.writes:
             log.close()
@@ -90,7 +90,7 @@ class Training:
             write_manifest(self.folder / "checkpoints.parquet", "checkpoints", self._rows(), self.origin)
 
     def _checked(self, losses: dict[str, float]) -> dict[str, float]:
-        """The losses, unless they are no longer reasonable: then the training stops."""
+        """``losses``. Raises :class:`AugmentError` where they are not finite or have exploded."""
         self.first_losses = self.first_losses or losses
         for name, value in losses.items():
             if not math.isfinite(value) or abs(value) > EXPLODED * max(1.0, abs(self.first_losses[name])):
@@ -117,31 +117,32 @@ class Training:
         gallery.scalars(self.trainer.iteration, {**losses, "iterations_per_second": rate})
 
     def _checkpoint(self) -> None:
-        """Weights, then state, then away with what is no longer needed: killed anywhere, enough is left to go on."""
+        """Weights, then state, then removal of what is superseded: whenever it is killed, it can be resumed."""
         if not self.trainer.is_finite():
             self._stop("a weight is not a number")
         losses = self._checked(self.trainer.read_losses("checkpoint"))
         if not self.writes:
             return
         iteration = self.trainer.iteration
-        record = {
+        newest = {
             "iteration": iteration, "file": f"weights-{iteration:06d}.safetensors", "losses": losses,
             "validation": self.trainer.validate(), "parent": self.parent,
         }  # fmt: skip
-        record["sha256"] = self._save_weights(record)
-        self.parent = record["sha256"]
-        self.records.append(record)
+        newest["sha256"] = self._save_weights(newest)
+        self.parent = newest["sha256"]
+        self.records.append(newest)
         best = self._best()
-        steps = [one for one in self.records[:-1] if one is not best]
+        steps = [record for record in self.records[:-1] if record is not best]
         steps = steps[max(0, len(steps) - self.section.keep_checkpoints) :]
-        self.records = [one for one in self.records if one in steps or one is best or one is record]
+        keep = [*steps, best, newest]
+        self.records = [record for record in self.records if record in keep]
         state_file = self.folder / f"state-{iteration:06d}.pt"
         save_state(state_file, {
             "identity": json.dumps(self.identity), "trainer": self.trainer.state(), "records": self.records,
             "parent": self.parent, "first_losses": self.first_losses,
             "schedule": {"iterations": self.section.iterations, "decay_iterations": self.section.decay_iterations},
         })  # fmt: skip
-        kept = {one["file"] for one in self.records} | {state_file.name}
+        kept = {record["file"] for record in self.records} | {state_file.name}
         for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
             if file.name not in kept:
                 file.unlink()
@@ -155,8 +156,8 @@ class Training:
         raw, average = self.trainer.generator.state_dict(), self.trainer.average.state_dict()
         return save_weights(self.folder / record["file"], raw, average, header)
 
-    def _mend(self) -> None:
-        """Write the newest weights again where they were lost: the state holds them. Older ones can't be had back."""
+    def _restore_files(self) -> None:
+        """Write the newest weights again if they were lost: the state holds them. Older ones cannot be recovered."""
         for record in self.records:
             problem = file_problem(self.folder, record["file"], record["sha256"])
             if problem and record is self.records[-1]:
@@ -165,20 +166,20 @@ class Training:
                 raise AugmentError(f"{self.folder}: {problem}. Put it back, or delete the folder to train anew.")
 
     def _best(self) -> dict[str, Any]:
-        return min(self.records, key=lambda one: one["validation"])
+        return min(self.records, key=lambda record: record["validation"])
 
     def _rows(self) -> list[dict[str, Any]]:
         last, best = self.records[-1], self._best()
-        steps = [("step", one) for one in self.records if one is not last and one is not best]
+        steps = [("step", record) for record in self.records if record is not last and record is not best]
         return [
             {
-                "id": f"gan/{role}" if role != "step" else f"gan/step-{one['iteration']:06d}",
-                "path": one["file"], "sha256": one["sha256"], "status": "ok", "reason": None, "role": role,
-                "iteration": one["iteration"], "system": self.section.system, "config_digest": self.origin["digest"],
-                "losses": json.dumps({**one["losses"], "validation": one["validation"]}, sort_keys=True),
-                "parent": one["parent"],
+                "id": f"gan/{role}" if role != "step" else f"gan/step-{record['iteration']:06d}",
+                "path": record["file"], "sha256": record["sha256"], "status": "ok", "reason": None, "role": role,
+                "iteration": record["iteration"], "system": self.section.system, "config_digest": self.origin["digest"],
+                "losses": json.dumps({**record["losses"], "validation": record["validation"]}, sort_keys=True),
+                "parent": record["parent"],
             }
-            for role, one in [("last", last), ("best", best), *steps]
+            for role, record in [("last", last), ("best", best), *steps]
         ]  # fmt: skip
 
     def _examples(self) -> Examples:
@@ -187,7 +188,7 @@ class Training:
         images, joints = data.images.cpu().numpy(), data.joints.cpu().numpy()
         return Examples(images[source], joints[source], images[target], joints[target])
 
-    def _draw_examples(self) -> Any:
+    def _generate_examples(self) -> Any:
         data = self.trainer.data
         pairs = data.test[:: max(1, len(data.test) // EXAMPLES)][:EXAMPLES]
         return to_uint8(self.trainer.generate(pairs)).cpu().numpy()

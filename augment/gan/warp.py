@@ -5,7 +5,7 @@ what networks use of it are in ``kernels/gather.py``.
 
 Coordinates: pixel i of a level of height h is the image's row i·H/h, as in the released code, rows and columns each
 with their own scale; hence an affine map keeps its linear part where both scales are equal and its translation is
-divided. A coordinate is rounded to the nearest pixel, halves up (:data:`HALF`). What falls outside the image is zero.
+divided. A coordinate is rounded to the nearest pixel, halves up (:data:`HALF`). Outside the image the value is zero.
 """
 
 import torch

@@ -30,7 +30,7 @@ def test_raw_and_average_come_back(tmp_path):
         assert config.identity() == TINY.identity()
         assert loaded.image_size == SIZE
         assert not loaded.training
-        assert all(torch.equal(one, loaded.state_dict()[key]) for key, one in original.state_dict().items())
+        assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in original.state_dict().items())
     assert read_header(path)["iteration"] == 7
 
 

@@ -72,10 +72,10 @@ def test_geometry_made_for_many_iterations_at_once_changes_nothing(data, monkeyp
     monkeypatch.setattr(trainer_module, "PLANNED_PIXELS", 3 * TINY.batch_size * data.images[0, ..., 0].numel())
     together = trained(data)
     assert (one_by_one._planned, together._planned, together._plans[0]) == (1, 3, 1)
-    for one, other in zip(one_by_one.generator.parameters(), together.generator.parameters(), strict=True):
-        assert torch.equal(one, other)
-    for one, other in zip(usual.generator.parameters(), together.generator.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)  # sums in another order, through Adam
+    for parameter, expected in zip(one_by_one.generator.parameters(), together.generator.parameters(), strict=True):
+        assert torch.equal(parameter, expected)
+    for parameter, expected in zip(usual.generator.parameters(), together.generator.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-3, atol=1e-4)  # sums in another order, through Adam
 
 
 class Refused:

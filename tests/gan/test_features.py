@@ -66,8 +66,8 @@ def test_the_extractor_is_frozen_but_lets_the_image_learn(caffe_file):
 
 def test_torchvisions_features_are_brought_to_the_size_of_caffes():
     extractor = VGGFeatures("conv1_2", weights(), "torchvision")
-    one, other = extractor(probe()).unbind(0)
-    assert (one - other).abs().mean().item() == pytest.approx(CAFFE_PROBE["conv1_2"], rel=1e-4)
+    first, second = extractor(probe()).unbind(0)
+    assert (first - second).abs().mean().item() == pytest.approx(CAFFE_PROBE["conv1_2"], rel=1e-4)
 
 
 def test_patches_are_the_pixels_around():
@@ -127,9 +127,9 @@ def test_colours_are_three_more_channels(caffe_file):
     both = build_features(section)(image)
     torch.testing.assert_close(both[:, :64], build_features(section.model_copy(update={"features": "vgg19"}))(image))
     # a patch's 25 pixels and one pixel's colours are scaled to differ as much
-    one, other = torch.zeros(1, 3, 9, 9), torch.full((1, 3, 9, 9), 0.1)
-    patches = (PatchFeatures()(one) - PatchFeatures()(other)).abs().sum(1)
-    colours = (build_features(section)(one) - build_features(section)(other))[:, 64:].abs().sum(1)
+    black, grey = torch.zeros(1, 3, 9, 9), torch.full((1, 3, 9, 9), 0.1)
+    patches = (PatchFeatures()(black) - PatchFeatures()(grey)).abs().sum(1)
+    colours = (build_features(section)(black) - build_features(section)(grey))[:, 64:].abs().sum(1)
     torch.testing.assert_close(colours, patches)
 
 

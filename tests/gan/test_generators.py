@@ -73,7 +73,7 @@ def test_training_begins_with_the_weights_and_says_so(place, tiny, tmp_path, mon
     begun = []
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self: begun.append(
-        [one.clone() for one in self.generator.state_dict().values()]) or step(self))  # fmt: skip
+        [tensor.clone() for tensor in self.generator.state_dict().values()]) or step(self))  # fmt: skip
     section = TINY.model_copy(update={"iterations": 2, "start": "tiny"})
     manifest = train_gan(section, *place[1], tmp_path / "on")
     for tensor, expected in zip(begun[0], load_generator(tiny)[0].state_dict().values(), strict=True):

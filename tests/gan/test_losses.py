@@ -38,7 +38,7 @@ def eq_8(fake, real, n):
 def maps(shape, layout=torch.contiguous_format, seed=0):
     generator = torch.Generator().manual_seed(seed)
     pair = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
-    return [one.contiguous(memory_format=layout).requires_grad_() for one in pair]
+    return [maps.contiguous(memory_format=layout).requires_grad_() for maps in pair]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -84,8 +84,8 @@ def test_bands_and_threads_change_nothing(n, band, layout, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     again = nearest_neighbour_loss(fake, real, n, "sum")
     assert again.item() == pytest.approx(eq_8(fake, real, n).mean(), abs=1e-9)
-    for one, other in zip(torch.autograd.grad(again, (fake, real)), gradients, strict=True):
-        assert torch.equal(one, other)
+    for repeated, gradient in zip(torch.autograd.grad(again, (fake, real)), gradients, strict=True):
+        assert torch.equal(repeated, gradient)
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])

@@ -97,7 +97,7 @@ def test_sample_norm_is_one_mean_and_deviation_for_all_of_a_sample():
     with torch.no_grad():
         norm.weight.fill_(1.5)
         norm.bias.fill_(-0.25)
-    expected = torch.stack([(one - one.mean()) / (one.std(correction=0) + 1e-3) * 1.5 - 0.25 for one in x])
+    expected = torch.stack([(sample - sample.mean()) / (sample.std(correction=0) + 1e-3) * 1.5 - 0.25 for sample in x])
     torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -164,7 +164,7 @@ def test_samples_of_a_batch_do_not_touch_each_other():
     generator = build_generator(TINY, SIZE)
     both = inputs()
     together = generator(*both)
-    alone = generator(*(one[1:] for one in both))
+    alone = generator(*(inputs[1:] for inputs in both))
     torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -181,14 +181,14 @@ def test_noise_is_dropout_of_half_in_the_512_layers():
     with torch.device("meta"):
         generator = build_generator(GanConfig(), (128, 64))
     assert generator.noise_shapes == [(512, 8, 4), (512, 16, 8), (512, 32, 16)]
-    noise = build_generator(TINY, (128, 64)).draw_noise(4, torch.Generator().manual_seed(0))
-    assert all(set(one.unique().tolist()) == {0.0, 2.0} for one in noise)
-    assert abs(float(torch.cat([one.flatten() for one in noise]).mean()) - 1) < 0.02
+    noise = build_generator(TINY, (128, 64)).sample_noise(4, torch.Generator().manual_seed(0))
+    assert all(set(layer.unique().tolist()) == {0.0, 2.0} for layer in noise)
+    assert abs(float(torch.cat([layer.flatten() for layer in noise]).mean()) - 1) < 0.02
 
 
 def test_noise_changes_the_image_and_its_absence_is_deterministic():
     generator = build_generator(TINY, SIZE)
-    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    noise = generator.sample_noise(2, torch.Generator().manual_seed(0))
     plain = generator(*inputs())
     assert torch.equal(plain, generator(*inputs()))
     assert not torch.equal(plain, generator(*inputs(), noise))
@@ -197,7 +197,7 @@ def test_noise_changes_the_image_and_its_absence_is_deterministic():
 def test_mixed_precision_stays_narrow_inside_and_its_images_are_wide():
     """Noise must not widen what follows it, and bf16's steps must not show in the image."""
     generator = build_generator(TINY, SIZE)
-    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    noise = generator.sample_noise(2, torch.Generator().manual_seed(0))
     seen = []
     for layer in [*generator.decoder.convolutions, generator.decoder.to_image]:
         layer.register_forward_hook(lambda _, given, made: seen.append((given[0].dtype, made.dtype)))
@@ -219,26 +219,26 @@ def test_both_networks_can_be_traced_whole(system, monkeypatch):
     generator, discriminator = build_generator(config, SIZE), build_discriminator(config, SIZE)
     parameters = [*generator.parameters(), *discriminator.parameters()]
     source, source_joints, target_joints = inputs()
-    noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
+    noise = generator.sample_noise(2, torch.Generator().manual_seed(0))
     results = []
     for way in (lambda network: network, partial(torch.compile, fullgraph=True, dynamic=False, backend="aot_eager")):
-        draw, judge = way(generator), way(discriminator)
-        image = draw(source, source_joints, target_joints, noise)
-        verdict = judge(source, source_joints, image, target_joints)
-        loss = functional.softplus(-verdict).mean() + image.square().mean()
-        results.append((image.detach(), verdict.detach(), *torch.autograd.grad(loss, parameters)))
+        generate, discriminate = way(generator), way(discriminator)
+        image = generate(source, source_joints, target_joints, noise)
+        logits = discriminate(source, source_joints, image, target_joints)
+        loss = functional.softplus(-logits).mean() + image.square().mean()
+        results.append((image.detach(), logits.detach(), *torch.autograd.grad(loss, parameters)))
     for plain, traced in zip(*results, strict=True):
         torch.testing.assert_close(traced, plain)
 
 
 def test_weights_depend_on_the_seed_only():
     torch.manual_seed(1)
-    one = build_generator(TINY, SIZE).state_dict()
+    first = build_generator(TINY, SIZE).state_dict()
     torch.manual_seed(2)
-    two = build_generator(TINY, SIZE).state_dict()
+    again = build_generator(TINY, SIZE).state_dict()
     other = build_generator(TINY.model_copy(update={"seed": 1}), SIZE).state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_initialisation_is_glorot_uniform():
@@ -267,9 +267,9 @@ def test_a_made_up_animal_can_be_trained_on():
     source = torch.rand(2, 3, *SIZE) * 2 - 1
     losses = []
     for _ in range(2):
-        drawn = generator(source, poses, poses.flip(0))
-        verdict = discriminator(source, poses, drawn, poses.flip(0))
-        loss = functional.l1_loss(drawn, source.flip(0)) + functional.softplus(-verdict).mean()
+        generated = generator(source, poses, poses.flip(0))
+        logits = discriminator(source, poses, generated, poses.flip(0))
+        loss = functional.l1_loss(generated, source.flip(0)) + functional.softplus(-logits).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

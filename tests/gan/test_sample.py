@@ -10,7 +10,7 @@ from augment.base.errors import AugmentError, UsageError
 from augment.gan import sample as module
 from augment.gan.checkpoints import save_weights
 from augment.gan.networks import build_generator
-from augment.gan.sample import Posed, draw, sample
+from augment.gan.sample import Posed, generate, sample
 from augment.pose.annotations import write_posegan_csv
 
 
@@ -45,8 +45,8 @@ def test_csv_poses_are_scaled_to_the_generator(place):
     large = module._from_csv(place / "poses.csv", "a.jpg")
     small = large.at(SIZE)
     np.testing.assert_allclose(small.joints, (np.round(STANDING * 128) + 0.5) / 4 - 0.5, atol=0.26)
-    drawn = draw(place / "weights.safetensors", person, [large, small], device="cpu")
-    np.testing.assert_array_equal(drawn[0], drawn[1])
+    images = generate(place / "weights.safetensors", person, [large, small], device="cpu")
+    np.testing.assert_array_equal(images[0], images[1])
 
 
 def test_what_cannot_be_used_is_said(place, monkeypatch):

@@ -98,7 +98,7 @@ def test_the_manifest_names_last_best_and_steps(undisturbed):
 
 def test_raw_and_average_weights_differ(undisturbed):
     path = undisturbed.path.parent / "weights-000006.safetensors"
-    raw, average = (load_generator(path, weights=one)[0].state_dict() for one in ("raw", "average"))
+    raw, average = (load_generator(path, weights=kind)[0].state_dict() for kind in ("raw", "average"))
     assert any(not torch.equal(raw[name], average[name]) for name in raw)
 
 
@@ -154,8 +154,8 @@ def test_dropout_is_resumed_too(run):
     straight.step()
     resumed.step()
     assert straight.generator.noise_shapes
-    for one, other in zip(straight.generator.parameters(), resumed.generator.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for expected, parameter in zip(straight.generator.parameters(), resumed.generator.parameters(), strict=True):
+        assert torch.equal(expected, parameter)
 
 
 def test_how_a_state_was_made_does_not_bind_who_goes_on_with_it(run):
@@ -172,18 +172,18 @@ def test_how_a_state_was_made_does_not_bind_who_goes_on_with_it(run):
     second.restore(state)
     assert second._work is not work
     for name in optimizers:
-        one, other = getattr(first, name), getattr(second, name)
-        for group in other.param_groups:
-            assert {key: group[key] for key in other.defaults} == other.defaults
+        original, restored = getattr(first, name), getattr(second, name)
+        for group in restored.param_groups:
+            assert {key: group[key] for key in restored.defaults} == restored.defaults
             assert (group["capturable"], group["fused"], group["foreach"]) == (False, True, None)
-        moments = [(entry["exp_avg"], entry["exp_avg_sq"], entry["step"]) for entry in other.state.values()]
+        moments = [(entry["exp_avg"], entry["exp_avg_sq"], entry["step"]) for entry in restored.state.values()]
         assert moments
-        for mine, theirs in zip(moments, one.state.values(), strict=True):
+        for mine, theirs in zip(moments, original.state.values(), strict=True):
             assert all(map(torch.equal, mine, (theirs["exp_avg"], theirs["exp_avg_sq"], theirs["step"])))
     first.step()
     second.step()
-    for one, other in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for expected, parameter in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
+        assert torch.equal(expected, parameter)
 
 
 @pytest.mark.parametrize("mode", ["graph", "full"])
@@ -231,11 +231,11 @@ def test_a_longer_training_may_go_on_from_a_shorter_one(undisturbed, run, tmp_pa
     longer = TINY.model_copy(update={"iterations": 8})
     went_on = train_gan(longer, *inputs(run), tmp_path / "on", resume_from=state)
     at_once = train_gan(longer, *inputs(run), tmp_path / "at_once")
-    last = [one.frame().set_index("id").loc["gan/last"] for one in (went_on, at_once)]
+    last = [manifest.frame().set_index("id").loc["gan/last"] for manifest in (went_on, at_once)]
     assert last[0]["losses"] == last[1]["losses"]
-    networks = (load_generator(one.path.parent / "weights-000008.safetensors")[0] for one in (went_on, at_once))
-    for one, other in zip(*(network.parameters() for network in networks), strict=True):
-        assert torch.equal(one, other)
+    files = [manifest.path.parent / "weights-000008.safetensors" for manifest in (went_on, at_once)]
+    for parameter, expected in zip(*(load_generator(file)[0].parameters() for file in files), strict=True):
+        assert torch.equal(parameter, expected)
     with pytest.raises(AugmentError, match="already has 6 iterations"):
         train_gan(TINY, *inputs(run), tmp_path / "same", resume_from=state)
 
@@ -249,9 +249,9 @@ def test_more_iterations_go_on_in_the_same_folder(undisturbed, run, tmp_path, mo
     assert steps == [4, 5]
     columns = ["id", "iteration", "config_digest", "losses"]  # a file's header says how long it was to be trained
     pd.testing.assert_frame_equal(longer.frame()[columns], undisturbed.frame()[columns])
-    last = (load_generator(one.path.parent / "weights-000006.safetensors")[0] for one in (longer, undisturbed))
-    for one, other in zip(*(network.parameters() for network in last), strict=True):
-        assert torch.equal(one, other)
+    files = [manifest.path.parent / "weights-000006.safetensors" for manifest in (longer, undisturbed)]
+    for parameter, expected in zip(*(load_generator(file)[0].parameters() for file in files), strict=True):
+        assert torch.equal(parameter, expected)
     assert not (tmp_path / "earlier").exists()
     assert [json.loads(line)["iteration"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [2, 4, 6]
 
@@ -276,16 +276,18 @@ def test_lost_weights_are_written_again(undisturbed, run, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_like_one(run, tmp_path):
     update = {"width": 1 / 8, "batch_size": 4, "iterations": 4, "log_every": 1}
-    train_gan(TINY.model_copy(update=update), *inputs(run), tmp_path / "one")
-    (tmp_path / "script.py").write_text(script(run, tmp_path / "two", **update))
+    train_gan(TINY.model_copy(update=update), *inputs(run), tmp_path / "alone")
+    (tmp_path / "script.py").write_text(script(run, tmp_path / "shared", **update))
     result = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "script.py"],
         capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    one, two = (pd.read_json(tmp_path / name / "log.jsonl", lines=True)[list(LOSSES)] for name in ("one", "two"))
-    assert len(one) == 4
-    np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-4)
+    alone, shared = (
+        pd.read_json(tmp_path / name / "log.jsonl", lines=True)[list(LOSSES)] for name in ("alone", "shared")
+    )
+    assert len(alone) == 4
+    np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_must_be_shareable(run, monkeypatch):

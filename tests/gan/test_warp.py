@@ -85,8 +85,8 @@ def test_the_fixed_shape_plan_for_devices_agrees_in_value_and_gradient(fidelity,
     ):
         out = gather.apply_plan(plan, features)
         results.append((out.detach(), *torch.autograd.grad((out * weights).sum(), features)))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)
+    for result, expected in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected)
 
 
 def test_narrow_gradients_are_summed_in_a_wide_type():

@@ -1,5 +1,6 @@
 """A made-up run of a few small images: the manifests that training and synthesis read."""
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def make_run(folder: Path, identities: int = 3, each: int = 3, size: tuple[int, 
             })  # fmt: skip
         ids = [row["id"] for row in images if row["pid"] == pid]
         split = "test" if pid == 1 else "train"
-        pairs += [{"from": one, "to": other, "split": split} for one in ids for other in ids if one != other]
+        pairs += [{"from": source, "to": target, "split": split} for source, target in permutations(ids, 2)]
     tables = {"images": images, "poses": poses, "pairs": pairs}
     return [
         write_manifest(folder / kind / f"{kind}.parquet", kind, rows, {"digest": kind, "stage": kind})

@@ -2,7 +2,7 @@
 
 Sampling is nearest and masks are binary, so an output pixel is the maximum over a few source pixels (usually one, the
 torso's) and zero. Which ones depends on the poses alone: :func:`plan_deformation` lists them once per batch for every
-resolution, :func:`apply_plan` gathers. Nothing is computed for the pixels that a limb does not cover.
+resolution, :func:`apply_plan` gathers. Pixels that a limb does not cover cost nothing.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, preset
 
-HALF = 0.5 + 1e-3  # within a thousandth of a pixel of a half counts as a half: rounding errors don't decide
+HALF = 0.5 + 1e-3  # within 1/1000 pixel of a half counts as a half, so that rounding errors do not matter
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LevelPlan:
 
     On a CPU step k holds only the pixels that have more than k candidates: ``pixels[k]`` (their rows) and
     ``sources[k]`` (the rows they read). Elsewhere ``table`` (B·h·w, R) has the row that each pixel reads for each
-    region, B·h·w for "nothing": fixed shapes, no waiting for the device.
+    region, B·h·w for "nothing": fixed shapes, no synchronisation with the device.
     """
 
     size: tuple[int, int]
@@ -62,7 +62,7 @@ def plan_deformation(
 
 
 def plans_are_tables(device: torch.device) -> bool:
-    """Whether a plan has fixed shapes there, a table a level."""
+    """Whether plans on this device have fixed shapes, a table per level."""
     return device.type != "cpu"
 
 
@@ -86,7 +86,7 @@ def deform(
 
 
 def _inverse_affine(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Target to source (B, R, 2, 3) in float64, and whether that exists (B, R)."""
+    """The inverse maps, target to source, (B, R, 2, 3) in float64, and whether each exists (B, R)."""
     m = matrices.to(torch.float64)
     (a, b, x), (c, d, y) = (row.unbind(-1) for row in m.unbind(-2))
     det = a * d - b * c
@@ -110,7 +110,7 @@ def _level_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 def _source_pixels(
     sampling: Tensor, rows: Tensor, columns: Tensor, image_size: tuple[int, int], size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column that a level's pixel reads, and whether it is inside. ``sampling`` (2, 3, ...) broadcasts."""
+    """Row and column that a pixel of a level reads, and whether it is inside. ``sampling`` (2, 3, ...) broadcasts."""
     (h, w), (height, width) = size, image_size
     y, x = rows * (height / h), columns * (width / w)
     (xx, xy, x0), (yx, yy, y0) = sampling
@@ -230,7 +230,7 @@ def _forward_dense(rows: Tensor, plan: LevelPlan) -> tuple[Tensor, list[Tensor]]
 
 
 def _backward_dense(gradient: Tensor, plan: LevelPlan, saved: Sequence[Tensor]) -> Tensor:
-    """One scatter. Where zero has won, a pixel adds nothing to itself: a row for them all would be waited for."""
+    """One scatter. Where zero has won, a pixel adds 0 to itself; additions to one shared row are serial."""
     (winner,) = saved
     source = plan.table.gather(1, winner.long())
     nothing = source == len(gradient)

@@ -1,4 +1,4 @@
-"""Layers that PyTorch has, but not in the form needed here or not as fast (docs/fidelity.md for the norm)."""
+"""Layers that PyTorch lacks in this form, or has slower (docs/fidelity.md for the norm)."""
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class SampleNorm(nn.Module):
 
 
 class _SampleNorm(torch.autograd.Function):
-    """torch.std_mean visits single elements on a CPU; plain sums, and a backward pass by hand, take a fifth."""
+    """torch.std_mean is not vectorised on a CPU; plain sums with an explicit backward pass take a fifth of its time."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-_BAND = 32  # rows of an image that one thread works on
+_BAND = 32  # rows of an image per thread
 
 
 def nearest_distances(fake: Tensor, real: Tensor, neighbourhood: int) -> Tensor:
@@ -84,7 +84,7 @@ def _chosen(step: Tensor) -> Tensor:
 
 
 def _search_loops(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """What :func:`_search_maps` gives, on a CPU."""
+    """As :func:`_search_maps`, on a CPU."""
     batch, _, height, width = fake.shape
     best, step = fake.new_empty(batch, height, width), torch.empty(batch, height, width, dtype=torch.long)
     mine, theirs = (x.detach().permute(0, 2, 3, 1).numpy() for x in (fake, real))
@@ -100,7 +100,7 @@ def _search_loops(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tens
 
 
 def _slope_loops(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> Tensor:
-    """What :func:`_slope_maps` gives, on a CPU."""
+    """As :func:`_slope_maps`, on a CPU."""
     by_planes = fake.is_contiguous() and real.is_contiguous()
     if by_planes:
         mine, theirs, out = fake.flatten(2), real.flatten(2), torch.empty_like(fake).flatten(2)
@@ -116,7 +116,7 @@ def _slope_loops(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> 
 def _in_bands(work: Callable[[int, int, int], None], batch: int, count: int, size: int) -> None:
     """Call ``work(image, first, after the last)`` for every ``size`` of each image's ``count``, on torch's threads.
 
-    The compiled loops let go of Python's lock. Numba's own threads are not used: they do not survive a fork.
+    The compiled loops release the GIL. Numba's own threads are not used: they do not survive a fork.
     """
     bands = [(image, first, min(first + size, count)) for image in range(batch) for first in range(0, count, size)]
     threads = min(torch.get_num_threads(), len(bands))
@@ -130,16 +130,16 @@ def _in_bands(work: Callable[[int, int, int], None], batch: int, count: int, siz
 
 
 def _channels_last(pixels: np.ndarray) -> np.ndarray:
-    """Pixels (h, w, C) with their channels side by side in memory; copied where they lie plane by plane."""
+    """Pixels (h, w, C), channels contiguous in memory; copied where they are stored plane by plane."""
     return pixels if pixels.flags.c_contiguous else _transpose(pixels)
 
 
-# Sums may be reordered, or they could not be vectorised; NaN stays NaN.
+# Sums may be reordered, without which they are not vectorised; NaN stays NaN.
 _loops = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 
 
 @_loops
-def _search(mine, theirs, above, radius, best, step):  # row y of ``mine`` stands at row y + above of ``theirs``
+def _search(mine, theirs, above, radius, best, step):  # row y of ``mine`` is at row y + above of ``theirs``
     rows, width, channels = mine.shape
     for y in range(rows):
         for x in range(width):

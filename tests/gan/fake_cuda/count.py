@@ -45,9 +45,9 @@ class Counted(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         name = function.name()
-        devices = {one.device.type for one in tree_leaves((args, kwargs, result)) if isinstance(one, Tensor)}
+        devices = {leaf.device.type for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
         if "cuda" in devices:
-            self.counts["waits"] += any(one in name for one in WAITS)
+            self.counts["waits"] += any(word in name for word in WAITS)
             self.counts["copies"] += len(devices) > 1 and "copy" in name
             self.counts["kernels"] += not function.is_view and not name.startswith(NO_KERNELS)
         return result
@@ -61,12 +61,12 @@ def counted(function, *arguments) -> dict[str, int]:
 
 def replacing_to(module: nn.Module, device: torch.device, **_) -> nn.Module:
     """``Module.to`` for fake tensors, which cannot be put into a parameter that is there: by new parameters."""
-    for one in module.modules():
-        for name, parameter in one._parameters.items():
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
             if parameter is not None:
-                one._parameters[name] = nn.Parameter(parameter.detach().to(device), parameter.requires_grad)
-        for name, buffer in one._buffers.items():
-            one._buffers[name] = None if buffer is None else buffer.to(device)
+                part._parameters[name] = nn.Parameter(parameter.detach().to(device), parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            part._buffers[name] = None if buffer is None else buffer.to(device)
     return module
 
 
@@ -96,7 +96,7 @@ def measure(system: str, fidelity: str, precision: str) -> dict[str, dict[str, i
 
 def main() -> None:
     nn.Module.to = replacing_to
-    networks.Generator.draw_noise = noise_on_device
+    networks.Generator.sample_noise = noise_on_device
     trainer._to_device = lambda tensor, device: tensor.to(device)  # no pinned memory here
     random = torch.Generator
     with FakeTensorMode(allow_non_fake_inputs=True):
