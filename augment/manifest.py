@@ -1,6 +1,6 @@
-"""Manifests: one parquet table per kind of artifact, with an explicit schema, its provenance and a seal inside.
+"""Manifests: one parquet table per kind of artifact, with an explicit schema, its provenance and a seal.
 
-The seal is a SHA-256 over all else that a table says. It is checked whenever the table is read.
+The seal is a SHA-256 over everything else in the table. It is verified whenever the table is read.
 Paths in a table are relative to the table's folder, POSIX. Rows are sorted, so the same work gives the same bytes.
 Rows that failed stay, with ``status`` "failed" and a ``reason``. docs/manifests.md lists every column.
 """
@@ -71,7 +71,7 @@ _PACKAGES = ("reid-augment", "torch", "torchvision", "prefect", "pandas", "pyarr
 
 @dataclass(frozen=True)
 class Manifest:
-    """A table on disk. Cheap to pass around: it holds the path, and reads when asked."""
+    """A table on disk. Cheap to pass around: it holds the path and reads the table on first use."""
 
     path: Path
 
@@ -89,7 +89,7 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 over kind, schema and rows: what a stage that reads this table depends on.
 
-        Where the files lie and how the table came about (``path``, provenance) is left out: artifacts count by content.
+        The location of files (``path``) and the provenance are left out: artifacts count by content.
         """
         return content_digest(self.kind, self.table)
 
@@ -100,7 +100,7 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, str]:
-        """Further files that were made with the table, paths relative to its folder, and their SHA-256."""
+        """Further files made with the table: path relative to its folder -> SHA-256."""
         return self._metadata.get("files", {})
 
     @property
@@ -154,13 +154,13 @@ def sort_rows(kind: str, table: pa.Table) -> pa.Table:
 
 def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]] | pa.Table,
                    provenance: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Manifest:  # fmt: skip
-    """Write a table whole or not at all. ``files``: what :attr:`Manifest.files` is to give."""
+    """Write a table atomically. ``files``: its :attr:`Manifest.files`."""
     table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
     fields = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
     if files:
         fields["files"] = dict(files)
     header = json.dumps(fields, sort_keys=True).encode()
-    # A part that was read back names the items of its lists otherwise; the bytes must not tell an interrupted run.
+    # A part that was read back has another name for the items of lists; an interrupted run must give the same bytes.
     table = table.cast(SCHEMAS[kind])
     table = table.replace_schema_metadata({_HEADER: header, _SEAL: seal_of_table(header, table)})
     with atomic_write(path) as file:
@@ -169,9 +169,9 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
 
 
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
-    """Open a table; raises :class:`AugmentError` where it is none, damaged, too new or of another kind."""
+    """Open a table; raises :class:`AugmentError` where it is absent, damaged, too new or of another kind."""
     manifest = Manifest(Path(path))
-    found = manifest.kind  # reads the table, so that a damaged one is told here
+    found = manifest.kind  # reads the table, so that damage is reported here
     if kind not in (None, found):
         raise AugmentError(f"{path}: is a manifest of {found}, not of {kind}.")
     return manifest
@@ -210,9 +210,9 @@ def _read(path: Path) -> pa.Table:
 
 
 def verify(manifest: Manifest) -> pd.DataFrame:
-    """Check every file of a manifest against its hash; returns one row (id, problem) for each that fails.
+    """Check every file of a manifest against its hash; returns a row (id, problem) for each that fails.
 
-    The id of a file that no row names is its path.
+    The id of a file in :attr:`Manifest.files` is its path.
     """
     listed = [(path, path, sha256) for path, sha256 in manifest.files.items()]
     if "sha256" in manifest.table.column_names:

@@ -1,4 +1,4 @@
-"""The folder of a run as the report sees it: whatever tables are there, and what could not be read."""
+"""Read access to the folder of a run: the tables that exist, and the problems of those that cannot be read."""
 
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,10 @@ TABLES = {
 
 
 class Run:
-    """Tables by stage; an absent stage has none, a damaged one neither and a line in ``problems``."""
+    """Tables by stage; those of absent stages are left out, and so are damaged ones, with a line in ``problems``."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder``: the run's own, with one folder for each stage."""
+        """``folder``: of the run, with a folder for each stage."""
         self.folder = Path(folder)
         self.problems: list[str] = []
 
@@ -43,7 +43,7 @@ class Run:
         return {stage: manifest.frame() for stage, manifest in self.manifests.items()}
 
     def picture_file(self, stage: str, id: str) -> Path | None:
-        """The file of an image, if the table of that stage has a good row for it."""
+        """The file of an image, if the table of that stage has a row for it with status "ok"."""
         path = self._paths.get(stage, {}).get(id)
         return None if path is None else self.manifests[stage].file_of(path)
 

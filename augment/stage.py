@@ -1,16 +1,16 @@
-"""What all stages share: an identity by content, reuse of what is done, and work in shards that can be interrupted.
+"""What all stages share: an identity by content, reuse of finished work, and work in shards that can be interrupted.
 
 A stage is a module ``augment/<folder>/stage.py`` with four functions. One makes its table and has a name of its own
-(pipeline/stages.py lists them); the other three are called alike in every stage and make nothing:
+(pipeline/stages.py lists them); the other three have the same name in every stage and have no side effects:
 
 - ``identity(section, *inputs, folder)``: the provenance under which the table would be made. Raises
   :class:`AugmentError` where something is missing that the stage needs.
-- ``begun(folder, origin)``: how much of the work of that provenance lies in the folder, a :class:`Begun`.
-- ``estimate(config, counts)``: what a run from nothing would make and how long it would take, an :class:`Estimate`.
+- ``begun(folder, origin)``: how much of the work of that provenance the folder already holds, a :class:`Begun`.
+- ``estimate(config, counts)``: what a run from scratch would make and how long it would take, an :class:`Estimate`.
 
-A stage's digest covers its name, version, configuration section and the digests of its inputs. Devices, workers,
-shard sizes and folders are no part of it. Rows that an earlier run finished under the same digest are kept if their
-files still have their hashes; only the rest is worked on.
+A stage's digest covers its name, version, configuration section and the digests of its inputs, but not devices,
+workers, shard sizes and folders. Rows that an earlier run finished under the same digest are kept if their files still
+have their hashes; only the others are computed.
 """
 
 import json
@@ -41,34 +41,34 @@ from augment.manifest import (
     write_manifest,
 )
 
-# Apply the function to each shard, in any order, anywhere; yield the written parts as they come.
+# Apply the function to each shard, in any order, anywhere; yield the parts written, as they are finished.
 Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], Iterable[Path]]
-# (ids of a shard) -> its rows; called with keyword ``folder`` = where the stage's table will lie.
+# (ids of a shard) -> its rows; called with keyword ``folder``, that of the stage's table.
 Work = Callable[..., pd.DataFrame | list[dict[str, Any]]]
 
 
 def no_files(id: str) -> Sequence[str]:
-    """A stage whose files are all rows of its table leaves no others."""
+    """For a stage whose files are all rows of its table."""
     return ()
 
 
 def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of some files in a folder, by name."""
+    """SHA-256 of files in a folder, by name."""
     return {name: sha256_file(folder / name) for name in names}
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What lies in a stage's folder of work that is not finished, in the units of its :class:`Estimate`."""
+    """Unfinished work in a stage's folder, in the units of its :class:`Estimate`."""
 
     units: int = 0
-    complete: bool = False  # all of it, put aside by a later run with other settings
+    complete: bool = False  # all of it, moved aside by a later run with other settings
     why: str = "was interrupted"
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What the data set holds, as far as can be known before the stages have run."""
+    """The size of the data set, as far as it is known before the stages have run."""
 
     splits: dict[str, int]  # images
     posed: int  # images in pose.splits
@@ -79,19 +79,19 @@ class Counts:
 
     @property
     def limit(self) -> str:
-        """What to say before a number of sources or pairs."""
+        """Prefix of a number of sources or pairs."""
         return "" if self.exact else "at most "
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage makes from nothing."""
+    """What a stage makes from scratch."""
 
     amount: str  # in words
-    units: int  # what progress is counted in: rows, iterations, trainings
-    disk: float  # bytes it leaves
-    seconds: float | None  # on two cores of a current server; None: no rate is known
-    on_gpu: bool = False  # whether a GPU would do it, where there is one; no rate is known for any
+    units: int  # the units of its progress: rows, iterations, trainings
+    disk: float  # bytes
+    seconds: float | None  # on two cores of a current server; None: unknown
+    on_gpu: bool = False  # whether it runs on a GPU where there is one; its rate there is unknown
 
 
 def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:
@@ -100,7 +100,7 @@ def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Seque
 
 
 def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, Manifest | str]) -> dict[str, Any]:
-    """How a table comes about. ``inputs``: manifests, or content hashes of other files (a checkpoint, say)."""
+    """The provenance of a table. ``inputs``: manifests, or content hashes of other files (a checkpoint, say)."""
     identity = {
         "stage": stage,
         "version": version,
@@ -116,7 +116,7 @@ def _command() -> str:
 
 
 def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
-    """The table at ``path`` if it was made under the same digest and all its files are as they were."""
+    """The table at ``path`` if it was made under the same digest and all its files are unchanged."""
     made = _made_under(path, origin)
     return made if made is not None and verify(made).empty else None
 
@@ -134,12 +134,12 @@ def run_shards(
     unit: str = "images",
     files: Callable[[str], Sequence[str]] = no_files,
 ) -> Manifest:
-    """Make the table ``path`` with one or more rows for each of ``ids``, doing only what is missing.
+    """Make the table ``path`` with one or more rows for each of ``ids``, computing only what is missing.
 
-    ``work(ids, folder=...)`` returns the rows of some ids, which stand in ``id_column``. It must be picklable, must
-    not depend on how ids are grouped, and writes its files before it returns. ``files(id)`` names, relative to the
-    folder, those that are no row's: they are checked like the others. Every finished shard is kept in
-    ``<folder>/.parts`` until the table stands.
+    ``work(ids, folder=...)`` returns the rows of some ids, given in ``id_column``. It must be picklable, must not
+    depend on how ids are grouped, and writes its files before it returns. ``files(id)``: paths, relative to the folder,
+    of further files of an id; they are verified like those of the rows. Every finished shard is kept in
+    ``<folder>/.parts`` until the table is written.
     """
     folder = path.parent
     parts = folder / ".parts" / origin["digest"][:16]
@@ -172,7 +172,7 @@ def run_shards(
 
 
 def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id") -> Begun:
-    """What an interrupted :func:`run_shards` of this provenance has finished, counted by different ``id_column``."""
+    """What an interrupted :func:`run_shards` of this provenance has finished: the number of distinct ``id_column``."""
     done: set[str] = set()
     for part in readable((folder / ".parts" / origin["digest"][:16]).glob("*.parquet")):
         done.update(part.table[id_column].to_pylist())
@@ -181,7 +181,7 @@ def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id")
 
 def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, origin: Mapping[str, Any], work: Work, folder: Path,
                 id_column: str, files: Callable[[str], Sequence[str]]) -> Path:  # fmt: skip
-    """Work on one shard and write its rows; the part's name is that of its ids, the same on any worker."""
+    """Compute a shard and write its rows; the part's name is a hash of its ids, the same on any worker."""
     table = to_table(kind, work(list(ids), folder=folder))
     lost = set(ids) - set(table[id_column].to_pylist())
     if lost:
@@ -192,12 +192,12 @@ def _work_shard(ids: Sequence[str], *, kind: str, parts: Path, origin: Mapping[s
 
 
 def readable(paths: Iterable[Path]) -> Iterator[Manifest]:
-    """Those that are whole. A damaged table counts as absent: what it held is made again."""
+    """The tables that are intact. A damaged table counts as absent: its rows are made again."""
     for path in paths:
         try:
             yield read_manifest(path)
         except AugmentError:
-            say(f"{path}: damaged; what it held is made again.")
+            say(f"{path}: damaged; its rows are made again.")
 
 
 def _rows(manifest: Manifest) -> pa.Table:
@@ -205,7 +205,7 @@ def _rows(manifest: Manifest) -> pa.Table:
 
 
 def _made_under(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
-    """The manifest at ``path`` if it carries this digest; a damaged one counts as absent and is made anew."""
+    """The manifest at ``path`` if it has this digest; a damaged manifest counts as absent."""
     manifest = next(readable([path]), None) if path.exists() else None
     if manifest is None or manifest.provenance.get("digest") != origin["digest"]:
         return None
@@ -214,9 +214,9 @@ def _made_under(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
 
 def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[str], Sequence[str]],
                hashes: Mapping[str, str]) -> pa.Table:  # fmt: skip
-    """The rows of those ids of which every file is there and unchanged."""
+    """The rows of those ids whose files are all unchanged."""
     ids = dict.fromkeys(table[id_column].to_pylist())
-    # A table of an earlier version knows none of them and is taken as it is.
+    # A table of an earlier version lists none and is accepted as it is.
     listed = [(id, name, hashes[name]) for id in ids for name in files(id) if name in hashes]
     if "sha256" in table.column_names:
         rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()

@@ -91,7 +91,7 @@ def test_a_damaged_table_and_damaged_parts_are_made_again(tmp_path, capfd):
     lose_a_row(path)
     log: list[str] = []
     assert make(tmp_path, log).path.read_bytes() == before
-    assert len(log) == 10 and "images.parquet: damaged; what it held is made again" in capfd.readouterr().err
+    assert len(log) == 10 and "images.parquet: damaged; its rows are made again" in capfd.readouterr().err
 
     shutil.rmtree(tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -1,1 +1,1 @@
-"""What knows nothing of re-ID: errors, files, progress, interruption, devices, drawing."""
+"""Independent of re-ID: errors, files, progress, interruption, devices, drawing."""

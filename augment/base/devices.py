@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""The device that work runs on."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from augment.base.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; under torchrun each process has its own.
+    """``auto`` is CUDA where available, else the CPU; under torchrun each process has its own device.
 
-    A CUDA device also becomes the calling thread's current one, where new streams and graphs go. Raises
-    :class:`UsageError` for a device that is not there.
+    A CUDA device also becomes the calling thread's current device, which new streams and graphs use. Raises
+    :class:`UsageError` for a device that does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,8 +25,8 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"device={name}: this PyTorch sees no CUDA device. Use device=cpu, or install a CUDA build.")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if device.type == "cuda" and device.index is not None and processes > 1:
-        raise UsageError(f"device={name}: torchrun has started {processes} processes here, and one GPU is not for all. "
-                         "Set device=cuda: each then takes its own.")  # fmt: skip
+        raise UsageError(f"device={name}: torchrun has started {processes} processes here, which cannot share one GPU. "
+                         "Set device=cuda: each then uses its own.")  # fmt: skip
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":
@@ -40,9 +40,9 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def timed_kernels() -> Iterator[None]:
-    """As long as this is open cuDNN tries its algorithms on each new shape and stays with the fastest.
+    """Inside the block cuDNN benchmarks its algorithms for each new shape and uses the fastest.
 
-    For work that repeats its shapes and need not give the same bits every time.
+    For work with recurring shapes whose results need not be bitwise reproducible.
     """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

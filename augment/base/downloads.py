@@ -8,18 +8,18 @@ import torch
 
 from augment.base.errors import AugmentError
 
-_CONNECT_TIMEOUT_S = 30.0  # torch waits for ever for a server that does not answer
+_CONNECT_TIMEOUT_S = 30.0  # torch sets none: a server that does not answer would block for ever
 
 
 def cached_file(url: str) -> Path:
-    """Where the file of a URL lies or will lie."""
+    """The path of the cached file of a URL, whether it exists or not."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def download(url: str, what: str, otherwise: str) -> Path:
-    """The file of a URL, fetched if it is not there. A name like ``vgg19-dcbb9e9d.pth`` states its hash's beginning.
+    """The cached file of a URL, downloaded if absent. A name like ``vgg19-dcbb9e9d.pth`` states the start of its hash.
 
-    Raises :class:`AugmentError` that names ``what`` it is, where to put the file, and what to do ``otherwise``.
+    Raises :class:`AugmentError` that names ``what`` it is, where to put the file, and the alternative, ``otherwise``.
     """
     path = cached_file(url)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Pictures for people to look at: a skeleton on an image, and images in a grid. Everything is uint8 RGB (H, W, 3)."""
+"""Visualisation: a skeleton on an image, and images in a grid. Everything is uint8 RGB (H, W, 3)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Right, left and middle of the body in colours that the colour-blind tell apart (Okabe and Ito's palette).
+# Right, left and middle of the body in colour-blind safe colours (Okabe and Ito's palette).
 RIGHT = (230, 159, 0)
 LEFT = (86, 180, 233)
 MIDDLE = (240, 228, 66)
@@ -25,7 +25,7 @@ def draw_pose(joints: np.ndarray, size: tuple[int, int], image: np.ndarray | Non
     """Draw a skeleton: the person's right side orange, the left side blue, the middle yellow.
 
     ``joints`` (18, 2) are x, y in pixels of a picture of ``size`` (H, W); NaN or infinite where missing.
-    It is drawn on a copy of ``image`` (uint8, of that size), or on dark grey. Returns uint8 (H, W, 3).
+    On a copy of ``image`` (uint8, of that size), or on dark grey. Returns uint8 (H, W, 3).
     Raises ValueError where the image has another size.
     """
     height, width = size
@@ -61,8 +61,8 @@ def image_grid(rows: Sequence[Sequence[np.ndarray | None]], *, gap: int = 4,
                background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:  # fmt: skip
     """Put uint8 images (H, W, 3) of any sizes in a grid; None leaves a place empty, rows may differ in length.
 
-    A column is as wide as its widest image, a row as high as its highest; smaller ones stand in the middle. ``gap``
-    pixels of ``background`` lie between them and around. Raises ValueError where there is no image at all.
+    A column is as wide as its widest image, a row as high as its highest; smaller images are centred, with a margin of
+    ``gap`` pixels of ``background``. Raises ValueError where there is no image at all.
     """
     if not any(image is not None for row in rows for image in row):
         raise ValueError("no image to put in the grid")

@@ -1,13 +1,13 @@
-"""What the user is told when something is wrong: one sentence that names the thing and the remedy."""
+"""Errors that are shown to the user: a sentence that names the problem and the remedy."""
 
 
 class AugmentError(Exception):
-    """The environment or the data is not as it has to be. The command line exits with 3."""
+    """Something is wrong with the environment or the data. The command line exits with 3."""
 
     exit_code = 3
 
 
 class UsageError(AugmentError):
-    """What was asked for makes no sense: a wrong key, a bad value. The command line exits with 2."""
+    """The request is invalid: a wrong key, a bad value. The command line exits with 2."""
 
     exit_code = 2

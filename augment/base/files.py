@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, hashed, and images opened with suspicion."""
+"""Files: atomic writes, hashes, and images from untrusted sources."""
 
 import errno
 import hashlib
@@ -16,15 +16,15 @@ from PIL import Image, UnidentifiedImageError
 
 from augment.base.errors import AugmentError
 
-# A person crop has thousands of pixels. The limit stops a decompression bomb before a byte of it is decoded.
+# A person crop has thousands of pixels. The limit rejects a decompression bomb before anything is decoded.
 MAX_PIXELS = 4096 * 4096
 
-# What data sets come in. Pillow knows others that it hands to other programs (EPS to Ghostscript).
+# Formats of data sets. Pillow would pass some others to external programs (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 
 def is_regular_file(path: Path) -> bool:
-    """Whether there is a file proper: no folder, pipe or device, which could keep its reader waiting for ever."""
+    """Whether it is a regular file: no folder, and no pipe or device, which may block its reader for ever."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):  # ValueError: a null byte in the name
@@ -46,10 +46,10 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place, synced to disk, when the block ends well.
+    """Open a temporary file beside ``path`` that replaces it, synced to disk, when the block succeeds.
 
-    Whoever reads ``path`` sees the old content or the new one, never a part. A full disk or a missing permission
-    is an :class:`AugmentError` that names the path.
+    Readers of ``path`` see the old content or the new, never a part. A full disk or a missing permission is an
+    :class:`AugmentError` that names the path.
     """
     path = Path(path)
     temporary = None
@@ -77,7 +77,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def decode_image(data: bytes) -> np.ndarray:
     """Bytes of an image file -> uint8 RGB array (H, W, 3).
 
-    Raises ValueError that says in a few words what is wrong: empty, not an image, truncated, too large.
+    Raises ValueError with the problem in a few words: empty, not an image, truncated, too large.
     """
     if not data:
         raise ValueError("the file is empty")
@@ -95,7 +95,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file -> uint8 RGB array (H, W, 3). Raises :class:`AugmentError` naming the file."""
+    """An image file -> uint8 RGB array (H, W, 3). Raises :class:`AugmentError` that names the file."""
     try:
         return decode_image(Path(path).read_bytes())
     except (OSError, ValueError) as error:
@@ -103,7 +103,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """uint8 RGB array (H, W, 3) -> JPEG bytes, chroma not subsampled: crops are too small to halve their colour."""
+    """uint8 RGB array (H, W, 3) -> JPEG bytes, without chroma subsampling: crops are too small for it."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost: libraries between the terminal and the work may swallow or rename a KeyboardInterrupt."""
+"""Reliable Ctrl-C: libraries may swallow a KeyboardInterrupt or raise another exception in its place."""
 
 import os
 import signal
@@ -15,17 +15,17 @@ _asked = threading.Event()
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt if there was a Ctrl-C. Called before each piece of work."""
+    """Raise KeyboardInterrupt if there was a Ctrl-C. Called before each unit of work."""
     if _asked.is_set():
         raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Whatever ends the block after a Ctrl-C, it ends with KeyboardInterrupt.
+    """After a Ctrl-C the block raises KeyboardInterrupt, whatever exception reaches its end.
 
-    The first Ctrl-C lets work in other threads come to its end, the second does not wait. Nothing is lost either way,
-    since everything is written whole or not at all.
+    The first Ctrl-C waits for work in other threads, the second does not. Nothing is lost either way, since all writes
+    are atomic.
     """
 
     def handle(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""One way to show that long work goes on: a rich bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a rich bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import threading
@@ -18,16 +18,16 @@ _lock = threading.Lock()
 
 
 def say(message: str) -> None:
-    """Print one line of news above the progress bars. Square brackets are text, not markup."""
+    """Print a message above the progress bars. Square brackets are text, not markup."""
     target = _bars.console if _bars is not None else console
     target.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "images") -> Iterator[Callable[..., None]]:
-    """Show how far ``title`` is; yields ``advance(count=1, note="")``.
+    """Show the progress of ``title``; yields ``advance(count=1, note="")``.
 
-    ``done`` counts what an earlier run already finished. Several may be open at once, also from several threads.
+    ``done`` counts what an earlier run finished. Several may be open at once, also in several threads.
     """
     if console.is_terminal:
         with _rich_bar(title, total, done, unit) as advance:

@@ -1,4 +1,4 @@
-"""Seals: a SHA-256 that a file carries of its own content, so that damage is noticed when the file is read."""
+"""Seals: a file's SHA-256 of its own content, so that damage is detected when the file is read."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22  # torch.save and np.savez write zip arc
 def seal_of_table(header: bytes, table: pa.Table) -> str:
     """SHA-256 over a header and all names and values of a table.
 
-    The values count in a canonical form (which cells are null, and the others' values), so that neither the encoding
-    of a file, nor its row groups, nor what lies in memory below a null matters.
+    Values are hashed in a canonical form (the mask of nulls, then the values with nulls zeroed), so that neither a
+    file's encoding, nor its row groups, nor the memory under a null matters.
     """
     digest = hashlib.sha256(header)
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -48,9 +48,9 @@ def _canonical(array: pa.Array) -> Iterator[bytes]:
 
 @contextmanager
 def sealed_write(path: Path) -> Iterator[BinaryIO]:
-    """As :func:`atomic_write`, for a zip archive (of ``torch.save`` or ``np.savez``); its hash is put at the end.
+    """As :func:`atomic_write`, for a zip archive (of ``torch.save`` or ``np.savez``); its hash is appended.
 
-    torch.load and np.load read such a file as it is.
+    torch.load and np.load ignore what follows the archive.
     """
     with atomic_write(path) as file:
         yield file
@@ -65,7 +65,7 @@ def sealed_write(path: Path) -> Iterator[BinaryIO]:
 def check_seal(path: Path) -> None:
     """Raise :class:`AugmentError` where a file of :func:`sealed_write` is not as it was written.
 
-    An archive without a seal was written by an earlier version; it ends as zip archives do and is taken as it is.
+    An archive without a seal was written by an earlier version; it ends as zip archives do and is accepted.
     """
     if not is_regular_file(path):
         raise AugmentError(f"{path}: no such file.")

@@ -1,10 +1,10 @@
-"""An endless sequence in random order that is known at any position without its past."""
+"""An endless shuffled sequence with random access: any position is computed without those before it."""
 
 import numpy as np
 
 
 class Shuffled:
-    """The numbers 0 ... ``count`` - 1 over and over, every epoch a new permutation that its number and seeds decide."""
+    """The numbers 0 ... ``count`` - 1, every epoch in a new permutation, a function of its number and the seeds."""
 
     def __init__(self, count: int, *seed: int) -> None:
         self.count = count
@@ -20,7 +20,7 @@ class Shuffled:
         return self._permutation
 
     def take(self, start: int, count: int) -> np.ndarray:
-        """What stands at positions ``start`` ... ``start + count - 1``."""
+        """The numbers at positions ``start`` ... ``start + count - 1``."""
         parts, end = [np.empty(0, np.int64)], start + count
         while start < end:
             number, offset = divmod(start, self.count)

@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from: tensors and plain types in one file, checked when it is read."""
+"""The saved state of a training, to resume from: tensors and plain types in one file, verified when it is read."""
 
 import pickle
 from pathlib import Path
@@ -9,19 +9,19 @@ import torch
 from augment.base.errors import AugmentError
 from augment.base.seals import check_seal, sealed_write
 
-_REMEDY = "Delete it; training then goes on from an earlier one or starts anew."
+_REMEDY = "Delete it; training then resumes from an earlier state or starts from scratch."
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state, whole or not at all."""
+    """Write a state atomically."""
     with sealed_write(path) as file:
         torch.save(state, file)
 
 
 def load_state(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a state, its tensors on ``device``; nothing in the file is run.
+    """Read a state, its tensors on ``device``; no code in the file is executed.
 
-    Raises :class:`AugmentError` where there is none, or it is damaged.
+    Raises :class:`AugmentError` where it is absent or damaged.
     """
     if not path.exists():
         raise AugmentError(f"{path}: no such training state.")
