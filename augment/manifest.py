@@ -5,9 +5,11 @@ Paths in a table are relative to the table's folder, POSIX. Rows are sorted, so 
 Rows that failed stay, with ``status`` "failed" and a ``reason``. docs/manifests.md lists every column.
 """
 
+import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -16,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, is_regular_file, sha256_bytes, sha256_file
+from augment.base.files import atomic_write, is_regular_file, sha256_file
 from augment.base.seals import seal_of_table
 
 SCHEMA_VERSION = (1, 1)  # major: a reader of an older one must refuse; minor: something was added. 1.1: the seal
@@ -63,6 +66,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     ]),
 }  # fmt: skip
 
+# Rows of a row group: what a shard's few rows cost to read, whatever the size of the table.
+_ROW_GROUP = 1 << 14
+
 SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
 
 _REMEDY = "Delete it and run the stage again."
@@ -71,21 +77,54 @@ _PACKAGES = ("reid-augment", "torch", "torchvision", "prefect", "pandas", "pyarr
 
 @dataclass(frozen=True)
 class Manifest:
-    """A table on disk. Cheap to pass around: it holds the path and reads the table on first use."""
+    """A table on disk. Cheap to pass around, to other processes too: it holds the path and reads on first use.
+
+    A pickled one is bound to the content of the table: reading it elsewhere fails where the file is another one.
+    """
 
     path: Path
+
+    def __reduce__(self):
+        return _bound, (self.path, self._seal)
+
+    @cached_property
+    def _seal(self) -> bytes | None:
+        return _footer(self.path).get(_SEAL)
 
     @cached_property
     def table(self) -> pa.Table:
         """The rows with their schema."""
+        self._check_bound()
         return _read(self.path)
+
+    def rows(self, ids: Sequence[str]) -> pd.DataFrame:
+        """The rows of some ids, in the order of ``ids`` and indexed by them; of the file only what holds them is read.
+
+        Raises KeyError where an id has no row. Page checksums are checked, the seal over the whole table is not:
+        whoever hands out ids has read that.
+        """
+        if not len(ids):
+            return self.table.slice(0, 0).to_pandas().set_index("id", drop=False)
+        self._check_bound()
+        id = pc.field("id")
+        wanted = (id >= min(ids)) & (id <= max(ids)) & id.isin(pa.array(ids, pa.string()))
+        try:
+            found = pq.read_table(self.path, filters=wanted, partitioning=None, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
+        return found.to_pandas().set_index("id", drop=False).loc[list(ids)]
+
+    def _check_bound(self) -> None:
+        if "_seal" in self.__dict__ and _footer(self.path).get(_SEAL) != self._seal:
+            raise AugmentError(f"{self.path}: is another table here than where the work was handed out. Every worker "
+                               "needs the run's folder, under the same path.")  # fmt: skip
 
     @property
     def kind(self) -> str:
         """Which of :data:`SCHEMAS` it is."""
         return self._metadata["kind"]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over kind, schema and rows: what a stage that reads this table depends on.
 
@@ -120,10 +159,24 @@ def content_digest(kind: str, table: pa.Table) -> str:
     """SHA-256 over the kind, column names and types, and rows in their order; ``path`` is left out."""
     names = [name for name in table.column_names if name != "path"]
     plain = table.select(names).replace_schema_metadata(None).combine_chunks()
-    sink = pa.BufferOutputStream()
+    sink = _Hashed(kind.encode() + b"\0")
     with pa.ipc.new_stream(sink, plain.schema) as writer:
         writer.write_table(plain)
-    return sha256_bytes(kind.encode() + b"\0" + sink.getvalue().to_pybytes())
+    return sink.digest.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file that keeps nothing of what is written but its SHA-256."""
+
+    def __init__(self, start: bytes) -> None:
+        self.digest = hashlib.sha256(start)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return len(data)
 
 
 def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -164,7 +217,7 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
     table = table.cast(SCHEMAS[kind])
     table = table.replace_schema_metadata({_HEADER: header, _SEAL: seal_of_table(header, table)})
     with atomic_write(path) as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP)
     return Manifest(Path(path))
 
 
@@ -177,11 +230,30 @@ def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     return manifest
 
 
-def _read(path: Path) -> pa.Table:
+def _bound(path: Path, seal: bytes | None) -> Manifest:
+    manifest = Manifest(path)
+    manifest.__dict__["_seal"] = seal
+    return manifest
+
+
+def _footer(path: Path) -> dict[bytes, bytes]:
+    """The metadata of a table, without its rows."""
+    _check_there(path)
+    try:
+        return pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+
+
+def _check_there(path: Path) -> None:
     if not path.exists():
         raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.")
     if not is_regular_file(path):
         raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
+
+
+def _read(path: Path) -> pa.Table:
+    _check_there(path)
     try:
         table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
         metadata, names = table.schema.metadata or {}, table.column_names

@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import pickle
 import re
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from augment.base.seals import seal_of_table
 from augment.manifest import (
     SCHEMA_VERSION,
     SCHEMAS,
+    Manifest,
     read_manifest,
     relative_path,
     to_table,
@@ -211,3 +213,42 @@ def test_the_documentation_has_every_column():
         listed = titled[kind] + (common if "width" in schema.names or kind == "checkpoints" else "")
         for column in schema.names:
             assert re.search(rf"\b{column}\b", listed), (kind, column)
+
+
+def image(id: str) -> dict:
+    return {"id": id, "path": f"{id}.jpg", "sha256": sha256_bytes(id.encode()), "width": 64, "height": 128,
+            "status": "ok", "reason": "", "split": "train", "pid": 1, "camid": 1, "sequence": 1,
+            "frame": 1}  # fmt: skip
+
+
+def test_a_manifest_is_sent_as_its_path_and_bound_to_its_content(tmp_path):
+    path = tmp_path / "images.parquet"
+    first = write_manifest(path, "images", [image(f"train/{number:05d}") for number in range(3000)], {})
+    read = read_manifest(path)
+    sent = pickle.dumps(read)
+    assert len(read.table) == 3000 and len(sent) < 500
+    assert pickle.loads(sent).table.equals(first.table)
+    write_manifest(path, "images", [image("train/00000")], {})
+    for use in (lambda manifest: manifest.table, lambda manifest: manifest.rows(["train/00000"])):
+        with pytest.raises(AugmentError, match=r"images\.parquet: is another table here than where the work"):
+            use(pickle.loads(sent))
+
+
+def test_some_rows_without_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("augment.manifest._ROW_GROUP", 100)
+    path = tmp_path / "images.parquet"
+    made = write_manifest(path, "images", [image(f"train/{number:05d}") for number in range(1000)], {})
+    ids = ["train/00730", "train/00605", "train/00731"]
+    rows = Manifest(path).rows(ids)
+    assert rows.index.tolist() == rows["id"].tolist() == ids
+    pd.testing.assert_frame_equal(rows, made.frame().set_index("id", drop=False).loc[ids])
+    assert Manifest(path).rows([]).empty
+    with pytest.raises(KeyError, match="train/9"):
+        Manifest(path).rows(["train/9"])
+    damaged = bytearray(path.read_bytes())  # a page of a row group that is not asked for
+    start = pq.read_metadata(path).row_group(0).column(0).data_page_offset + 20
+    damaged[start : start + 20] = bytes(20)
+    path.write_bytes(damaged)
+    assert Manifest(path).rows(ids).index.tolist() == ids
+    with pytest.raises(AugmentError, match="not readable as parquet"):
+        Manifest(path).rows(["train/00001"])

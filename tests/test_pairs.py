@@ -192,3 +192,18 @@ def test_published_test_pairs_in_their_order():
     pairs = sample_test_pairs(mine_pairs(read_posegan_csv(published("market-annotation-test.csv"))))
     assert digest(pairs) == "f81a0db7695ee6bc86211af8edb48ab15a13744dfd5837d6bf34b9a0e5dadd66"
     pd.testing.assert_frame_equal(pairs, pd.read_csv(published("market-pairs-test.csv")), check_dtype=False)
+
+
+def test_a_person_with_very_many_images_is_sampled(monkeypatch):
+    monkeypatch.setattr("augment.pairs.mining.PARTNERS", 3)
+    many, few = [f"train/a{k}" for k in range(9)], [f"train/b{k}" for k in range(4)]
+    poses = pd.DataFrame({"id": [*many, *few], "pid": [7] * 9 + [8] * 4, "accepted": True})
+    pairs = pairs_of(mine_pairs(poses, seed=5))
+    assert len(pairs) == len(set(pairs)) == 9 * 3 + 4 * 3
+    assert pairs[27:] == list(permutations(few, 2))  # four images have three others each: all of them
+    for image in many:
+        partners = [target for source, target in pairs if source == image]
+        assert len(partners) == 3 and partners == sorted(partners) and set(partners) <= {*many} - {image}
+    assert pairs == pairs_of(mine_pairs(poses, seed=5)) != pairs_of(mine_pairs(poses, seed=6))
+    alone = poses[poses["pid"] == 7].reset_index(drop=True)
+    assert pairs_of(mine_pairs(alone, seed=5)) == pairs[:27]  # whoever else is there

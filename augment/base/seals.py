@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,18 +32,18 @@ def seal_of_table(header: bytes, table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _canonical(array: pa.Array) -> Iterator[bytes]:
-    yield array.is_valid().cast(pa.uint8()).to_numpy().tobytes()
+def _canonical(array: pa.Array) -> Iterator[Any]:
+    yield array.is_valid().cast(pa.uint8()).to_numpy()
     if pa.types.is_string(array.type):
         array = array.fill_null("")
-        yield pc.binary_length(array).to_numpy().tobytes()
-        yield pc.binary_join(pa.ListArray.from_arrays([0, len(array)], array), "")[0].as_buffer().to_pybytes()
+        yield pc.binary_length(array).to_numpy()
+        yield pc.binary_join(pa.ListArray.from_arrays([0, len(array)], array), "")[0].as_buffer()
     elif pa.types.is_fixed_size_list(array.type):
         yield from _canonical(array.flatten())
     elif pa.types.is_boolean(array.type):
-        yield array.fill_null(False).cast(pa.uint8()).to_numpy().tobytes()
+        yield array.fill_null(False).cast(pa.uint8()).to_numpy()
     else:
-        yield array.fill_null(0).to_numpy().tobytes()
+        yield array.fill_null(0).to_numpy()
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
@@ -11,8 +13,8 @@ from augment.base.progress import say
 from augment.config import Config, PairsConfig
 from augment.data.layouts import DISTRACTOR
 from augment.data.published import find_published, near_images
-from augment.manifest import Manifest, write_manifest
-from augment.pairs.mining import mine_pairs, sample_test_pairs
+from augment.manifest import SCHEMAS, Manifest, to_table, write_manifest
+from augment.pairs.mining import PARTNERS, mine_pairs, mine_positions, sample_test_pairs
 from augment.pairs.published import read_published
 from augment.stage import Counts, Estimate, begun_shards, finished, provenance
 
@@ -53,22 +55,40 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if (done := finished(path, origin)) is not None:
         return done
 
-    known = images.frame()[["id", "pid", "split", "path"]]
-    candidates = poses.frame()[["id", "accepted"]].merge(known, on="id", validate="one_to_one")
-    of_train = candidates["split"] == "train"
+    known = images.table.select(["id", "pid", "split", "path"]).to_pandas()
+    candidates = poses.table.select(["id", "accepted"]).to_pandas().merge(known, on="id", validate="one_to_one")
+    of_train = (candidates["split"] == "train").to_numpy()
     check_disjoint(candidates["pid"][of_train], candidates["pid"][~of_train])
-    train = mine_pairs(candidates[of_train])
-    if train.empty:
+    train, test = candidates[of_train], candidates[~of_train]
+    source, target = mine_positions(train["pid"].to_numpy(), train["accepted"].to_numpy(), section.seed)
+    if not len(source):
         raise AugmentError(
             f"{poses.path}: no two training images of one person have an accepted pose ({of_train.sum()} poses, "
-            f"{candidates['accepted'][of_train].sum()} accepted), so there is nothing to train on."
+            f"{train['accepted'].sum()} accepted), so there is nothing to train on."
         )
+    many = train["pid"][train["accepted"] & (train["pid"] > DISTRACTOR)].value_counts().gt(PARTNERS + 1).sum()
+    if many:
+        say(f"pairs: {many} people have more than {PARTNERS + 1} images; each of those is paired with {PARTNERS} "
+            "others, drawn at random.")  # fmt: skip
     if section.test_pairs_file is None:
-        test = sample_test_pairs(mine_pairs(candidates[~of_train]), section.test_pairs, section.seed)
+        tested = sample_test_pairs(mine_pairs(test, section.seed), section.test_pairs, section.seed)
     else:
-        test = read_published(_published(section, images), candidates[~of_train]).head(section.test_pairs)
-    say(f"pairs: {len(train)} for training, {len(test)} for testing.")
-    return write_manifest(path, "pairs", pd.concat([train.assign(split="train"), test.assign(split="test")]), origin)
+        tested = read_published(_published(section, images), test).head(section.test_pairs)
+    say(f"pairs: {len(source)} for training, {len(tested)} for testing.")
+    table = pa.concat_tables([to_table("pairs", tested.assign(split="test")), _in_order(train["id"], source, target)])
+    return write_manifest(path, "pairs", table, origin)
+
+
+def _in_order(ids: pd.Series, source: np.ndarray, target: np.ndarray) -> pa.Table:
+    """Training pairs of numbered images, whose ids ascend, as rows of the table in its order.
+
+    By number: sorting millions of ids as text would take ten times the memory of the table.
+    """
+    order = np.argsort(source, kind="stable")  # the targets of a source ascend
+    names = pa.array(ids, pa.string())
+    columns = [names.take(pa.array(end[order])) for end in (source, target)]
+    split = pa.repeat(pa.scalar("train", pa.string()), len(source))
+    return pa.Table.from_arrays([*columns, split], schema=SCHEMAS["pairs"])
 
 
 def check_disjoint(train_pids: pd.Series, test_pids: pd.Series) -> None:

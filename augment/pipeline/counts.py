@@ -1,44 +1,47 @@
 """How much there is to work on: counted from the stages' tables, from file listings before those are there."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 
 from augment.config import Config
 from augment.data.stage import dataset_root, list_images
 from augment.manifest import Manifest
+from augment.pairs.mining import PARTNERS
 from augment.stage import Counts
 
 
 def count(config: Config, tables: Mapping[str, Manifest]) -> Counts:
     """``tables``: those that are up to date, by stage; images, poses and pairs are looked at. Nothing is decoded."""
     if "images" in tables:
-        rows = tables["images"].table.select(["id", "split", "pid"]).to_pylist()
-        listed = [(row["id"], row["split"], row["pid"]) for row in rows]
+        listed = tables["images"].table.select(["id", "split", "pid"]).to_pandas()
     else:
         listed = _listing(config, config.folder.absolute() / "images")
-    splits = Counter(split for _, split, _ in listed)
-    posed = sum(splits[split] for split in config.pose.splits)
+    splits = listed["split"].value_counts().to_dict()
+    posed = sum(splits.get(split, 0) for split in config.pose.splits)
     if "poses" in tables:
-        accepted = set(tables["poses"].table.filter(pc.field("accepted"))["id"].to_pylist())
-        usable = [row for row in listed if row[0] in accepted]
+        usable = listed["id"].isin(tables["poses"].table.filter(pc.field("accepted"))["id"].to_pandas())
     else:
-        usable = [row for row in listed if row[1] in config.pose.splits and row[2] > 0]
-    train, test = ([row for row in usable if (row[1] == "train") == wanted] for wanted in (True, False))
+        usable = listed["split"].isin(config.pose.splits) & (listed["pid"] > 0)
+    of_train = listed["split"] == "train"
+    train, test = listed["pid"][usable & of_train], listed["pid"][usable & ~of_train]
     pairs = [_ordered_pairs(train), min(_ordered_pairs(test), config.pairs.test_pairs)]
     if "pairs" in tables:
-        of_split = Counter(tables["pairs"].table["split"].to_pylist())
-        pairs = [of_split["train"], of_split["test"]]
-    return Counts(dict(splits), posed, len(train), *pairs, exact="poses" in tables)
+        of_split = tables["pairs"].table["split"].to_pandas().value_counts()
+        pairs = [int(of_split.get(split, 0)) for split in ("train", "test")]
+    return Counts(splits, posed, len(train), *pairs, exact="poses" in tables)
 
 
-def _listing(config: Config, folder: Path) -> list[tuple[str, str, int]]:
+def _listing(config: Config, folder: Path) -> pd.DataFrame:
     """id, split and pid of every image file, from names alone."""
     found = list_images(config.data, dataset_root(config.data, folder))
-    return [(image.id, image.split, image.name.pid) for image in found]
+    rows = [(image.id, image.split, image.name.pid) for image in found]
+    return pd.DataFrame(rows, columns=["id", "split", "pid"])
 
 
-def _ordered_pairs(rows: list[tuple[str, str, int]]) -> int:
-    return sum(n * (n - 1) for pid, n in Counter(pid for _, _, pid in rows).items() if pid > 0)
+def _ordered_pairs(pids: pd.Series) -> int:
+    sizes = pids[pids > 0].value_counts().to_numpy()
+    return int(sizes @ np.minimum(sizes - 1, PARTNERS))

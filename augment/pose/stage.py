@@ -83,8 +83,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
 def _look_up(
     ids: Sequence[str], *, folder: Path, section: PoseConfig, images: Manifest, files: dict[str, Path]
 ) -> list[dict]:
-    rows = _rows_of(ids, images)
-    made = []
+    rows, made = images.rows(ids), []
     for split, part in rows.groupby("split"):
         known = lookup.read_annotations(files[split])
         for row, joints in zip(part.itertuples(), lookup.joints_of(_names(part), known), strict=True):
@@ -103,7 +102,7 @@ def _estimate(
     estimator = cached_estimator(
         checkpoint, section.device, section.batch_size, section.joint_confidence, section.person_confidence
     )
-    rows, made = list(_rows_of(ids, images).itertuples()), []
+    rows, made = list(images.rows(ids).itertuples()), []
     for start in range(0, len(rows), _AT_ONCE):
         opened = [_open(row, images) for row in rows[start : start + _AT_ONCE]]
         poses = iter(estimator.estimate([crop for _, crop in opened if crop is not None]))
@@ -122,10 +121,6 @@ def _open(row, images: Manifest) -> tuple[Any, np.ndarray | None]:
         return row, decode_image(images.file_of(row.path).read_bytes())
     except (OSError, ValueError) as error:
         return row._replace(status="failed", reason=str(error)), None
-
-
-def _rows_of(ids: Sequence[str], images: Manifest) -> pd.DataFrame:
-    return images.frame().set_index("id", drop=False).loc[list(ids)]
 
 
 def _pose(
