@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from augment.base.files import read_image
 from augment.config import GanConfig, RenderedConfig
-from augment.data.rendered.dataset import draw_item, plan
+from augment.data.rendered.dataset import plan, render_item
 from augment.gan.dataset import to_network
 from augment.gan.features import build_features
 
@@ -45,7 +45,7 @@ def main() -> None:
     if options.images:
         pixels = [read_image(path) for path in options.images]
     else:
-        pixels = [draw_item(0, item)[0] for item in plan(RenderedConfig())[:32]]
+        pixels = [render_item(0, item)[0] for item in plan(RenderedConfig())[:32]]
     images = to_network(torch.from_numpy(np.stack(pixels)))
     systems = {
         "conv1_2": GanConfig(vgg_weights=options.vgg, fidelity="released"),

@@ -57,7 +57,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     items = rendered.plan(RenderedConfig(train_identities=max(1, count // 12), test_identities=1))[-count:]
-    draws = {"rendered set": lambda item: rendered.draw_item(0, item)[0], "plain Pillow": lambda item: plain(0, item)}
+    draws = {"rendered set": lambda item: rendered.render_item(0, item)[0], "plain Pillow": lambda item: plain(0, item)}
     rates: dict[str, list[float]] = {name: [] for name in draws}
     for draw in draws.values():
         images_per_second(draw, items[:24])  # cameras and noise are made once

@@ -86,7 +86,7 @@ def test_sampling_is_seeded_and_takes_all_when_there_are_fewer(capsys):
         pairs_of(sample) == pairs_of(sample_test_pairs(pairs, 20, seed=3)) != pairs_of(sample_test_pairs(pairs, 20, 4))
     )
     assert pairs_of(sample_test_pairs(pairs, 100)) == pairs_of(pairs)
-    assert "100 test pairs were asked for; there are 50, and all are taken." in capsys.readouterr().err
+    assert "pairs.test_pairs is 100, but there are only 50: all are used." in capsys.readouterr().err
 
 
 def tables(tmp_path: Path, rows: list[tuple[str, int, bool]]):

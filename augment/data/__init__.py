@@ -1,1 +1,1 @@
-"""Where images and identities come from."""
+"""Images and identities: layouts of data sets, the rendered set, import of other ones."""

@@ -1,6 +1,6 @@
-"""The way in: folders of other data sets, or of one's own crops, become a data set in Market-1501's layout.
+"""Import of other data sets, or of a folder of crops, into Market-1501's layout.
 
-What a name says is read by a pattern with the groups ``pid`` and ``camid``; it is shown before anything is written.
+File names are parsed by a pattern with the groups ``pid`` and ``camid``; the result is shown before files are written.
 """
 
 import csv
@@ -34,10 +34,10 @@ _MSMT_NAME = re.compile(r"\d+_\d+_(?P<camid>\d+)_")
 
 @dataclass(frozen=True)
 class Understood:
-    """What was understood of a folder."""
+    """The parsed names of a folder."""
 
     images: list[Found]  # with their person and camera, sorted by split and name
-    others: list[Path]  # pictures whose name says nothing under the pattern
+    others: list[Path]  # images whose names do not match the pattern
 
     def preview(self) -> str:
         """People, cameras, images a person of each split, ten examples, and what was not understood."""
@@ -59,17 +59,17 @@ class Understood:
 
 
 def understand(folder: Path, pattern: str = PATTERN, test_people: int | None = None) -> Understood:
-    """Read the names of a data set's folder: parts as in Market-1501, DukeMTMC-reID, CUHK03-np or VeRi-776, MSMT17's
-    list files, or one folder of crops (folders in it included).
+    """Parse the names of a data set's folder: splits as in Market-1501, DukeMTMC-reID, CUHK03-np or VeRi-776, MSMT17's
+    list files, or a single folder of crops (with subfolders).
 
-    Of one folder the last ``test_people`` (None: a third of all) become query and gallery. Person 0 means a distractor
-    here, so where a training or query image has it, all numbers grow by one. Raises :class:`UsageError` where the
-    pattern is none, :class:`AugmentError` where nothing is understood.
+    Of a single folder the last ``test_people`` (None: a third of all) become query and gallery. Person 0 means a
+    distractor here, so where a training or query image has it, all numbers are increased by one. Raises
+    :class:`UsageError` for an invalid pattern, :class:`AugmentError` where no name matches.
     """
     try:
         expression = re.compile(pattern, re.ASCII)
     except re.error as error:
-        raise UsageError(f"--pattern {pattern!r}: no regular expression ({error}).") from None
+        raise UsageError(f"--pattern {pattern!r}: not a regular expression ({error}).") from None
     if not {"pid", "camid"} <= set(expression.groupindex):
         raise UsageError(f"--pattern {pattern!r}: needs the groups pid and camid, as in {PATTERN!r}.")
     if not folder.is_dir():
@@ -94,9 +94,9 @@ def understand(folder: Path, pattern: str = PATTERN, test_people: int | None = N
 
 def import_images(understood: Understood, destination: Path) -> None:
     """Write the images to the new folder ``destination`` in Market-1501's layout, by hard link where possible, and
-    ``names.csv`` with the file that each came from. The folder appears whole or not at all."""
+    ``names.csv`` with the original file of each. The folder is created atomically."""
     if destination.exists():
-        raise UsageError(f"{destination}: is there already. Name a new folder.")
+        raise UsageError(f"{destination}: exists already. Name a new folder.")
     partial = destination.with_name(f".{destination.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name in MARKET_FOLDERS.values():
@@ -135,8 +135,8 @@ def _by_pattern(folder: Path, split: str, expression: re.Pattern[str], others: l
 
 
 def _msmt(folder: Path) -> list[Found]:
-    """MSMT17: lines ``0000/0000_000_01_0303morning_0008_0.jpg 0``. Test people are numbered from 0 again: they get
-    numbers above those of training."""
+    """MSMT17: lines ``0000/0000_000_01_0303morning_0008_0.jpg 0``. Test people are numbered from 0 again; they are
+    renumbered above those of training."""
     found: list[Found] = []
     for listing, split in _MSMT_LISTS.items():
         path = folder / listing

@@ -1,6 +1,6 @@
-"""Where the images of a data set lie and what their names say: Market-1501's folders, DeepFashion's in-shop ones.
+"""Layouts of data sets: folders and file names of Market-1501 and of DeepFashion's in-shop part.
 
-Identity and camera come from base names alone, by one strict pattern; a folder called ``exp2_c1`` cannot change them.
+Identity and camera are parsed from base names alone, by a strict pattern; a folder called ``exp2_c1`` has no influence.
 """
 
 import os
@@ -33,7 +33,7 @@ _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".w
 
 
 class Name(NamedTuple):
-    """What an image's name says. DeepFashion: ``camid`` is the view, ``sequence`` the set of clothes."""
+    """The parsed name of an image. DeepFashion: ``camid`` is the view, ``sequence`` the outfit."""
 
     pid: int
     camid: int
@@ -42,7 +42,7 @@ class Name(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An image file that was found, not opened yet. ``problem``: why its name is of no use, or None."""
+    """An image file that was found, not opened yet. ``problem``: why its name cannot be parsed, or None."""
 
     id: str
     file: Path
@@ -55,16 +55,16 @@ NO_NAME = Name(JUNK, 0, 0, 0)
 
 
 def parse_market(name: str) -> Name | None:
-    """Base name in Market-1501's form -> what it says, or None."""
+    """Parse a base name in Market-1501's form; None where it does not match."""
     match = MARKET_NAME.fullmatch(name)
     return Name(*(int(group) for group in match.groups()[:4])) if match else None
 
 
 def parse_deepfashion(name: str) -> Name | None:
-    """Base name in the authors' flat form -> what it says, or None.
+    """Parse a base name in the authors' flat form; None where it does not match.
 
-    An identity is one person in one set of clothes, as in the published pairs: its number is the item's and the two
-    digits of the set run together, 8001 for ``id_00000080/01``.
+    An identity is a person in an outfit, as in the published pairs: its number is the item's followed by the two digits
+    of the outfit, 8001 for ``id_00000080/01``.
     """
     match = DEEPFASHION_NAME.fullmatch(name)
     if not match:
@@ -74,7 +74,7 @@ def parse_deepfashion(name: str) -> Name | None:
 
 
 def parse_name(name: str) -> Name | None:
-    """Base name in either form -> what it says, or None."""
+    """Parse a base name in either form; None where it matches neither."""
     return parse_market(name) or parse_deepfashion(name)
 
 
@@ -113,7 +113,7 @@ LAYOUTS: dict[str, Callable[[Path], list[Found]]] = {
 
 
 def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], example: str) -> Iterator[Found]:
-    """The image files of one folder; what is no image (Thumbs.db, readme.txt) is passed over."""
+    """The image files of a folder; other files (Thumbs.db, readme.txt) are ignored."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(

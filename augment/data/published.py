@@ -1,4 +1,4 @@
-"""Files that were published with a data set, key points or lists of pairs: where one lies."""
+"""Where files that were published with a data set (key points, lists of pairs) are looked for."""
 
 import os
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ VARIABLE = "MARKET1501_ANNOTATIONS"
 
 
 def find_published(name: str, near: Sequence[Path], key: str) -> Path:
-    """The file as named, else in ``$MARKET1501_ANNOTATIONS``, else in the folders ``near``.
+    """The file ``name``, relative to the working directory, ``$MARKET1501_ANNOTATIONS`` or the folders ``near``.
 
-    ``key`` is the configuration's name for it. Raises :class:`AugmentError` that lists where it was looked for.
+    ``key``: its key in the configuration. Raises :class:`AugmentError` that lists the folders searched.
     """
     folders = [Path(), *filter(None, [environment_path(VARIABLE)]), *near]
     for folder in folders:
@@ -27,7 +27,7 @@ def find_published(name: str, near: Sequence[Path], key: str) -> Path:
 
 
 def near_images(images: Manifest) -> list[Path]:
-    """The folder that all images share, its parent and that one's: a single split lies below the data set's root."""
+    """The folder that all images share, its parent and grandparent: a single split is below the data set's root."""
     folders = {images.file_of(path).parent for path in images.table["path"].to_pylist() if path}
     if not folders:
         return []

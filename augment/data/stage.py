@@ -1,4 +1,4 @@
-"""The first stage: every image of a data set found, named, opened and hashed once."""
+"""The first stage: every image of a data set is found, its name parsed, opened and hashed once."""
 
 import json
 import stat
@@ -33,9 +33,9 @@ _USUAL = {
 
 
 def dataset_root(section: DataConfig, folder: Path) -> Path:
-    """Where the data set lies: ``data.root``, else the layout's environment variable, else ``../data/<usual name>``.
+    """The data set's folder: ``data.root``, else the layout's environment variable, else ``../data/<usual name>``.
 
-    ``folder`` is the stage's own; a rendered set lies beside it. Raises :class:`AugmentError` where nothing is there.
+    ``folder`` is the stage's own; a rendered set is beside it. Raises :class:`AugmentError` where none exists.
     """
     if section.layout == "rendered":
         return section.root or Path(folder).parent / "rendered"
@@ -51,7 +51,7 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
 
 
 def list_images(section: DataConfig, root: Path) -> list[Found]:
-    """The images of the set by their names, sorted by id; of a rendered set those that it will have."""
+    """The images of the set, sorted by id; of a rendered set those that it will have."""
     if section.layout != "rendered":
         return select(LAYOUTS[section.layout](root), section)
     items = plan(section.rendered)
@@ -64,7 +64,7 @@ def list_images(section: DataConfig, root: Path) -> list[Found]:
 
 
 def identity(section: DataConfig, folder: Path) -> dict[str, Any]:
-    """See augment/stage.py. Content is checked by hash; here names and sizes tell that a file came, went or changed."""
+    """See augment/stage.py. Names and sizes show that a file was added, removed or changed; hashes verify contents."""
     return _provenance(section, list_images(section, dataset_root(section, folder)))
 
 
@@ -88,10 +88,10 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 
 def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
-    """Find, open and hash every image; a set of layout "rendered" is drawn first. Returns the table of images.
+    """Find, open and hash every image; a set of layout "rendered" is rendered first. Returns the table of images.
 
     A file that cannot be used has a row with status "failed" and the reason. Raises :class:`AugmentError` where a
-    folder is missing or a split has no image that can be used.
+    folder is missing or a split has no usable image.
     """
     folder = Path(folder)
     root = dataset_root(section, folder)
@@ -109,9 +109,9 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
 
 
 def select(found: list[Found], section: DataConfig) -> list[Found]:
-    """Only the people and images that the section asks for.
+    """The people and images that the section selects.
 
-    A limited split keeps no junk, no distractor and no misnamed file. Query and gallery are limited together.
+    A limited split has no junk, distractors or misnamed files. Query and gallery are limited together.
     """
     if section.validation_identities:
         found = hold_out(found, section.validation_identities)
@@ -124,13 +124,13 @@ def select(found: list[Found], section: DataConfig) -> list[Found]:
             pids = sorted({image.name.pid for image in found if image.split in splits and image.name.pid > 0})
             kept = set(pids[skipped:][:count])
             found = [image for image in found if image.split not in splits or image.name.pid in kept]
-    return draw_subset(found, section.subset)
+    return sample_subset(found, section.subset)
 
 
 def hold_out(found: list[Found], count: int) -> list[Found]:
     """The last ``count`` training people as query and gallery, in place of the official ones.
 
-    As in Market-1501 a person has one query a camera, here the first by name; the others are the gallery.
+    As in Market-1501 a person has one query per camera, here the first by name; the others are the gallery.
     """
     people = sorted({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
     held = set(people[-count:])
@@ -147,10 +147,10 @@ def hold_out(found: list[Found], count: int) -> list[Found]:
     return images
 
 
-def draw_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
-    """Training people and images of each drawn at random; their other images get the split "left_out".
+def sample_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
+    """A random sample of training people and of images of each; their other images get the split "left_out".
 
-    More identities, or more images of each, only add to a smaller subset of the same seed.
+    Samples of the same seed are nested: more identities, or more images of each, only add to a smaller one.
     """
     if subset.identities is None and subset.images_per_identity is None:
         return found
@@ -163,25 +163,25 @@ def draw_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
     for pid in people:
         ids = np.random.default_rng([subset.seed, 1, pid]).permutation(sorted(of_person[pid]))
         chosen.update(ids[: subset.images_per_identity].tolist())
-    drawn = set(people)
+    chosen = set(people)
     return [
         image if image.split != "train" or image.id in chosen else image._replace(split=LEFT_OUT)
         for image in found
-        if image.split != "train" or image.name.pid in drawn
+        if image.split != "train" or image.name.pid in chosen
     ]
 
 
 def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:
-    """Open and hash some images; their rows."""
+    """The rows of the images ``ids``, opened and hashed."""
     found = _listed(section, root, listing)
     if lost := [id for id in ids if id not in found]:
-        raise AugmentError(f"{root}: {lost[0]} went away while the images were scanned. Run the same command again.")
+        raise AugmentError(f"{root}: {lost[0]} disappeared while the images were scanned. Run the same command again.")
     return [_examine(found[id], folder) for id in ids]
 
 
 @lru_cache(maxsize=2)
 def _listed(section: DataConfig, root: Path, listing: str) -> dict[str, Found]:
-    """The images by id, once for all shards of a process: a shard's arguments stay small."""
+    """The images by id, listed once for all shards of a process: a shard's arguments stay small."""
     return {image.id: image for image in list_images(section, root)}
 
 
@@ -216,7 +216,7 @@ def _size(file: Path) -> int:
 
 
 def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
-    """Tell what was left out; stop where a split has nothing to work with."""
+    """Report what was left out; raise :class:`AugmentError` where a split has no usable image."""
     frame = manifest.frame()
     failed = frame[frame["status"] == "failed"]
     if len(failed):

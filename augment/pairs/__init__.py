@@ -1,4 +1,4 @@
-"""Which two images of a person make a pair (Sec. 6)."""
+"""Pairs of images of a person (Sec. 6)."""
 
 from augment.pairs.mining import mine_pairs, sample_test_pairs
 

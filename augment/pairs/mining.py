@@ -1,4 +1,4 @@
-"""All ordered pairs of one identity (Sec. 6), and the sample of them that is tested on."""
+"""All ordered pairs of an identity (Sec. 6), and the sample of test pairs."""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,13 @@ from augment.base.progress import say
 from augment.data.layouts import DEEPFASHION_EXAMPLE, DISTRACTOR, MARKET_EXAMPLE, parse_name
 from augment.pose.skeleton import TORSO
 
-#: Of a person with more other images than these, each image is paired with so many of them, drawn at random. No person
+#: Of a person with more other images than these, each image is paired with a random sample of them. No person
 #: of Market-1501 or DeepFashion has as many; 5,000 images of one would be 25 million pairs.
 PARTNERS = 200
 
 
 def mine_pairs(poses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """All ordered pairs of two images of one identity: columns ``from``, ``to``.
+    """All ordered pairs of images of the same identity: columns ``from``, ``to``.
 
     ``poses`` is a poses table with its identities (columns ``id``, ``pid``, ``accepted``) or what
     ``read_posegan_csv`` returns (``name``, ``x``, ``y``: 18 floats a row, NaN where missing). Of the latter, identity
@@ -53,7 +53,7 @@ def mine_positions(pids: np.ndarray, accepted: np.ndarray, seed: int = 0) -> tup
 
 
 def _candidates(poses: pd.DataFrame) -> tuple[pd.api.extensions.ExtensionArray, np.ndarray, np.ndarray]:
-    """Names, identities, and whether the pose is good enough."""
+    """Names, identities, and whether the pose is accepted."""
     column = "id" if "id" in poses else "name"
     if column not in poses:
         raise AugmentError(f"poses: neither a column 'id' nor 'name'; there are {', '.join(map(str, poses.columns))}.")
@@ -84,13 +84,13 @@ def _pid(name: object, row: int) -> int:
 
 
 def sample_test_pairs(pairs: pd.DataFrame, count: int = 12_000, seed: int = 0) -> pd.DataFrame:
-    """``count`` random rows of ``pairs``, drawn as in the released code; all of them where there are fewer.
+    """A random sample of ``count`` rows of ``pairs``, as in the released code; all where there are fewer.
 
-    The draw depends on the order of the rows. From the published annotations of the test part, in their own order,
-    it gives the 12,000 published pairs, in the published order.
+    It depends on the order of the rows: from the published annotations of the test part, in their own order, it is the
+    12,000 published pairs, in the published order.
     """
     if len(pairs) <= count:
         if len(pairs) < count:
-            say(f"pairs: {count} test pairs were asked for; there are {len(pairs)}, and all are taken.")
+            say(f"pairs: pairs.test_pairs is {count}, but there are only {len(pairs)}: all are used.")
         return pairs.reset_index(drop=True)
     return pairs.sample(n=count, random_state=seed, replace=False).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""A published list of test pairs, and which of its pairs can be used."""
+"""A published list of test pairs, reduced to those with accepted poses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The third stage: which two images of a person make a training or a test pair."""
+"""The third stage: pairs of images of a person, for training and for testing."""
 
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: Path) -> Manifest:
     """All training pairs and the test pairs. Returns the table of pairs (``from``, ``to`` are image ids).
 
-    Training pairs come from the training images with an accepted pose, test pairs from the others. Raises
-    :class:`AugmentError` where there is no training pair, or where an identity is on both sides.
+    Training pairs are of training images with an accepted pose, test pairs of the others. Raises :class:`AugmentError`
+    where there is no training pair, or where training and test share an identity.
     """
     origin = identity(section, images, poses, folder)
     path = Path(folder) / "pairs.parquet"
@@ -92,7 +92,7 @@ def _in_order(ids: pd.Series, source: np.ndarray, target: np.ndarray) -> pa.Tabl
 
 
 def check_disjoint(train_pids: pd.Series, test_pids: pd.Series) -> None:
-    """Raise :class:`AugmentError` where a person is on both sides: the test would be no test."""
+    """Raise :class:`AugmentError` where training and test share an identity."""
     both = sorted(pid for pid in set(train_pids) & set(test_pids) if pid > DISTRACTOR)
     if both:
         shown = ", ".join(f"{pid:04d}" for pid in both[:5])

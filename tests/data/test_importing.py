@@ -46,7 +46,7 @@ def test_msmt17_lists_number_test_people_above_the_training_people(tmp_path):
         put(tmp_path, f"{'train' if name in ('list_train', 'list_val') else 'test'}/{line.split()[0]}")
         (tmp_path / f"{name}.txt").write_text(line + "\n")
     # people 0 and 1 train, 0 is tested: above them 2; and since 0 means a distractor, all are one higher
-    assert [one[:3] for one in said(understand(tmp_path))] == [
+    assert [row[:3] for row in said(understand(tmp_path))] == [
         ("train", 1, 1), ("train", 2, 15), ("query", 3, 2), ("gallery", 3, 3)
     ]  # fmt: skip
     (tmp_path / "list_val.txt").write_text("nonsense\n")
@@ -73,13 +73,13 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
     assert len(origins) == 24
     for row in origins:
         assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(row["from"])
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         import_images(understood, tmp_path / "mine")
 
 
 def test_what_is_wrong_is_told(tmp_path):
     put(tmp_path / "crops", "a.jpg")
-    for pattern, message in (("(", "no regular expression"), (r"(?P<pid>\d+)", "needs the groups pid and camid")):
+    for pattern, message in (("(", "not a regular expression"), (r"(?P<pid>\d+)", "needs the groups pid and camid")):
         with pytest.raises(UsageError, match=message):
             understand(tmp_path / "crops", pattern)
     with pytest.raises(AugmentError, match=r"no name is understood under .* there is a\.jpg"):

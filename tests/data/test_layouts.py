@@ -52,15 +52,15 @@ def test_any_name_parses_or_not_but_never_fails(name):
 
 def test_market_listing_is_sorted_and_reads_base_names_only(market):
     found = list_market(market)
-    assert [one.id for one in found] == sorted(one.id for one in found)
+    assert [image.id for image in found] == sorted(image.id for image in found)
     assert len(found) == 9
-    assert {one.name.pid for one in found if one.split == "train"} == {2, 7}
-    assert not any(one.problem for one in found)
+    assert {image.name.pid for image in found if image.split == "train"} == {2, 7}
+    assert not any(image.problem for image in found)
 
 
 def test_same_stem_twice_is_told(market):
     (market / "query" / "0003_c1s1_000001_00.png").write_bytes(b"x")
-    problems = {one.id: one.problem for one in list_market(market) if one.problem}
+    problems = {image.id: image.problem for image in list_market(market) if image.problem}
     assert problems == {"query/0003_c1s1_000001_00.png": "0003_c1s1_000001_00.jpg has the same name"}
 
 
@@ -83,13 +83,13 @@ def test_deepfashion_tree_gets_the_authors_names(tmp_path):
         "img/MEN/Denim/id_00000080/odd name.jpg id_00000080 query\n"
     )
     found = list_deepfashion(tmp_path)
-    assert [(one.id, one.split, one.name.pid, one.name.camid) for one in found if not one.problem] == [
+    assert [(image.id, image.split, image.name.pid, image.name.camid) for image in found if not image.problem] == [
         ("gallery/fasionMENDenimid0000008001_1front", "gallery", 8001, 1),
         ("train/fasionWOMENBlousesShirtsid0000000102_1front", "train", 102, 1),
         ("train/fasionWOMENBlousesShirtsid0000000102_3back", "train", 102, 3),
     ]
     assert found[0].file == tmp_path / "img/MEN/Denim/id_00000080/01_1_front.jpg"
-    assert [one.id for one in found if one.problem] == ["query/img/MEN/Denim/id_00000080/odd name.jpg"]
+    assert [image.id for image in found if image.problem] == ["query/img/MEN/Denim/id_00000080/odd name.jpg"]
 
 
 def test_deepfashion_flat_folders(tmp_path):
@@ -99,7 +99,7 @@ def test_deepfashion_flat_folders(tmp_path):
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(b"x")
-    assert [one.split for one in list_deepfashion(tmp_path)] == ["gallery", "train"]
+    assert [image.split for image in list_deepfashion(tmp_path)] == ["gallery", "train"]
 
 
 def test_deepfashion_errors_name_file_and_line(tmp_path):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from augment.base.errors import AugmentError
 from augment.config import DataConfig, RenderedConfig
 from augment.data.layouts import list_market, parse_market
-from augment.data.rendered.body import HIP, View, draw_limbs, lean_points, pose_figure
+from augment.data.rendered.body import HIP, View, lean_points, pose_figure, sample_limbs
 from augment.data.rendered.canvas import OVERSAMPLE
-from augment.data.rendered.dataset import Item, draw_item, draw_joints, plan, render_set, visible_joints
+from augment.data.rendered.dataset import Item, item_joints, plan, render_item, render_set, visible_joints
 from augment.data.rendered.figure import draw_figure
-from augment.data.rendered.people import Build, draw_person
+from augment.data.rendered.people import Build, sample_person
 from augment.data.stage import scan_images
 from augment.pose.annotations import read_posegan_csv
 from augment.pose.skeleton import INDEX
@@ -24,7 +24,7 @@ AVERAGE = Build(height=1.0, girth=1.0, shoulders=1.0, hips=1.0)
 
 
 def figure_of(seed: int):
-    return pose_figure(draw_limbs(np.random.default_rng(seed)), AVERAGE)
+    return pose_figure(sample_limbs(np.random.default_rng(seed)), AVERAGE)
 
 
 def view(turn: float) -> View:
@@ -59,7 +59,7 @@ def test_default_demo_is_forty_and_forty_by_twelve():
 
 def test_set_on_disk_has_the_layout_and_exact_joints(tmp_path):
     root = render_set(SMALL, tmp_path / "rendered")
-    assert [(one.split, one.file.name) for one in list_market(root)] == sorted(
+    assert [(image.split, image.file.name) for image in list_market(root)] == sorted(
         ((item.split, item.name) for item in plan(SMALL)), key=lambda pair: f"{pair[0]}/{pair[1]}"
     )
     for split, file in (("train", "annotation-train.csv"), ("gallery", "annotation-test.csv")):
@@ -67,7 +67,7 @@ def test_set_on_disk_has_the_layout_and_exact_joints(tmp_path):
         items = [item for item in plan(SMALL) if item.split == split]
         assert list(rows.index) == [item.name for item in items]
         for item in items:
-            exact = draw_joints(SMALL.seed, item)
+            exact = item_joints(SMALL.seed, item)
             written = np.stack([rows.loc[item.name, "x"], rows.loc[item.name, "y"]], axis=1)
             np.testing.assert_allclose(written, np.round(exact), equal_nan=True)
 
@@ -96,13 +96,13 @@ def contents(root):
 
 def test_order_and_company_do_not_matter():
     items = plan(SMALL)
-    alone = draw_item(5, items[7])
+    alone = render_item(5, items[7])
     for item in items[:9]:
-        draw_item(5, item)
-    again = draw_item(5, items[7])
+        render_item(5, item)
+    again = render_item(5, items[7])
     np.testing.assert_array_equal(alone[0], again[0])
     np.testing.assert_array_equal(alone[1], again[1])
-    assert (draw_item(6, items[7])[0] != alone[0]).any()
+    assert (render_item(6, items[7])[0] != alone[0]).any()
     assert alone[0].shape == (128, 64, 3) and alone[0].dtype == np.uint8
 
 
@@ -168,7 +168,7 @@ def test_joints_lie_on_the_drawn_body(seed, turn):
     canvas = np.full((128 * OVERSAMPLE, 64 * OVERSAMPLE, 3), 255, np.uint8)
     canvas[:, :, 1] = 0  # a magenta that nobody wears
     background = canvas.copy()
-    draw_figure(canvas, draw_person(np.random.default_rng(seed)), figure, seen, light=1.0)
+    draw_figure(canvas, sample_person(np.random.default_rng(seed)), figure, seen, light=1.0)
     drawn = (canvas != background).any(axis=2)
     drawn = cv2.dilate(drawn.astype(np.uint8), np.ones((2 * OVERSAMPLE + 1,) * 2))  # within a pixel of the outline
     for x, y in visible_joints(figure, seen, np.ones(18)):
@@ -179,7 +179,7 @@ def test_joints_lie_on_the_drawn_body(seed, turn):
 def test_most_poses_pass_the_papers_filter():
     torso = [INDEX[name] for name in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")]
     items = [item for item in plan(RenderedConfig()) if item.split == "train"]
-    accepted = [not np.isnan(draw_joints(0, item)[torso]).any() for item in items]
+    accepted = [not np.isnan(item_joints(0, item)[torso]).any() for item in items]
     assert 0.85 < np.mean(accepted) < 1.0
 
 

@@ -52,7 +52,7 @@ def test_broken_files_are_rows_and_the_rest_goes_on(market, tmp_path):
     (train / "0011_c1s1_000008_01.jpg").mkdir()
     frame = scan(market, tmp_path / "images").frame().set_index("id")
     failed = frame[frame["status"] == "failed"]
-    reasons = {one.rpartition("/")[2]: reason for one, reason in failed["reason"].items()}
+    reasons = {id.rpartition("/")[2]: reason for id, reason in failed["reason"].items()}
     assert reasons.pop("0011_c1s1_000001_01").startswith("damaged image")
     assert reasons == {
         "0011_c1s1_000002_01": "the file is empty",
@@ -96,7 +96,7 @@ def test_a_subset_is_random_and_nested_and_leaves_the_test_part_alone():
 
     few, more = ids(identities=4, images_per_identity=2), ids(identities=4, images_per_identity=3)
     assert (len(few), len(more)) == (8, 12) and few < more < ids(identities=4) < ids()
-    assert len({one.split("/")[1][:4] for one in few}) == 4
+    assert len({id.split("/")[1][:4] for id in few}) == 4
     assert ids(identities=4, images_per_identity=2, seed=1) != few
     assert ids("query", identities=2) == ids("query") and ids("gallery", identities=2) == ids("gallery")
 
@@ -163,8 +163,8 @@ def test_market1501_counts(tmp_path):
     from augment.data.layouts import list_market
 
     found = list_market(root)
-    counts = {split: sum(one.split == split for one in found) for split in ("train", "query", "gallery")}
+    counts = {split: sum(image.split == split for image in found) for split in ("train", "query", "gallery")}
     assert counts == {"train": 12_936, "query": 3_368, "gallery": 19_732}
-    assert sum(one.split == "gallery" and one.name.pid != -1 for one in found) == 15_913
-    assert len({one.name.pid for one in found if one.split == "train"}) == 751
-    assert not any(one.problem for one in found)
+    assert sum(image.split == "gallery" and image.name.pid != -1 for image in found) == 15_913
+    assert len({image.name.pid for image in found if image.split == "train"}) == 751
+    assert not any(image.problem for image in found)

@@ -23,9 +23,9 @@ TEST = [found(split, pid, 9) for split in ("query", "gallery") for pid in (3, 5)
 
 def people_of(images: list[Found], split: str = "train") -> dict[int, set[str]]:
     people: dict[int, set[str]] = {}
-    for one in images:
-        if one.split == split:
-            people.setdefault(one.name.pid, set()).add(one.id)
+    for image in images:
+        if image.split == split:
+            people.setdefault(image.name.pid, set()).add(image.id)
     return people
 
 
@@ -35,14 +35,14 @@ def subset(**options) -> list[Found]:
 
 @given(st.integers(2, 9), st.integers(1, 6), st.integers(0, 99))
 def test_so_many_people_with_so_many_images_and_the_test_set_whole(identities, images, seed):
-    drawn = subset(identities=identities, images_per_identity=images, seed=seed)
-    train, left_out = people_of(drawn), people_of(drawn, LEFT_OUT)
+    chosen = subset(identities=identities, images_per_identity=images, seed=seed)
+    train, left_out = people_of(chosen), people_of(chosen, LEFT_OUT)
     assert [len(ids) for ids in train.values()] == [min(images, 5)] * min(identities, 8)
     for pid, ids in train.items():  # a person's images are split, none is lost
-        assert sorted(ids | left_out.get(pid, set())) == [one.id for one in SET if one.name.pid == pid]
+        assert sorted(ids | left_out.get(pid, set())) == [image.id for image in SET if image.name.pid == pid]
         assert not ids & left_out.get(pid, set())
     assert set(left_out) <= set(train)
-    assert [one for one in drawn if one.split in ("query", "gallery")] == TEST
+    assert [image for image in chosen if image.split in ("query", "gallery")] == TEST
 
 
 def test_a_larger_subset_of_a_seed_holds_the_smaller_and_another_seed_another():
@@ -64,7 +64,7 @@ def test_without_a_subset_nothing_changes():
 def test_skipped_people_and_the_first_of_the_others(skip, first, pids):
     images = select(SET + TEST, DataConfig(skip_identities=skip, train_identities=first))
     assert sorted(people_of(images)) == pids
-    assert [one for one in images if one.split != "train"] == TEST
+    assert [image for image in images if image.split != "train"] == TEST
 
 
 def test_a_subset_is_taken_of_the_people_that_are_left():

@@ -1,1 +1,1 @@
-"""The rendered data set: people drawn on the spot."""
+"""The rendered data set: synthetic figures with exact joints, so that the demo needs no download."""

@@ -45,7 +45,7 @@ class Figure(NamedTuple):
     head: float
 
 
-def draw_limbs(rng: np.random.Generator) -> Limbs:
+def sample_limbs(rng: np.random.Generator) -> Limbs:
     """A random moment: mostly of a walk, else standing with the hands anywhere."""
     if rng.random() < 0.7:
         return _walking(rng)

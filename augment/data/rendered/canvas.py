@@ -1,4 +1,4 @@
-"""What a figure is drawn with: tapered tubes and turned surfaces on an oversampled picture."""
+"""Primitives of a figure: tapered tubes and surfaces of revolution on an oversampled canvas."""
 
 import cv2
 import numpy as np

@@ -1,6 +1,6 @@
-"""The rendered demo set: drawn people in Market-1501's layout, with their exact joints in the paper's own format.
+"""The rendered demo set: figures in Market-1501's layout, with their exact joints in the paper's own format.
 
-Every image is drawn from its own random generator, so it does not matter which are drawn first or again.
+Every image has a random generator of its own, so the order of rendering does not matter.
 """
 
 import json
@@ -19,14 +19,14 @@ from augment.base.files import atomic_write, encode_jpeg
 from augment.base.progress import progress, say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS
-from augment.data.rendered.body import Figure, View, draw_limbs, pose_figure
+from augment.data.rendered.body import Figure, View, pose_figure, sample_limbs
 from augment.data.rendered.canvas import OVERSAMPLE
 from augment.data.rendered.figure import draw_figure
-from augment.data.rendered.people import Person, draw_person
-from augment.data.rendered.scenes import Camera, crop_scene, draw_camera, draw_grain, expose
+from augment.data.rendered.people import Person, sample_person
+from augment.data.rendered.scenes import Camera, crop_scene, expose, sample_camera, sample_grain
 
 HEIGHT, WIDTH = 128, 64
-VERSION = 2  # of the drawings: another one makes other images from the same seed
+VERSION = 2  # of the renderer: another version makes other images from the same seed
 MARKER = "rendered.json"
 ANNOTATIONS = {"train": "annotation-train.csv", "gallery": "annotation-test.csv"}  # as published: none for queries
 
@@ -34,11 +34,11 @@ _PERSON, _CAMERA, _IMAGE, _GRAIN = range(4)  # what a random generator is for
 
 
 class Item(NamedTuple):
-    """One image to be drawn."""
+    """An image to render."""
 
     split: str
     pid: int  # as in the name: 0 for a distractor
-    person: int  # who is drawn
+    person: int  # whose figure it shows
     camera: int
     index: int  # which image of the person
 
@@ -71,10 +71,10 @@ def plan(section: RenderedConfig) -> list[Item]:
 
 
 def render_set(section: RenderedConfig, root: Path) -> Path:
-    """Draw the set into ``root``, as far as it is not there; returns ``root``.
+    """Render the images of the set that ``root`` lacks; returns ``root``.
 
-    A set that was interrupted is completed. A folder with a set of another configuration is drawn anew; one with
-    other content is an :class:`AugmentError`.
+    A set that was interrupted is completed. A set of another configuration is replaced. Raises :class:`AugmentError`
+    where the folder has other content.
     """
     root = Path(root)
     state = {"version": VERSION, "section": section.identity()}
@@ -90,9 +90,9 @@ def render_set(section: RenderedConfig, root: Path) -> Path:
     with progress("render", total=len(items)) as advance:
         for item in items:
             if item.name in present[item.split]:
-                found = draw_joints(section.seed, item)
+                found = item_joints(section.seed, item)
             else:
-                image, found = draw_item(section.seed, item)
+                image, found = render_item(section.seed, item)
                 _write(folders[item.split] / item.name, encode_jpeg(image))
             if item.split in joints:
                 joints[item.split].append((item.name, found))
@@ -106,13 +106,13 @@ def render_set(section: RenderedConfig, root: Path) -> Path:
 
 
 def _begin(root: Path, state: dict) -> bool:
-    """Prepare the folder; True where it says that the whole set stands in it."""
+    """Prepare the folder; returns whether its marker states that the set is complete."""
     marker = root / MARKER
     if not marker.exists():
         if root.is_dir() and any(root.iterdir()):
             raise AugmentError(
                 f"{root}: is not empty, and not a rendered set. Set data.root to another folder, or data.layout to the "
-                f"layout of the images that are there."
+                f"layout of the images in it."
             )
     else:
         try:
@@ -122,7 +122,7 @@ def _begin(root: Path, state: dict) -> bool:
         if known == state | {"complete": True}:
             return True
         if {key: known.get(key) for key in state} != state:
-            say(f"render: {root} holds a set of another configuration; it is drawn anew.")
+            say(f"render: {root} holds a set of another configuration; it is rendered again.")
             for folder in MARKET_FOLDERS.values():
                 shutil.rmtree(root / folder, ignore_errors=True)
     with atomic_write(marker) as out:
@@ -131,14 +131,14 @@ def _begin(root: Path, state: dict) -> bool:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Whole or not at all, but not synced: what a power cut takes is drawn again."""
+    """Atomic, but not synced: an image lost in a power failure is rendered again."""
     partial = file.with_name(f".{file.name}.partial")
     partial.write_bytes(data)
     os.replace(partial, file)
 
 
-def draw_item(seed: int, item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """One image (128, 64, 3) uint8 and its joints (18, 2), x and y in pixels, NaN where missing."""
+def render_item(seed: int, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """The image (128, 64, 3) uint8 and its joints (18, 2), x and y in pixels, NaN where missing."""
     rng = np.random.default_rng([seed, _IMAGE, item.person, item.index])
     person, camera = _person(seed, item.person), _camera(seed, item.camera)
     figure, view, joints = _stage(person, camera, item, rng)
@@ -149,15 +149,15 @@ def draw_item(seed: int, item: Item) -> tuple[np.ndarray, np.ndarray]:
     return expose(small, camera, _grain(seed), rng), joints
 
 
-def draw_joints(seed: int, item: Item) -> np.ndarray:
-    """The joints alone, as :func:`draw_item` returns them."""
+def item_joints(seed: int, item: Item) -> np.ndarray:
+    """The joints alone, as :func:`render_item` returns them."""
     rng = np.random.default_rng([seed, _IMAGE, item.person, item.index])
     return _stage(_person(seed, item.person), _camera(seed, item.camera), item, rng)[2]
 
 
 def _stage(person: Person, camera: Camera, item: Item, rng: np.random.Generator) -> tuple[Figure, View, np.ndarray]:
-    """Who stands where in the picture, and the joints (18, 2) that are seen."""
-    figure = pose_figure(draw_limbs(rng), person.build)
+    """The figure, its place in the image, and its visible joints (18, 2)."""
+    figure = pose_figure(sample_limbs(rng), person.build)
     scale = HEIGHT * 0.87 * camera.zoom * person.build.height**0.5 * rng.uniform(0.9, 1.07)
     loose = 2.5 if item.pid == 0 else 1.0  # a distractor is a badly cut crop
     view = View(
@@ -205,14 +205,14 @@ def _annotation_lines(rows: list[tuple[str, np.ndarray]]) -> Iterator[bytes]:
 
 @lru_cache(maxsize=64)
 def _person(seed: int, number: int) -> Person:
-    return draw_person(np.random.default_rng([seed, _PERSON, number]))
+    return sample_person(np.random.default_rng([seed, _PERSON, number]))
 
 
 @lru_cache(maxsize=64)
 def _camera(seed: int, number: int) -> Camera:
-    return draw_camera(np.random.default_rng([seed, _CAMERA, number]))
+    return sample_camera(np.random.default_rng([seed, _CAMERA, number]))
 
 
 @lru_cache(maxsize=2)
 def _grain(seed: int) -> np.ndarray:
-    return draw_grain(np.random.default_rng([seed, _GRAIN]))
+    return sample_grain(np.random.default_rng([seed, _GRAIN]))

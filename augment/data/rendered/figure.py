@@ -1,4 +1,4 @@
-"""Draws a person: limbs as tapered tubes, trunk and skirt as turned surfaces, near parts over far ones."""
+"""Draws a person: limbs as tapered tubes, trunk and skirt as surfaces of revolution, near parts over far ones."""
 
 from collections.abc import Callable
 from math import cos, sin
@@ -50,7 +50,7 @@ class _Body:
         self.scale = view.scale
         points = view.project(np.vstack([figure.joints, figure.hands, figure.toes]))
         self.joints, self.hands, self.toes = points[:18], points[18:20], points[20:]
-        # All tubes are laid out at once: a call for each would cost more than drawing them.
+        # The outlines of all tubes are computed at once: a call for each would cost more than drawing them.
         limbs = (("leg", self._leg), ("arm", self._arm))
         tubes = {(part, side): list(of(side)) for part, of in limbs for side in (0, 1)}
         tubes["neck", 0] = list(self._neck())

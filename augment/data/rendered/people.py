@@ -1,4 +1,4 @@
-"""Who is drawn: an identity of the rendered set is a build, skin, hair, clothes with their patterns, and bags."""
+"""Identities of the rendered set: a build, skin, hair, clothes with their patterns, and bags."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class Person:
     bag_side: int  # 0 right, 1 left
 
 
-def draw_person(rng: np.random.Generator) -> Person:
+def sample_person(rng: np.random.Generator) -> Person:
     """A random identity."""
     woman = rng.random() < 0.5
     girth = float(np.clip(rng.normal(1.0, 0.13), 0.78, 1.4))

@@ -37,7 +37,7 @@ class Camera(NamedTuple):
     aside: float  # mean shift of the crop, pixels
 
 
-def draw_camera(rng: np.random.Generator) -> Camera:
+def sample_camera(rng: np.random.Generator) -> Camera:
     """A random camera."""
     strength = CAMERA_STRENGTH
     gains = 1 + strength * rng.normal(0, 0.12, 3)
@@ -127,7 +127,7 @@ def crop_scene(camera: Camera, size: tuple[int, int], ground: float, rng: np.ran
 
 
 def expose(image: np.ndarray, camera: Camera, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a clean picture (H, W, 3) uint8; ``grain`` comes from :func:`draw_grain`."""
+    """What the camera makes of a clean picture (H, W, 3) uint8; ``grain`` comes from :func:`sample_grain`."""
     colours = camera.colours * (1 + CAMERA_STRENGTH * rng.normal(0, 0.06))
     colours[:, 3] += CAMERA_STRENGTH * rng.normal(0, 5)
     image = cv2.LUT(cv2.transform(image, colours), camera.curve)
@@ -137,7 +137,7 @@ def expose(image: np.ndarray, camera: Camera, grain: np.ndarray, rng: np.random.
     return cv2.addWeighted(image, 1, grain[y : y + height, x : x + width], camera.noise, 0, dtype=cv2.CV_8U)
 
 
-def draw_grain(rng: np.random.Generator) -> np.ndarray:
+def sample_grain(rng: np.random.Generator) -> np.ndarray:
     """Sensor noise to cut pieces from, (512, 512, 3) float32: partly of each colour, partly of all together."""
     colour, grey = rng.standard_normal((512, 512, 3), np.float32), rng.standard_normal((512, 512, 1), np.float32)
     return 0.6 * colour + 0.7 * grey
