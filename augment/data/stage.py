@@ -163,11 +163,11 @@ def sample_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
     for pid in people:
         ids = np.random.default_rng([subset.seed, 1, pid]).permutation(sorted(of_person[pid]))
         chosen.update(ids[: subset.images_per_identity].tolist())
-    chosen = set(people)
+    pids = set(people)
     return [
         image if image.split != "train" or image.id in chosen else image._replace(split=LEFT_OUT)
         for image in found
-        if image.split != "train" or image.name.pid in chosen
+        if image.split != "train" or image.name.pid in pids
     ]
 
 

@@ -1,1 +1,1 @@
-"""From an image to the 18 joints of the person in it."""
+"""Pose estimation: the 18 joints of the person in an image."""

@@ -1,7 +1,7 @@
-"""Key points from and to files: the paper's CSV, and COCO's JSON, which nearly every other estimator writes.
+"""Files of key points: the paper's CSV, and COCO's JSON, which most other estimators write.
 
-In memory a table has the columns ``name``, ``x``, ``y`` and ``confidence``; the last three hold 18 numbers a row in the
-order of :data:`augment.pose.skeleton.JOINTS`, in pixels of the image, NaN where a joint is missing.
+In memory a table has the columns ``name``, ``x``, ``y`` and ``confidence``; the last three hold 18 values per row in
+the order of :data:`augment.pose.skeleton.JOINTS`, in pixels of the image, NaN where a joint is missing.
 """
 
 import json
@@ -21,7 +21,7 @@ _COUNT = len(JOINTS)
 
 
 def read_keypoints(path: Path | str) -> pd.DataFrame:
-    """Read a key point file by its ending: .csv is the paper's format, .json COCO's."""
+    """Read a key point file by its extension: .csv is the paper's format, .json COCO's."""
     ending = Path(path).suffix.lower()
     if ending not in _READERS:
         raise UsageError(f"{path}: a key point file ends in .csv (the paper's format) or .json (COCO key points).")
@@ -31,7 +31,7 @@ def read_keypoints(path: Path | str) -> pd.DataFrame:
 def read_posegan_csv(path: Path | str) -> pd.DataFrame:
     """Read the paper's format, ``name: [y...]: [x...]`` with -1 for a missing joint.
 
-    Returns one row an image in the file's order: name, x, y, confidence (1 where there is a joint). Raises
+    Returns a row per image in the file's order: name, x, y, confidence (1 where the joint is present). Raises
     :class:`AugmentError` that names the file and the row.
     """
     path = Path(path)
@@ -51,7 +51,7 @@ def read_posegan_csv(path: Path | str) -> pd.DataFrame:
 
 
 def write_posegan_csv(frame: pd.DataFrame, path: Path | str) -> None:
-    """Write columns name, x, y in the paper's format; whole numbers are written without a point."""
+    """Write columns name, x, y in the paper's format; integers are written without a decimal point."""
     lines = [":".join(_HEADER)]
     for name, x, y in zip(frame["name"], frame["x"], frame["y"], strict=True):
         x, y = np.asarray(x, float), np.asarray(y, float)
@@ -64,9 +64,9 @@ def write_posegan_csv(frame: pd.DataFrame, path: Path | str) -> None:
 def read_coco_json(path: Path | str) -> pd.DataFrame:
     """Read COCO key points (17 joints): a whole annotation file with images and annotations.
 
-    The neck is put in the middle of the shoulders. Of several people in an image the one with the largest box counts.
-    Images without a person get a row of NaN. Confidence is the visibility flag (0 missing, 1 hidden, 2 seen) as 0, 1,
-    1, or, where an estimator put its scores there, the score.
+    The neck is the midpoint of the shoulders. Of several people in an image the person with the largest box counts.
+    Images without a person get a row of NaN. Confidence is the visibility flag (0 missing, 1 hidden, 2 visible) as 0,
+    1, 1, or the score where an estimator writes its scores in that place.
     """
     path = Path(path)
     try:

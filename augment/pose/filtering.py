@@ -1,4 +1,4 @@
-"""Which images are good enough to work with, and for each of the others, why not."""
+"""The filter of images by their poses (HPE): which are usable, and the reason for rejecting each of the others."""
 
 from collections import Counter
 
@@ -17,10 +17,10 @@ FAILED = "image failed"
 
 
 def verdict(joints: np.ndarray, pid: int, rule: str) -> str:
-    """Verdict on one image: "ok", or the reason for rejecting it.
+    """The filter's verdict on an image: "ok", or the reason for rejecting it.
 
     joints: (18, 2), NaN missing. rule "torso": both shoulders and both hips (released code); "detected": any joint
-    (the paper's "no human body is detected"). Distractors (pid 0) and junk (-1) are nobody, whatever their pose.
+    (the paper's "no human body is detected"). Distractors (pid 0) and junk (-1) are rejected, whatever their pose.
     """
     if pid <= 0:
         return NO_IDENTITY
@@ -34,10 +34,10 @@ def verdict(joints: np.ndarray, pid: int, rule: str) -> str:
 
 
 def report(poses: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
-    """Say how many images passed and why the others did not; stop where almost nobody was found.
+    """Report how many images were accepted and why the others were not.
 
-    poses: rows of the poses table; pids: identity by image id. Raises :class:`AugmentError` below
-    ``section.minimum_detection_rate``, counted over readable images of known people.
+    poses: rows of the poses table; pids: identity by image id. Raises :class:`AugmentError` where the detection rate,
+    over readable images of known people, is below ``section.minimum_detection_rate``.
     """
     for split, rows in poses.groupby(poses["id"].str.partition("/")[0], sort=True):
         counts = Counter(_short(verdict) for verdict in rows["verdict"])
@@ -45,13 +45,13 @@ def report(poses: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
         say(f"poses: {split}: {len(rows)} images: {listed}")
     people = poses[(poses["status"] == "ok") & (poses["id"].map(pids) > 0)]
     if people.empty:
-        raise AugmentError("poses: no readable image of a known person in any of pose.splits: there is nothing to do.")
+        raise AugmentError("poses: none of pose.splits has a readable image of a known person.")
     present = ~np.isnan(np.stack(people["x"].to_numpy()))
     rates = zip(JOINTS, present.mean(axis=0), strict=True)
     say("poses: joints found: " + ", ".join(f"{name.replace('_', ' ')} {rate:.0%}" for name, rate in rates))
     several = int((people["people"] > 1).sum())
     if several:
-        say(f"poses: {several} images show several people; the one who fills the crop was taken.")
+        say(f"poses: {several} images show several people; the pose is of the most prominent.")
     found = present.any(axis=1).mean()
     if found < section.minimum_detection_rate:
         raise AugmentError(
@@ -66,10 +66,10 @@ def _short(verdict: str) -> str:
 
 def _advice(section: PoseConfig) -> str:
     if section.estimator == "annotations":
-        return "Check that pose.annotations names the key points of these very images, with -1 only for missing joints."
+        return "Check that pose.annotations names the key points of these images, with -1 only for missing joints."
     return (
-        "Check that the images are upright crops of single people and that pose.checkpoint suits them; or bring key "
-        "points of your own with pose.estimator=annotations."
+        "Check that the images are upright crops of single people and that pose.checkpoint suits them; or provide key "
+        "points with pose.estimator=annotations."
     )
 
 

@@ -1,4 +1,4 @@
-"""Joints -> one heat map a joint (Eq. 1), made on the device when needed and never stored."""
+"""Heat maps of joints (Eq. 1), rendered on the device when needed and never stored."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ def render_heatmaps(
     sigma: float = 6.0,
     form: Literal["gaussian", "exponential"] = "gaussian",
 ) -> Float[Tensor, "B J H W"]:
-    """joints as (x, y) in pixels, NaN missing; ``size`` (H, W) -> maps that are 1 at the joint.
+    """A map of ``size`` (H, W) per joint, 1 at its place; joints are (x, y) in pixels, NaN missing.
 
-    gaussian: exp(-d² / (2 σ²)), what the released code draws; exponential: exp(-d / σ²), Eq. 1 as printed. A missing
-    joint gives a map of zeros. On the joints' device, in their dtype.
+    gaussian: exp(-d² / (2 σ²)), as in the released code; exponential: exp(-d / σ²), Eq. 1 as printed. A missing joint
+    gives a map of zeros. On the joints' device, in their dtype.
     """
     height, width = size
     missing = torch.isnan(joints).any(dim=-1)

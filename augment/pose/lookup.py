@@ -1,4 +1,4 @@
-"""Key points that someone else found: which file, and which of its rows belongs to which image."""
+"""Key points from annotation files: the file of each split, and the row of each image."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +15,7 @@ from augment.pose.annotations import read_keypoints
 
 
 def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
-    """The key point file of every split that needs one, looked for as :func:`find_published` does near the images."""
+    """The key point file of every split in ``pose.splits``, searched for near the images by :func:`find_published`."""
     unnamed = [split for split in section.splits if split not in section.annotations]
     if unnamed:
         raise UsageError(
@@ -30,18 +30,18 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
-    """Rows of a key point file, indexed by file name: x, y, confidence. Shared by all who ask: not to be changed."""
+    """Rows of a key point file, indexed by file name: x, y, confidence. The frame is cached: do not modify it."""
     status = path.stat()
     return _read_once(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=8)  # the files of a run: shards of one process share what was parsed
+@lru_cache(maxsize=8)  # the files of a run, parsed once for all shards of a process
 def _read_once(path: Path, size: int, changed: int) -> pd.DataFrame:
     return read_keypoints(path).set_index("name")
 
 
 def joints_of(names: Sequence[str], rows: pd.DataFrame) -> np.ndarray:
-    """Joints (N, 18, 3: x, y, confidence) of some images; one that the file does not name has none."""
+    """Joints (N, 18, 3: x, y, confidence) of the images; all are missing where the file does not list the image."""
     missing = np.concatenate([np.full((18, 2), np.nan), np.zeros((18, 1))], axis=1)
     found = rows.loc[rows.index.intersection(pd.Index(names))]
     known = {row.Index: np.stack([row.x, row.y, row.confidence], axis=1) for row in found.itertuples()}
@@ -49,7 +49,7 @@ def joints_of(names: Sequence[str], rows: pd.DataFrame) -> np.ndarray:
 
 
 def check_names(names: Sequence[str], rows: pd.DataFrame, path: Path) -> None:
-    """Raise :class:`AugmentError` where a file names not one of the images: then it is the wrong file."""
+    """Raise :class:`AugmentError` where the file lists none of the images: then it is the wrong file."""
     if len(names) and not rows.index.isin(names).any():
         example = f"its first row is for {rows.index[0]}" if len(rows) else "it is empty"
         raise AugmentError(

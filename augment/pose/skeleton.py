@@ -13,7 +13,7 @@ INDEX = {name: index for index, name in enumerate(JOINTS)}
 
 TORSO = tuple(INDEX[name] for name in ("right_shoulder", "left_shoulder", "right_hip", "left_hip"))
 
-# The 17 of COCO's person, which openpifpaf and most other estimators give. All but the neck are among the 18.
+# The 17 of COCO's person, the output of openpifpaf and most other estimators: our 18 without the neck.
 COCO_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
@@ -30,7 +30,7 @@ _COCO_OF_KEPT = [_TO_COCO[index] for index in _KEPT]
 def from_coco(points: np.ndarray) -> np.ndarray:
     """COCO's joints (..., 17, 2 or 3: x, y[, confidence], NaN missing) -> ours (..., 18, 2 or 3).
 
-    The neck is the middle of the shoulders, its confidence the lower of theirs; it is missing if either is.
+    The neck is the midpoint of the shoulders, its confidence the lower of theirs; it is missing if either is.
     """
     joints = np.full((*points.shape[:-2], len(JOINTS), points.shape[-1]), np.nan, points.dtype)
     joints[..., _KEPT, :] = points[..., _COCO_OF_KEPT, :]

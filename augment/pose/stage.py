@@ -1,4 +1,4 @@
-"""The second stage: the joints of every image, and the verdict whether it can be used."""
+"""The second stage: the joints of every image, and the filter's verdict on it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -48,10 +48,10 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 def estimate_poses(
     section: PoseConfig, images: Manifest, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000
 ) -> Manifest:
-    """Joints of the images of ``section.splits``, found by openpifpaf or looked up in key point files.
+    """Joints of the images of ``section.splits``, estimated by openpifpaf or read from key point files.
 
-    Writes ``<folder>/poses.parquet`` and says what was found. Raises :class:`AugmentError` where a file is missing or
-    wrong, or where almost nobody was found.
+    Writes ``<folder>/poses.parquet`` and reports what was found. Raises :class:`AugmentError` where a file is missing
+    or wrong, or where the detection rate is below ``section.minimum_detection_rate``.
     """
     folder = Path(folder)
     origin, frame = identity(section, images, folder), _wanted(section, images)
@@ -114,7 +114,7 @@ def _estimate(
 
 
 def _open(row, images: Manifest) -> tuple[Any, np.ndarray | None]:
-    """A row of the images and its crop; where it cannot be read, the row as a failed one and None."""
+    """A row of the images and its crop; where that cannot be read, the row with status "failed" and None."""
     if row.status != "ok":
         return row, None
     try:

@@ -1,1 +1,1 @@
-"""Finding a person among images: re-ID networks and their weights, their features, the ranking of a gallery."""
+"""Person retrieval: re-ID networks and their weights, their features, the ranking of a gallery."""

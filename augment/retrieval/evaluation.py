@@ -13,22 +13,22 @@ _CHUNK = 256  # queries at a time: 16 MB of distances to Market-1501's gallery
 
 
 class NoRightAnswer(AugmentError):
-    """The gallery shows no query's person from another camera."""
+    """No query has a correct match: the gallery shows no query's person from another camera."""
 
 
 class Ranking(NamedTuple):
-    """Accuracy over all queries that have a right answer; every figure lies in 0..1."""
+    """Accuracy over all queries that have a correct match; every value is in 0..1."""
 
-    cmc: dict[int, float]  # rank k -> share of queries with a right answer among the first k
+    cmc: dict[int, float]  # rank k -> share of queries with a correct match among the first k
     mAP: float  # mean over queries of the mean of the precisions at the hits, as torchreid has it
     mAP_trapezoid: float  # the data set's own: area under the precision-recall curve by trapezoids
-    mINP: float  # right answers over the position of the last of them (Ye et al., TPAMI 2021)
-    queries: int  # that have a right answer; the others are left out
-    average_precision: np.ndarray  # (Q,) of each query, of which mAP is the mean; NaN without a right answer
-    first_hit: np.ndarray  # (Q,) position of each query's first right answer; NaN without one
+    mINP: float  # correct matches over the rank of the last of them (Ye et al., TPAMI 2021)
+    queries: int  # that have a correct match; the others are left out
+    average_precision: np.ndarray  # (Q,) of each query, of which mAP is the mean; NaN without a correct match
+    first_hit: np.ndarray  # (Q,) rank of each query's first correct match; NaN without one
 
     def as_metrics(self) -> dict[str, float]:
-        """Name of each figure -> its value: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP."""
+        """Name -> value of each metric: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP."""
         ranks = {f"rank{k}": share for k, share in self.cmc.items()}
         return {**ranks, "mAP": self.mAP, "mAP_trapezoid": self.mAP_trapezoid, "mINP": self.mINP}
 
@@ -43,11 +43,10 @@ def rank(
 ) -> Ranking:
     """Rank the gallery for each query by distance (Q, G), smallest first; pids and camids are (Q,) and (G,).
 
-    Gallery images of the query's person from the query's camera, and those with pid -1, are taken out of its
-    list; distractors (pid 0) stay. Equal distances keep the gallery's order. Lists shorter than 20 are fine: rank
-    20 then means the whole list. ``not_for`` (Q,) is the place in the gallery of one more image of the query's person
-    that is taken out. Raises ValueError where shapes do not fit or a distance is not finite, :class:`NoRightAnswer`
-    where no query has one.
+    Gallery images of the query's person from the query's camera, and those with pid -1, are ignored; distractors
+    (pid 0) count. Ties are in the gallery's order. For galleries smaller than 20, rank 20 is the whole list.
+    ``not_for`` (Q,) is the index of another gallery image that is ignored for that query. Raises ValueError where
+    shapes do not fit or a distance is not finite, :class:`NoRightAnswer` where no query has a correct match.
     """
     distances = np.asarray(distances)
     query_pids, gallery_pids = np.asarray(query_pids), np.asarray(gallery_pids)
@@ -72,17 +71,17 @@ def rank(
         positions.append(position)
     if not sum(map(len, owners)):
         raise NoRightAnswer(
-            "No query has a right answer: no gallery image shows a query's person from another camera. "
-            "Check that query and gallery hold the same people, and that camera numbers differ."
+            "No query has a correct match: no gallery image shows a query's person from another camera. "
+            "Check that query and gallery have people in common, and that camera numbers differ."
         )
     return _summary(np.concatenate(owners), np.concatenate(positions), len(query_pids))
 
 
 def _hit_positions(distances: np.ndarray, hits: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of queries and the 1-based position of each hit in its query's list, ascending within a query.
+    """Query index and 1-based rank of each hit, ascending within a query.
 
-    A query has tens of hits among thousands of images. Sorting the bare values, which numpy does with vector
-    instructions, and looking the hits up in them beats any sorting of indices.
+    A query has tens of hits among thousands of images. Sorting the values, which numpy does with vector instructions,
+    and searching the hits in them is faster than sorting indices.
     """
     if not np.isfinite(distances).all():
         raise ValueError("a distance is NaN or infinite")
@@ -104,7 +103,7 @@ def _hit_positions(distances: np.ndarray, hits: np.ndarray, left_out: np.ndarray
 
 
 def _summary(owner: np.ndarray, position: np.ndarray, queries: int) -> Ranking:
-    """Figures from all hits, sorted by query and position."""
+    """The metrics from all hits, sorted by query and rank."""
     answered, first, count = np.unique(owner, return_index=True, return_counts=True)
     nth = np.arange(len(owner)) - np.repeat(first, count) + 1
     precision = nth / position

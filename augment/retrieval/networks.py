@@ -1,4 +1,4 @@
-"""Networks of torchreid, built by name, and their features of images in memory."""
+"""torchreid's networks, built by name, and their features of images in memory."""
 
 import difflib
 
@@ -12,7 +12,7 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def check_model(name: str) -> None:
-    """Raise UsageError, with the name that was probably meant, where torchreid has no such model."""
+    """Raise :class:`UsageError` with the closest name where torchreid has no such model."""
     known = sorted(torchreid.models.__dict__["__model_factory"])
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
@@ -21,7 +21,7 @@ def check_model(name: str) -> None:
 
 
 def build_model(name: str, people: int, loss: str, pretrained: bool, device: torch.device) -> torch.nn.Module:
-    """A network of torchreid with a classifier for ``people`` identities; its random weights are torch's next."""
+    """A torchreid network with a classifier for ``people`` identities, initialised with torch's global generator."""
     try:
         with quiet():
             model = torchreid.models.build_model(name, people, loss=loss, pretrained=pretrained)
@@ -29,7 +29,7 @@ def build_model(name: str, people: int, loss: str, pretrained: bool, device: tor
         if not pretrained:
             raise
         raise AugmentError(
-            f"The ImageNet weights of {name} could not be had ({type(error).__name__}: {error}). Download them on a "
+            f"The ImageNet weights of {name} are not available ({type(error).__name__}: {error}). Download them on a "
             "machine with access and copy torch's cache folder, or train from scratch with reid.pretrained=false."
         ) from error
     return model.to(device)
@@ -37,12 +37,12 @@ def build_model(name: str, people: int, loss: str, pretrained: bool, device: tor
 
 @torch.inference_mode()
 def embed(model: torch.nn.Module, images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Features (B, D), float32 on the CPU, of uint8 images (B, 3, h, w) that the network sees at ``size`` (H, W).
+    """Features (B, D), float32 on the CPU, of uint8 images (B, 3, h, w), resized to ``size`` (H, W).
 
-    The model is in evaluation mode. Images are resized as PIL does it, to whole grey levels, as in training.
+    The model is in evaluation mode. Images are resized as by PIL, with rounding to uint8, as in training.
     """
     if tuple(images.shape[-2:]) != size:
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)
-    mean, deviation = (torch.tensor(one, device=images.device).view(3, 1, 1)
-                       for one in (IMAGENET_MEAN, IMAGENET_DEVIATION))  # fmt: skip
+    mean, deviation = (torch.tensor(values, device=images.device).view(3, 1, 1)
+                       for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))  # fmt: skip
     return model((images.float() / 255 - mean) / deviation).float().cpu()

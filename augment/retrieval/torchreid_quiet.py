@@ -1,4 +1,4 @@
-"""torchreid, imported after torchvision is mended and without its warning that the registry's build has no Cython."""
+"""torchreid, imported after the torchvision repair and without its warning that Cython code is missing."""
 
 import contextlib
 import io
@@ -16,6 +16,6 @@ __all__ = ["quiet", "torchreid"]
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallow what torchreid prints while it builds things."""
+    """Suppress what torchreid prints while it builds its objects."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

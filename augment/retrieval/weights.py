@@ -1,4 +1,4 @@
-"""Weights of a re-ID network from a file, whoever its classifier knew."""
+"""Weights of a re-ID network from a file, whatever identities its classifier has."""
 
 import pickle
 from pathlib import Path
@@ -12,7 +12,7 @@ from augment.base.files import sha256_file
 
 
 def weights_digest(file: str | Path, key: str) -> str:
-    """SHA-256 of the file that the configuration names as ``key``; raises :class:`UsageError` if unreadable."""
+    """SHA-256 of the file that is the configuration's ``key``; raises :class:`UsageError` where it is unreadable."""
     try:
         return sha256_file(Path(file).expanduser())
     except OSError as error:
@@ -20,10 +20,10 @@ def weights_digest(file: str | Path, key: str) -> str:
 
 
 def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
-    """Copy the weights that fit, all but a classifier of other people; returns whether the classifier fitted too.
+    """Load all weights, but for a classifier of other identities; returns whether the classifier fits too.
 
-    A safetensors file, or a PyTorch file of tensors (also below a key ``state_dict``); nothing in it is run. Raises
-    :class:`AugmentError` where it is none, holds values that are no numbers, or is of another network.
+    A safetensors file, or a PyTorch file of tensors (also below a key ``state_dict``); no code in it is executed.
+    Raises :class:`AugmentError` where it is neither, has values that are not finite, or is of another network.
     """
     path = Path(file).expanduser()
     try:
@@ -42,7 +42,7 @@ def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
         )
     for name, tensor in fitting.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise AugmentError(f"{key}={file}: {name} holds values that are no numbers.")
+            raise AugmentError(f"{key}={file}: {name} has values that are not finite.")
     model.load_state_dict(fitting, strict=False)
     return len(fitting) == len(own)
 

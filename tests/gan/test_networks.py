@@ -164,7 +164,7 @@ def test_samples_of_a_batch_do_not_touch_each_other():
     generator = build_generator(TINY, SIZE)
     both = inputs()
     together = generator(*both)
-    alone = generator(*(inputs[1:] for inputs in both))
+    alone = generator(*(tensor[1:] for tensor in both))
     torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5)
 
 

@@ -104,7 +104,7 @@ def test_nothing_there_is_nobody():
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_crops_of_a_batch_do_not_touch_each_other(order):
     singles = [fields((person(*where), ALL, 0.9)) for where in ((40, 8, 140), (30, 20, 120), (50, 5, 100))]
-    alone = [decode(*one, LIMBS).joints for one in singles]
+    alone = [decode(*single, LIMBS).joints for single in singles]
     batch = [torch.cat([singles[index][head] for index in order]) for head in range(2)]
     together = decode(*batch, LIMBS).joints
     for place, index in enumerate(order):

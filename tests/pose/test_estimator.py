@@ -96,7 +96,7 @@ def test_a_changed_file_is_not_unpickled(tmp_path):
 def test_a_file_that_is_no_checkpoint(tmp_path):
     path = tmp_path / "mine.pkl"
     path.write_bytes(b"text")
-    with pytest.raises(AugmentError, match="is no checkpoint of openpifpaf"):
+    with pytest.raises(AugmentError, match="not a checkpoint of openpifpaf"):
         Estimator(Checkpoint(path, sha256_file(path)))
 
 

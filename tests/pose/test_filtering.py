@@ -41,8 +41,8 @@ def test_as_many_as_the_released_code_keeps(published, part, whole, accepted):
     frame = read_posegan_csv(published[part])
     joints = np.stack([np.stack(frame["x"]), np.stack(frame["y"])], axis=2)
     pids = frame["name"].str.partition("_")[0].astype(int)
-    assert sum(filtering.verdict(one, 1, "torso") == "ok" for one in joints) == whole
-    verdicts = [filtering.verdict(one, pid, "torso") for one, pid in zip(joints, pids, strict=True)]
+    assert sum(filtering.verdict(pose, 1, "torso") == "ok" for pose in joints) == whole
+    verdicts = [filtering.verdict(pose, pid, "torso") for pose, pid in zip(joints, pids, strict=True)]
     assert verdicts.count("ok") == accepted
 
 

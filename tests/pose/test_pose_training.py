@@ -153,7 +153,7 @@ def test_examples_with_too_few_joints_or_no_file_are_left_out(tmp_path, capsys):
     for name in ("a.jpg", "few.jpg"):
         Image.new("RGB", (64, 128)).save(tmp_path / name)
     found = load_examples(tmp_path, tmp_path / "a.csv")
-    assert [one.name for one in found] == ["a.jpg"]
+    assert [example.name for example in found] == ["a.jpg"]
     assert "1 images named in" in capsys.readouterr().err
     np.testing.assert_array_equal(to_coco(found[0].joints)[0], [0, 0])
     with pytest.raises(AugmentError, match="names no readable image"):

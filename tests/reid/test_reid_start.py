@@ -46,7 +46,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path):
     bad = {name: tensor * torch.nan if tensor.is_floating_point() else tensor
            for name, tensor in network(6, 0).state_dict().items()}  # fmt: skip
     torch.save(bad, tmp_path / "w.pt")
-    with pytest.raises(AugmentError, match="values that are no numbers"):
+    with pytest.raises(AugmentError, match="values that are not finite"):
         load_weights(network(6, 0), str(tmp_path / "w.pt"), "reid.start")
 
 

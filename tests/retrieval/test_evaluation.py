@@ -52,7 +52,7 @@ def test_queries_without_a_right_answer_are_left_out():
 
 
 def test_no_right_answer_at_all_is_a_clear_error():
-    with pytest.raises(AugmentError, match="No query has a right answer"):
+    with pytest.raises(AugmentError, match="No query has a correct match"):
         rank(np.zeros((1, 2)), [1], [2, 1], [1], [1, 1])
 
 

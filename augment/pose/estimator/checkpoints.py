@@ -1,4 +1,4 @@
-"""Which file an estimator's weights are in, and the hash it must have before it is opened."""
+"""The file of an estimator's weights, and the hash that it must have before it is loaded."""
 
 import json
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
-    """"crops" (comes with the package), a file, or openpifpaf's own name for one.
+    """"crops" (ships with the package), a file, or openpifpaf's name of a published checkpoint.
 
-    The hash of the last two must be given. A published one is downloaded once, and its cache could have been changed
-    since: the name vouches for nothing. Raises :class:`UsageError` for a missing hash or an unknown name.
+    The hash of the last two must be given: a published checkpoint is downloaded once, and the cached file could have
+    been changed since. Raises :class:`UsageError` for a missing hash or an unknown name.
     """
     if name == SHIPPED:
         return _shipped(sha256)
@@ -33,7 +33,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
     if sha256 is None:
         raise UsageError(
             f"{name}: set pose.checkpoint_sha256 as well. openpifpaf's checkpoints are pickles and can run code, "
-            f"so only a file you vouch for is opened. That of {path} is {sha256_file(path)}."
+            f"so only a file that you trust is loaded. The hash of {path} is {sha256_file(path)}."
         )
     return Checkpoint(path, sha256)
 
@@ -53,7 +53,7 @@ def _published(name: str) -> Path:
 def _shipped(sha256: str | None) -> Checkpoint:
     path, note = _HERE / "crops.pkl", _HERE / "crops.json"
     if not path.exists():
-        raise AugmentError(f"{path}: the checkpoint of the package is missing. Install the package again.")
+        raise AugmentError(f"{path}: the package's checkpoint is missing. Install the package again.")
     pinned = json.loads(note.read_text())["sha256"]
     if sha256 is not None and sha256 != pinned:
         raise UsageError(f"pose.checkpoint_sha256 is not that of the checkpoint 'crops' ({pinned}). Leave it out.")

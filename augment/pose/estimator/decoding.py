@@ -1,9 +1,9 @@
-"""Fields -> the person who fills the crop, for a whole batch at once, on any device.
+"""Decoding of fields into the person of a crop, for a whole batch at once, on any device.
 
-openpifpaf's own decoder looks for a crowd: a person is grown from confident seeds, image by image on the CPU, and what
-falls below its thresholds is lost. A crop holds one person by construction. So here every joint has a few candidate
-places, and the best person is the set of candidates whose confidences and limbs agree best: an exact maximum over
-a tree of limbs. Taken away, it leaves the next person, if there is one.
+openpifpaf's decoder is made for crowds: it grows people from confident seeds, image by image on the CPU, and discards
+what is below its thresholds. A crop has one main person. So here every joint has a few candidate places, and the person
+is the set of candidates whose confidences and limbs agree best: an exact maximum over a tree of limbs. With these
+candidates suppressed, the same maximum is the next person, if there is one.
 """
 
 from typing import NamedTuple

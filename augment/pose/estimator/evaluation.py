@@ -1,4 +1,4 @@
-"""How good an estimator is: the percentage of correct key points (PCK) on crops with known joints."""
+"""Accuracy of an estimator: the percentage of correct key points (PCK) on crops with known joints."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ _USUAL = PoseConfig()
 
 
 def pck(predicted: np.ndarray, truth: np.ndarray, heights: np.ndarray, threshold: float) -> np.ndarray:
-    """Share of each joint's known places that were met to ``threshold`` times the crop's height (18,).
+    """PCK of each joint (18,): the share of predictions within ``threshold`` times the crop's height of the truth.
 
-    predicted, truth: (N, 18, 2), NaN missing; heights (N,) in the same pixels. Only joints that are known count; one
-    that was not found counts as wrong. NaN for a joint that is nowhere known.
+    predicted, truth: (N, 18, 2), NaN missing; heights (N,) in the same pixels. Only known joints count; a joint that
+    was not found counts as wrong. NaN for a joint that is never known.
     """
     known = ~np.isnan(truth).any(axis=2)
     distance = np.linalg.norm(predicted - truth, axis=2) / np.asarray(heights)[:, None]
@@ -39,20 +39,20 @@ def evaluate_estimator(
     seed: int = 0,
     device: str = "auto",
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Measure a checkpoint on crops of the folder ``images`` whose joints a key point file gives.
+    """Measure a checkpoint on crops of the folder ``images`` whose joints are in a key point file.
 
-    Joints and persons below the confidences are missing, and so wrong; both are the stage's by default. Returns a
-    table with a row a joint (joint, known, found, pck@0.1, pck@0.05) and the averages over joints, with the share of
-    crops whose torso was found whole.
+    Joints and people below the confidences, the stage's by default, count as missing and so as wrong. Returns a table
+    with a row per joint (joint, known, found, pck@0.1, pck@0.05) and the averages over joints, with the share of crops
+    whose torso was found completely.
     """
     examples = load_examples(images, annotations, minimum=1, count=count, seed=seed)
     estimator = Estimator(
         find_checkpoint(checkpoint, checkpoint_sha256), device=device, joint_confidence=joint_confidence,
         person_confidence=person_confidence,
     )  # fmt: skip
-    predicted = np.stack([pose.joints for pose in estimator.estimate([one.image for one in examples])])[..., :2]
-    truth = np.stack([one.joints for one in examples])
-    heights = np.array([one.image.shape[0] for one in examples])
+    predicted = np.stack([pose.joints for pose in estimator.estimate([example.image for example in examples])])[..., :2]
+    truth = np.stack([example.joints for example in examples])
+    heights = np.array([example.image.shape[0] for example in examples])
     known, found = ~np.isnan(truth).any(axis=2), ~np.isnan(predicted).any(axis=2)
     table = pd.DataFrame({
         "joint": JOINTS,

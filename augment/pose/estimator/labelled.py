@@ -1,4 +1,4 @@
-"""Crops with known joints, in memory: what the estimator learns from and is measured on."""
+"""Crops with known joints, in memory: the estimator's training and test data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class LabelledCrops:
 
     @staticmethod
     def of(examples: Sequence[Example]) -> "LabelledCrops":
-        """Examples of any size, brought to one."""
+        """Examples of any size, resized to :data:`CROP_SIZE`."""
         crops, points = [], []
         for example in examples:
             scale = np.array(CROP_SIZE[::-1]) / example.image.shape[1::-1]
@@ -54,8 +54,8 @@ def load_examples(
 ) -> list[Example]:
     """Crops of a folder and their joints from a key point file (.csv or .json), those with ``minimum`` joints or more.
 
-    ``count``: so many drawn at random, the same for the same seed; None: all, in order of their names. Files that are
-    gone or damaged are left out and counted aloud. Raises :class:`AugmentError` where none is left.
+    ``count``: size of a random sample, a function of ``seed``; None: all, in order of their names. Missing and damaged
+    files are left out, and their number is reported. Raises :class:`AugmentError` where none is left.
     """
     images = Path(images)
     rows = read_annotations(Path(annotations)).sort_index()

@@ -1,4 +1,4 @@
-"""How a crop becomes the input of openpifpaf's network."""
+"""Preprocessing of crops for openpifpaf's network."""
 
 import torch
 
@@ -11,9 +11,9 @@ _DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 def input_size(height: int, width: int) -> tuple[int, int]:
-    """Size at which a crop is fed: its long edge becomes 161, the other follows in steps of 16; 128x64 -> 161x81.
+    """Input size for a crop: its long edge becomes 161, the other a multiple of 16 plus 1; 128x64 -> 161x81.
 
-    One more than a multiple of the network's stride, so that the corner cells lie on the corner pixels.
+    One more than a multiple of the network's stride, so that the corner cells are at the corner pixels.
     """
     scale = (LONG_EDGE - 1) / max(height - 1, width - 1, 1)
     return tuple(max(1, round((edge - 1) * scale / _STEP)) * _STEP + 1 for edge in (height, width))
@@ -25,16 +25,16 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 def enlarge(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resampling of (B, C, H, W) where corners meet corners: pixel x becomes x (size - 1) / (width - 1).
+    """Bilinear resampling of (B, C, H, W) with aligned corners: pixel x becomes x (size - 1) / (width - 1).
 
-    What ``interpolate`` does, but of single multiplications and additions: torch's kernel gives other last bits with
-    another number of threads, and the poses must not depend on that.
+    As ``interpolate``, but in separate multiplications and additions: torch's kernel gives other last bits with another
+    number of threads, on which poses must not depend.
     """
     for axis, edge in ((2, size[0]), (3, size[1])):
         last = images.shape[axis] - 1
         position = torch.arange(edge, device=images.device) * (last / (edge - 1))
         low = position.floor().clamp(max=max(last - 1, 0)).long()
-        shape = [-1 if axis == one else 1 for one in range(4)]
+        shape = [-1 if axis == dimension else 1 for dimension in range(4)]
         share = (position - low).view(shape)
         high = (low + 1).clamp(max=last)
         images = images.index_select(axis, low) * (1 - share) + images.index_select(axis, high) * share

@@ -23,7 +23,7 @@ _CHECKPOINTS = openpifpaf.network.factory.CHECKPOINT_URLS
 
 
 def load_network(path: Path, sha256: str) -> torch.nn.Module:
-    """The network of a checkpoint file. It is a pickle and could run anything, so its hash is checked first."""
+    """The network of a checkpoint file. It is a pickle and can execute code, so its hash is verified first."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -40,7 +40,7 @@ def load_network(path: Path, sha256: str) -> torch.nn.Module:
         intensity, association = network.head_metas[:2]
         known = tuple(intensity.keypoints) == COCO_NAMES and association.skeleton
     except Exception as error:  # a pickle of anything may fail in any way
-        raise AugmentError(f"{path}: is no checkpoint of openpifpaf {_VERSION}: {error}") from error
+        raise AugmentError(f"{path}: not a checkpoint of openpifpaf {_VERSION}: {error}") from error
     if not known:
         raise AugmentError(f"{path}: finds {', '.join(intensity.keypoints)[:80]}..., not COCO's 17 joints of a person.")
     return network.eval()
@@ -59,7 +59,7 @@ def fetch(name: str) -> Path:
 
 
 def field_layout(network: torch.nn.Module) -> FieldLayout:
-    """What the fields of a key point network stand for."""
+    """The layout of a key point network's fields."""
     intensity, association = network.head_metas
     return FieldLayout(
         stride=intensity.stride,
@@ -70,7 +70,7 @@ def field_layout(network: torch.nn.Module) -> FieldLayout:
 
 
 def for_inference(network: torch.nn.Module) -> torch.nn.Module:
-    """The same function with every batch norm folded into the convolution before it."""
+    """The same function with every batch norm fused into the convolution before it."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
         children = list(module.named_children())
@@ -88,14 +88,14 @@ def field_loss(network: torch.nn.Module) -> torch.nn.Module:
         for components in head.loss_components.values():
             for component in components:
                 if isinstance(component, losses.components.Scale):
-                    component.b = 5.0  # the scales only matter to a decoder of crowds: keep them from drowning the rest
+                    component.b = 5.0  # only a decoder of crowds needs the scales: down-weight them
     return loss
 
 
 def save_network(network: torch.nn.Module, path: Path, meta: dict) -> None:
     """Write a checkpoint that openpifpaf's own ``Predictor(checkpoint=...)`` loads as well.
 
-    Weights are rounded to half precision but kept as 32 bit numbers, and the file is compressed: 3 MB instead of 6.
+    Weights are rounded to half precision but stored as float32, and the file is compressed: 3 MB instead of 6.
     """
     network = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     for parameter in network.parameters():

@@ -1,4 +1,4 @@
-"""Crops -> joints: batches of equal shape, no padding, the same result however the crops are grouped."""
+"""Pose estimation of crops: batches of equal shape, no padding, and results independent of the batching."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class Estimator:
         joint_confidence: float = 0.3,
         person_confidence: float = 0.45,
     ):
-        """device: "auto" takes a GPU where there is one. What is less sure than the two confidences is missing: a joint
-        by itself, or the whole person by the mean over all joints.
+        """device: "auto" is a GPU where there is one. A joint with a confidence below ``joint_confidence`` is missing,
+        and so is the whole person where the mean over all joints is below ``person_confidence``.
         """
         self.device = pick_device(device)
         self.batch_size = batch_size
@@ -47,9 +47,9 @@ class Estimator:
         self._network = adapter.for_inference(network).to(self.device, memory_format=torch.channels_last)
 
     def estimate(self, crops: Sequence[np.ndarray]) -> list[Pose]:
-        """uint8 RGB crops (H, W, 3), of any sizes -> one pose each, in order.
+        """uint8 RGB crops (H, W, 3), of any sizes -> a pose for each, in order.
 
-        Crops that become equally large make a batch; the last is filled up, so that every crop meets the same kernels.
+        Crops of equal input size make a batch; the last is padded, so that the same kernels are used for every crop.
         """
         by_size = defaultdict(list)
         for index, crop in enumerate(crops):
@@ -79,8 +79,8 @@ class Estimator:
         sure = (joints[..., 2] >= self.joint_confidence) & person[:, None]
         joints[~sure, :2] = np.nan
         return [
-            Pose(one, max(count, 1) if there else 0)
-            for one, count, there in zip(joints, people.count.tolist(), sure.any(axis=1), strict=False)
+            Pose(pose, max(count, 1) if there else 0)
+            for pose, count, there in zip(joints, people.count.tolist(), sure.any(axis=1), strict=False)
         ]
 
     def _enlarged(self, crops: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
@@ -92,7 +92,7 @@ class Estimator:
 def cached_estimator(
     checkpoint: Checkpoint, device: str, batch_size: int, joint_confidence: float, person_confidence: float
 ) -> Estimator:
-    """An estimator that stays loaded from one shard to the next of a process."""
+    """An estimator that stays loaded for all shards of a process."""
     return Estimator(
         checkpoint, device=device, batch_size=batch_size, joint_confidence=joint_confidence,
         person_confidence=person_confidence,

@@ -1,8 +1,8 @@
-"""Key points -> the fields openpifpaf's network learns, a whole batch at once.
+"""Training targets of openpifpaf's network: key points -> fields, for a whole batch at once.
 
-The same numbers as openpifpaf's own encoders give (a test compares them), for the one case a crop is: one person.
-Theirs loop over cells in Python, image by image, and take as long as the network's step. One thing is added: a joint
-may be unlabelled, and then its fields are NaN, which the losses skip: OpenPose's -1 means "not found", not "not there".
+The same values as openpifpaf's own encoders give (a test compares them), for crops of a single person. Its encoders
+loop over cells in Python, image by image, and take as long as the network's step. In addition a joint may be
+unlabelled; its fields are then NaN, which the losses skip: OpenPose's -1 means "not found", not "not visible".
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _MIN_SPREAD = 0.1  # openpifpaf's least width of a Laplace distribution, in pixe
 
 @dataclass(frozen=True)
 class FieldLayout:
-    """What the fields of a network stand for.
+    """The layout of a network's fields.
 
-    stride: pixels a cell; sigmas (J,): relative size of each joint; limbs: pairs of joint indices; reference (J, 2):
-    a standing person, to judge the scale of one of whom only some joints are known.
+    stride: pixels per cell; sigmas (J,): relative size of each joint; limbs: pairs of joint indices; reference (J, 2):
+    a standing person, from which the scale of a person with only some known joints is estimated.
     """
 
     stride: int
@@ -88,7 +88,8 @@ def _association(positions, state, scales, cells, layout):
     inside = _near_limb(torch.nan_to_num(start), torch.nan_to_num(end), cells) & both[..., None, None]
     to_start, to_end = start[:, :, None, None] - cells, end[:, :, None, None] - cells
     spread = torch.full(inside.shape, _MIN_SPREAD / layout.stride)
-    scale = [(scales[:, None] * layout.sigmas[one])[..., None, None].expand(inside.shape) for one in (first, second)]
+    widths = (scales[:, None] * layout.sigmas[joint] for joint in (first, second))
+    scale = [width[..., None, None].expand(inside.shape) for width in widths]
     fields = torch.stack([
         inside.float(), to_start[..., 0], to_start[..., 1], to_end[..., 0], to_end[..., 1], spread, spread, *scale,
     ], dim=2)  # fmt: skip

@@ -1,8 +1,8 @@
-"""Train the crop estimator: a plain loop around openpifpaf's network and losses, without its square padding.
+"""Training of the crop estimator: a plain loop around openpifpaf's network and losses, without its square padding.
 
-Half of a 128x64 crop padded to a square is nothing, and openpifpaf's encoders take longer than the network's step.
-Here crops keep their shape, and a batch's targets are made at once (:mod:`augment.pose.estimator.targets`). The length
-is given in minutes, since the machine decides how many steps they hold; the rate falls as a cosine over them.
+Half of a 128x64 crop padded to a square is padding, and openpifpaf's encoders take longer than the network's step.
+Here crops keep their shape, and a batch's targets are computed at once (:mod:`augment.pose.estimator.targets`). The
+length is given in minutes, since the number of steps depends on the machine; the learning rate follows a cosine.
 """
 
 import itertools
@@ -36,7 +36,7 @@ _SQUARE = 16  # pixels; divides a crop's height and width
 
 @dataclass
 class _Run:
-    """What an interrupted training goes on from."""
+    """The state that an interrupted training resumes from."""
 
     step: int = 0
     minutes: float = 0.0
@@ -53,11 +53,11 @@ def train_estimator(
     seed: int = 0,
     save_every_minutes: float = 3.0,
 ) -> Path:
-    """Train on from the checkpoint ``start`` and write ``output``, loadable by openpifpaf as well; returns its path.
+    """Fine-tune the checkpoint ``start`` and write ``output``, loadable by openpifpaf as well; returns its path.
 
-    ``examples`` are all used alike, real or rendered. An interrupted call goes on where it was (its state lies in
-    ``<output>.state``); the minutes it already had count. Raises :class:`AugmentError` where there is too little to
-    learn from or the loss stops being a number.
+    ``examples``, real or rendered, are sampled uniformly. An interrupted training is resumed (its state is in
+    ``<output>.state``); the minutes it already took count. Raises :class:`AugmentError` where there are too few
+    examples or the loss is no longer finite.
     """
     data = LabelledCrops.of(examples)
     if len(data.crops) < batch_size:
@@ -112,9 +112,9 @@ def augment(
     """uint8 crops (B, H, W, 3), joints (B, 17, 2), known (B, 17) -> network input, its joints, their states.
 
     Mirrored, turned, scaled, shifted and recoloured at random, in one resampling. A joint that was not published is
-    unlabelled half of the time and absent otherwise: it may have been overlooked, but most were not there to be seen.
-    In the face it is always absent, for the usual cause is a person seen from behind. A few crops are made into
-    pictures of nobody, so that confidence means something: cut up and shuffled, or a small spot blown up.
+    unlabelled half of the time and absent otherwise: some were overlooked, but most were not visible. In the face it is
+    always absent, since the usual cause is a person seen from behind. A few crops become images without a person, so
+    that confidences are calibrated: cut into shuffled squares, or a small patch enlarged.
     """
     count, (height, width) = len(crops), crops.shape[1:3]
 
@@ -158,7 +158,7 @@ def augment(
 
 
 def _shuffle(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image (B, 3, H, W) cut into squares that change places."""
+    """Each image (B, 3, H, W) cut into shuffled squares."""
     count, _, height, width = images.shape
     squares = functional.unfold(images, _SQUARE, stride=_SQUARE)  # (B, values of a square, squares)
     order = torch.rand(count, 1, squares.shape[2], generator=generator).argsort(dim=2).expand_as(squares)
