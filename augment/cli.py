@@ -1,4 +1,4 @@
-"""The command ``augment``. Every command lies in ``augment/commands``; here they are put together."""
+"""The command ``augment``: its subcommands are defined in ``augment/commands``."""
 
 import click
 
@@ -25,8 +25,11 @@ main.add_command(stage_command("images", "images", "Open and hash every input im
 main.add_command(stage_command("poses", "poses", "Find the 18 joints of every person."))
 main.add_command(stage_command("pairs", "pairs", "List training and test pairs."))
 main.add_command(gan)
-main.add_command(stage_command("synthesize", "synthetic", "Draw every training image in new poses."))
+main.add_command(stage_command("synthesize", "synthetic", "Generate every training image in new poses."))
 main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
 for command in (serve, study, export, data, pose, config, manifest, report, doctor):
     main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="augment")

@@ -130,7 +130,7 @@ def test_interrupt(cli, config_file, monkeypatch):
     monkeypatch.setattr("augment.pipeline.stages.run_local", interrupted)
     code, output = cli("run", config_file, "--engine", "local")
     assert code == 130
-    assert "interrupted; the same command goes on from here" in output
+    assert "interrupted; the same command resumes from here" in output
 
 
 def test_second_run_at_the_same_time(cli, config_file, tiny_config):
@@ -143,7 +143,7 @@ def test_second_run_at_the_same_time(cli, config_file, tiny_config):
         code, output = cli("images", config_file, "--engine", "local")
         held.stdin.close()
     assert code == 3
-    assert "another run is at work in this folder" in output
+    assert "another run is using this folder" in output
     assert cli("images", config_file, "--engine", "local")[0] == 0
 
 

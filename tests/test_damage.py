@@ -140,7 +140,7 @@ def test_verify_goes_on_after_a_damaged_table(tmp_path):
     assert result.exit_code == 3
     assert "train/01: files/train-01: is gone" in result.output
     assert "pairs.parquet: not readable as parquet" in result.output
-    assert "metrics.parquet: 6 rows, 0 problems" in result.output and "2 files are not as" in result.output
+    assert "metrics.parquet: 6 rows, 0 problems" in result.output and "2 files differ from" in result.output
 
 
 def test_a_generator_whose_weights_are_no_numbers_or_all_zero_is_refused(tmp_path):

@@ -1,1 +1,1 @@
-"""The commands of ``augment``: they parse, call and print. No work of their own, no heavy import before they run."""
+"""The commands of ``augment``: they parse, call and print; heavy imports are deferred until a command runs."""

@@ -1,4 +1,4 @@
-"""What the commands share: reading a configuration, and telling the user what went wrong."""
+"""Shared by the commands: reading a configuration, and reporting errors to the user."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from augment.config import Config, load_config
 
 
 def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
-    """As :func:`load_config` reads it, with what follows from the generator that ``gan.start`` names."""
+    """The configuration of :func:`load_config`, with the architecture of ``gan.start``."""
     config = load_config(path, overrides)
     if config.gan.start is None:
         return config
@@ -40,21 +40,21 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def remember_folder(config: Config) -> None:
-    """Where a traceback goes if something unexpected happens from here on."""
+    """Set the folder in which the traceback of an unexpected error is written."""
     click.get_current_context().find_root().obj = config.folder
 
 
 class Guarded(click.Group):
-    """A group that turns every exception into one sentence and the right exit code; tracebacks go to a file."""
+    """A group that reports every exception in a sentence, with its exit code; tracebacks are written to a file."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Exit codes: 2 and 3 from :class:`AugmentError`, 130 interrupted, 1 our own mistake."""
+        """Run the command. Exit codes: 2 and 3 from :class:`AugmentError`, 130 interrupted, 1 an internal error."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             from augment.base.interrupt import INTERRUPTED
 
-            _tell("interrupted; the same command goes on from here.")
+            _tell("interrupted; the same command resumes from here.")
             ctx.exit(INTERRUPTED)
         except AugmentError as error:
             _tell(str(error))
@@ -70,7 +70,7 @@ def _tell(message: str) -> None:
 
 
 def _report(error: Exception, folder: Path | None) -> int:
-    """Say what happened; returns the exit code."""
+    """Report an unexpected error; returns the exit code."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" ({error.filename})" if error.filename else ""
         _tell(f"the disk is full{where}. Free some space and run the same command again.")
@@ -80,7 +80,7 @@ def _report(error: Exception, folder: Path | None) -> int:
         return AugmentError.exit_code
     log = _write_traceback(error, folder)
     _tell(f"unexpected {type(error).__name__}: {str(error) or 'no message'}\nThe traceback is in {log}. "
-          "What is finished is kept; please report this with that file.")  # fmt: skip
+          "Finished work is kept; please report this with that file.")  # fmt: skip
     return 1
 
 

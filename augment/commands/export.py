@@ -15,14 +15,14 @@ _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 @click.option("--to", type=click.Choice(_FORMATS), required=True)
 @click.option("--kept-only", is_flag=True, help="Of the synthetic images only those that re-ID trains on.")
 @click.option("--per-image", type=click.IntRange(0), metavar="N", help="At most N synthetic images of each source.")
-@click.option("--where", metavar="SQL", help="Only images for which this holds, or says nothing: 'rank < 3' filters "
-              "the synthetic ones alone, 'synthetic' takes them alone, 'pid <= 60' filters all.")  # fmt: skip
+@click.option("--where", metavar="SQL", help="Only images for which this is true or null: 'rank < 3' filters the "
+              "synthetic images only, 'synthetic' selects them, 'pid <= 60' filters all.")  # fmt: skip
 @click.option("--labels", type=click.Choice(["hard", "own"]), default="hard", show_default=True,
-              help="hard: a synthetic image is its source's person. own: each person's are another class.")  # fmt: skip
+              help="Class of a synthetic image. hard: its source's; own: a new class for each person.")  # fmt: skip
 @click.option("--terms", metavar="TEXT", help="Terms of the source images, for the data card.")
 def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: int | None, where: str | None,
            labels: str, terms: str | None) -> None:  # fmt: skip
-    """Write the images of RUN, a run's folder, real and synthetic, to the new folder DEST as other programs read them.
+    """Write the images of RUN, a run's folder, real and synthetic, to the new folder DEST in another format.
 
     market1501: folders and names of Market-1501 (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face
     datasets. webdataset: tar shards. coco: key points. A README.md says what the folder holds.
@@ -39,4 +39,4 @@ def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: in
     for split, count in selection.counts().items():
         click.echo(f"{split:8} {count['images']:>7,} images ({count['synthetic']:,} synthetic), "
                    f"{count['people']:,} people, {count['cameras']} cameras")  # fmt: skip
-    click.echo(f"{destination}: README.md says what it holds and how to read it")
+    click.echo(f"{destination}: README.md describes its contents and how to read them")

@@ -1,4 +1,4 @@
-"""``augment gan``: train the generator, draw single pictures with it."""
+"""``augment gan``: train, sample, compare and export generators."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _path = click.Path(path_type=Path)
 
 @click.group()
 def gan() -> None:
-    """Train the generator, draw single pictures with it."""
+    """Train, sample, compare and export generators."""
 
 
 gan.add_command(stage_command("train", "gan", "Train the generator."))
@@ -19,9 +19,9 @@ gan.add_command(stage_command("train", "gan", "Train the generator."))
 
 @gan.command()
 @click.argument("weights", metavar="WEIGHTS")
-@click.option("--source", type=_path, required=True, help="Picture of the person to be drawn.")
+@click.option("--source", type=_path, required=True, help="Image of the person.")
 @click.option("--pose", "poses", multiple=True, required=True, metavar="IMAGE|FILE.csv:NAME",
-              help="Pose to draw: a picture's, or a row of a key point file; may be given often.")  # fmt: skip
+              help="Target pose: that of an image, or a row of a key point file; can be repeated.")  # fmt: skip
 @click.option("--source-pose", metavar="IMAGE|FILE.csv:NAME", help="The source's pose; estimated where not given.")
 @click.option("--output", type=_path, default="sample.png", show_default=True)
 @click.option("--which", type=click.Choice(["average", "raw"]), default="average", show_default=True,
@@ -29,24 +29,24 @@ gan.add_command(stage_command("train", "gan", "Train the generator."))
 @click.option("--device", default="auto", show_default=True)
 def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str | None, output: Path, which: str,
            device: str) -> None:  # fmt: skip
-    """Draw one person in other poses with WEIGHTS, a shipped name, a weights file or a run's folder; a grid as PNG."""
+    """Generate a person in other poses with WEIGHTS: a shipped name, a weights file or a run's folder; a PNG grid."""
     from augment.gan.generators import find_generator
     from augment.gan.sample import sample as write_grid
 
     write_grid(find_generator(weights), source, poses, output, source_pose=source_pose,
                which=which, device=device)  # fmt: skip
-    click.echo(f"{output}: source, its pose, target pose, where it was seen, generated; a row for each pose")
+    click.echo(f"{output}: source, its pose, target pose, image of that pose, generated; a row for each pose")
 
 
 @gan.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_path)
 @click.option("--output", type=_path, default=Path("outputs/comparison"), show_default=True, help="Folder to write to.")
 @click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Test pairs to score.")
-@click.option("--drawn", type=click.IntRange(1), default=32, show_default=True, help="How many of them to show.")
+@click.option("--drawn", type=click.IntRange(1), default=32, show_default=True, help="Pairs to show.")
 @click.option("--device", default="auto", show_default=True)
 def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device: str) -> None:
-    """Put the generators of several RUN folders side by side: the same test pairs drawn and scored, SSIM over
-    iterations and time. The runs must share their data, poses and pairs; systems, widths, losses may differ."""
+    """Compare the generators of several RUN folders: images and scores of the same test pairs, SSIM over iterations and
+    time. The runs must share their data, poses and pairs; systems, widths, losses may differ."""
     from augment.report.systems import compare_generators
 
     scores = compare_generators(runs, output, pairs=pairs, drawn=drawn, device=device)
@@ -59,7 +59,7 @@ def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device
 
 @gan.command("list")
 def list_shipped() -> None:
-    """Name the generators that come with the package: size, data, figures, terms."""
+    """List the generators that come with the package: size, data, figures, terms."""
     from augment.gan.generators import read_card, shipped
 
     for name, path in shipped().items():

@@ -1,4 +1,4 @@
-"""``augment manifest``: look into the tables, check their files, walk back from an image to what it came from."""
+"""``augment manifest``: show tables, verify their files, trace an image to its origins."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from augment.base.errors import AugmentError, UsageError
 
 @click.group()
 def manifest() -> None:
-    """Look into manifests."""
+    """Show, verify and trace manifests."""
 
 
 @manifest.command()
@@ -17,18 +17,18 @@ def manifest() -> None:
 @click.option("--rows", default=10, show_default=True, help="How many rows to print.")
 @click.option("--where", "conditions", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
-    """Print what the manifest PATH is, how it came about, and its first rows."""
+    """Print a summary of the manifest PATH, its provenance, and its first rows."""
     from augment.manifest import read_manifest
     from augment.pipeline.lineage import describe
 
-    one = read_manifest(path)
-    frame = one.frame()
+    table = read_manifest(path)
+    frame = table.frame()
     for condition in conditions:
         column, equals, value = condition.partition("=")
         if not equals or column not in frame:
             raise UsageError(f"--where {condition}: write COLUMN=VALUE with one of {', '.join(frame.columns)}.")
         frame = frame[frame[column].astype(str) == value]
-    click.echo(describe(one))
+    click.echo(describe(table))
     click.echo(f"\n{len(frame):,} rows")
     click.echo(frame.head(rows).to_string(index=False, max_colwidth=48))
 
@@ -36,7 +36,7 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
 @manifest.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
-    """Check the manifest PATH, or every manifest in the run folder PATH, and all their files against their hashes."""
+    """Verify the manifest PATH, or all manifests in the run folder PATH, and their files against their hashes."""
     from augment.pipeline.lineage import problems_of, problems_of_table
 
     if not path.exists():
@@ -50,15 +50,15 @@ def verify(path: Path) -> None:
             click.echo(f"  {problem}")
     if damaged := sum(len(problems) for _, _, problems in checked):
         raise AugmentError(
-            f"{damaged} files are not as their manifests say. The run's command, given again, remakes them."
+            f"{damaged} files differ from their manifests. Run the same command again to restore them."
         )
 
 
 @manifest.command()
 @click.argument("row_id", metavar="ID")
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; else looked for in outputs/.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; default: any in outputs/.")
 def trace(row_id: str, folder: Path | None) -> None:
-    """Walk back from ID, a row of any manifest, to its source image, pose source, checkpoint, configuration, files."""
+    """Trace ID, a row of any manifest, to its source image, pose source, checkpoint, configuration and files."""
     from rich.console import Console
 
     from augment.pipeline.lineage import find_run, trace

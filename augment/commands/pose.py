@@ -17,15 +17,15 @@ def pose() -> None:
 @pose.command()
 @click.argument("output", type=_path)
 @click.option("--crops", "sources", type=(_path, _path), multiple=True, required=True, metavar="FOLDER FILE",
-              help="Crops and their key points (.csv or .json); may be given often, all are used alike.")  # fmt: skip
-@click.option("--start", default="crops", show_default=True, help="Checkpoint to train on from.")
+              help="Crops and their key points (.csv or .json); can be repeated.")  # fmt: skip
+@click.option("--start", default="crops", show_default=True, help="Checkpoint to fine-tune.")
 @click.option("--start-sha256", help="Its hash, needed for a file.")
 @click.option("--minutes", default=60.0, show_default=True)
-@click.option("--count", type=int, help="Only so many crops of each folder, drawn at random.")
+@click.option("--count", type=int, help="Size of a random sample of each folder; by default all crops.")
 @click.option("--seed", default=0, show_default=True)
 def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, start_sha256: str | None, minutes: float,
           count: int | None, seed: int) -> None:  # fmt: skip
-    """Train an openpifpaf checkpoint on crops and write it to OUTPUT; the same command goes on when interrupted."""
+    """Fine-tune an openpifpaf checkpoint on crops and write it to OUTPUT; the same command resumes it."""
     from augment.pose.estimator.checkpoints import find_checkpoint
     from augment.pose.estimator.labelled import load_examples
     from augment.pose.estimator.training import train_estimator
@@ -40,11 +40,11 @@ def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, star
 @click.argument("annotations", metavar="FILE", type=_path)
 @click.option("--checkpoint", default="crops", show_default=True)
 @click.option("--checkpoint-sha256", help="Its hash, needed for a file.")
-@click.option("--count", default=1000, show_default=True, help="So many crops, drawn at random.")
+@click.option("--count", default=1000, show_default=True, help="Size of a random sample of the crops.")
 @click.option("--device", default="auto", show_default=True)
 def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256: str | None, count: int,
              device: str) -> None:  # fmt: skip
-    """Measure a checkpoint on the crops in FOLDER whose joints FILE (.csv or .json) gives: PCK of the crop's height."""
+    """Measure a checkpoint on the crops in FOLDER with joints in FILE (.csv or .json): PCK by the crop's height."""
     from augment.pose.estimator.evaluation import evaluate_estimator
 
     table, averages = evaluate_estimator(
@@ -53,7 +53,7 @@ def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256
     click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     click.echo(
         f"{averages['crops']:.0f} crops; on average found {averages['found']:.1%}, PCK@0.1 {averages['pck@0.1']:.1%}, "
-        f"PCK@0.05 {averages['pck@0.05']:.1%}; torso whole in {averages['torso']:.1%}."
+        f"PCK@0.05 {averages['pck@0.05']:.1%}; torso complete in {averages['torso']:.1%}."
     )
 
 
@@ -83,7 +83,7 @@ def _poses(path: Path):
 
 @click.group()
 def data() -> None:
-    """Make data sets."""
+    """Render and import data sets."""
 
 
 @data.command()
@@ -94,7 +94,7 @@ def data() -> None:
 @click.option("--cameras", default=6, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def render(folder: Path, **settings: int) -> None:
-    """Draw a set of people into FOLDER, in Market-1501's layout, with the exact joints beside it."""
+    """Render a set of people into FOLDER, in Market-1501's layout, with their exact joints."""
     from pydantic import ValidationError
 
     from augment.config import RenderedConfig
@@ -111,14 +111,14 @@ def render(folder: Path, **settings: int) -> None:
 @data.command("import")
 @click.argument("folder", type=_path)
 @click.argument("destination", metavar="DEST", type=_path)
-@click.option("--pattern", metavar="REGEX", help="What a name says, with the groups pid and camid; where not given "
+@click.option("--pattern", metavar="REGEX", help="Pattern of names, with the groups pid and camid; by default "
               "'(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
-@click.option("--test-people", type=click.IntRange(2), help="Of one folder of crops: so many people, the last, become "
-              "query and gallery; where not given a third.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask after the preview.")
+@click.option("--test-people", type=click.IntRange(2), help="For a single folder of crops: so many people, the "
+              "last, become query and gallery; by default a third.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="Write without confirmation.")
 def import_(folder: Path, destination: Path, pattern: str | None, test_people: int | None, yes: bool) -> None:
-    """Bring FOLDER into Market-1501's layout in the new folder DEST: CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or
-    one folder of crops. Shows what was understood and asks before it writes anything."""
+    """Convert FOLDER (CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or a single folder of crops) to Market-1501's layout
+    in the new folder DEST. Shows a preview and asks for confirmation before it writes anything."""
     from augment.data.importing import PATTERN, import_images, understand
 
     understood = understand(folder, pattern or PATTERN, test_people)

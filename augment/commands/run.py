@@ -1,4 +1,4 @@
-"""``augment run`` and one command a stage: the pipeline, or the part of it that a stage needs."""
+"""``augment run`` and a command per stage: the pipeline, or the part of it that a stage needs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from augment.config import Config
 
 _engine = click.option(
     "--engine", type=click.Choice(["prefect", "local"]), default="prefect", show_default=True,
-    help="prefect: as a flow, on its server. local: the same functions one after the other, without Prefect.",
+    help="prefect: as a flow, on its server. local: the same functions in sequence, without Prefect.",
 )  # fmt: skip
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be made or reused, disk and time.")
 
@@ -24,7 +24,7 @@ def run(config: Config, engine: str, dry_run: bool) -> None:
 
 
 def stage_command(name: str, stage: str, text: str) -> click.Command:
-    """A command that makes one stage's manifest, after the stages it needs."""
+    """A command that makes a stage's manifest, after the stages it needs."""
 
     def command(config: Config, engine: str, dry_run: bool) -> None:
         execute(config, engine, dry_run, until=stage)
@@ -34,7 +34,7 @@ def stage_command(name: str, stage: str, text: str) -> click.Command:
 
 
 def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> None:
-    """Plan or run the stages, and show what came out."""
+    """Plan or run the stages, and show the results."""
     if dry_run:
         from augment.pipeline.plan import make_plan, show_plan
 

@@ -10,9 +10,9 @@ from augment.config import Config
 @click.option("--limit", type=click.IntRange(1), default=1, show_default=True, help="Runs at once on this machine.")
 @with_config
 def serve(config: Config, limit: int) -> None:
-    """Work on runs that are started from the page of the Prefect server which PREFECT_API_URL names.
+    """Execute runs that are started from the page of the Prefect server at PREFECT_API_URL.
 
-    CONFIG fills the form of a new run. Ctrl-C ends it.
+    CONFIG gives the defaults of the form for a new run. Ctrl-C stops it.
     """
     from flows.serving import serve_stages
 

@@ -1,4 +1,4 @@
-"""``augment study``: people say which images are real."""
+"""``augment study``: users tell real images from generated ones."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import click
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--results", is_flag=True, help="Print R2G, G2R and d' of every RUN instead.")
-@click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Of each kind to be judged.")
+@click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Test images of each kind.")
 @click.option("--training", type=click.IntRange(0), default=10, show_default=True,
-              help="Of each kind before that, with the answers shown.")  # fmt: skip
+              help="Training images of each kind, before the test, with the answers shown.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
-              help="Address to listen on; any but this machine's own puts a token in the link.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8008, show_default=True, help="0: any that is free.")
+              help="Address to listen on; for any but localhost the link contains a token.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8008, show_default=True, help="0: any free port.")
 @click.option("--device", default="auto", show_default=True)
 def study(runs: tuple[Path, ...], results: bool, images: int, training: int, host: str, port: int,
           device: str) -> None:  # fmt: skip
@@ -23,7 +23,7 @@ def study(runs: tuple[Path, ...], results: bool, images: int, training: int, hos
         _print_results(runs)
         return
     if len(runs) > 1:
-        raise click.UsageError("One RUN at a time is shown to people; --results takes several.")
+        raise click.UsageError("A study shows the images of one RUN; only --results takes several.")
     from augment.study.protocol import Protocol
     from augment.study.server import serve
     from augment.study.stimuli import make_stimuli

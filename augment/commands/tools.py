@@ -1,4 +1,4 @@
-"""The remaining commands: configuration, report, health, and the tools of single stages."""
+"""The remaining commands: configuration, report, doctor."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from augment.config import Config
 
 @click.group()
 def config() -> None:
-    """Look at configurations."""
+    """Show configurations."""
 
 
 @config.command("show")
 @with_config
 def show_config(config: Config) -> None:
-    """Print every value of CONFIG; what differs from the default is marked with its default."""
+    """Print every value of CONFIG; values that differ from the default are marked with it."""
     from augment.config import differences, dump_yaml
 
     changed = differences(config)
@@ -41,7 +41,7 @@ def _leaves(values: dict, prefix: str = ""):
 @click.command()
 @with_config
 def report(config: Config) -> None:
-    """Write the HTML page of CONFIG's run anew, from the manifests that are there."""
+    """Write the HTML page of CONFIG's run again, from the existing manifests."""
     from augment.pipeline.stages import locked_run, make_report
 
     with locked_run(config):
@@ -53,7 +53,7 @@ def report(config: Config) -> None:
 @click.argument("config_path", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value.")
 def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Check that everything CONFIG needs is there and works; exit code 3 where something is missing."""
+    """Check that all requirements of CONFIG are met; exit code 3 where one is not."""
     from augment.pipeline.doctor import examine, show
 
     checks = examine(read_config(config_path, overrides) if config_path else None)

@@ -1,1 +1,1 @@
-"""What looks at a whole run: the table of stages, the plan, reuse, estimates, lineage, the doctor."""
+"""A run as a whole: the table of stages, the plan, reuse, estimates, lineage, the doctor."""

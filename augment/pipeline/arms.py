@@ -1,4 +1,4 @@
-"""The arms' metrics as cells of text, for the terminal and for Prefect's page."""
+"""The comparison of arms as a table of text, for the terminal and for Prefect's page."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
 
 
 def arms_cells(config: Config) -> list[list[str]]:
-    """A header and one line an arm (and distance), in percent; differences are to the first arm, paired by seed.
+    """A header and a line per arm (and distance), in percent; differences are to the first arm, paired by seed.
 
     Raises :class:`AugmentError` where the re-ID stage has not run.
     """

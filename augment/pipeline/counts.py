@@ -1,4 +1,4 @@
-"""How much there is to work on: counted from the stages' tables, from file listings before those are there."""
+"""The size of the data set: counted from the stages' tables, or from file listings where there are none yet."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from augment.stage import Counts
 
 
 def count(config: Config, tables: Mapping[str, Manifest]) -> Counts:
-    """``tables``: those that are up to date, by stage; images, poses and pairs are looked at. Nothing is decoded."""
+    """``tables``: those that are up to date, by stage; images, poses and pairs are read. No image is decoded."""
     if "images" in tables:
         listed = tables["images"].table.select(["id", "split", "pid"]).to_pandas()
     else:

@@ -1,4 +1,4 @@
-"""``augment doctor``: whether everything is there that a configuration needs, and how to get what is not."""
+"""``augment doctor``: whether all requirements of a configuration are met, and the remedies where they are not."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ _DEFAULT_FREE = 2e9  # bytes, where no configuration tells how much is needed
 
 @dataclass(frozen=True)
 class Check:
-    """One line. ``failed`` is something needed; ``warn`` can wait, or is not needed by this configuration."""
+    """The result of a check. ``failed``: a requirement is not met; ``warn``: optional, or not needed yet."""
 
     name: str
     status: Literal["ok", "warn", "failed"]
@@ -35,7 +35,7 @@ class Check:
 
 
 def examine(config: Config | None) -> Iterator[Check]:
-    """All checks, those of the configuration last; each is made when it is asked for."""
+    """All checks, those of the configuration last; each is made lazily."""
     if config is None:
         config_checks: list[Callable[[Config], Iterator[Check]]] = []
     else:
@@ -78,12 +78,12 @@ def _package(name: str) -> Check:
 
 
 _NMS = """
-import augment.base.torchvision_cpu as mended
+import augment.base.torchvision_cpu as repair
 import torch, torchvision
 boxes = torch.tensor([[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]])
 kept = torchvision.ops.nms(boxes, torch.tensor([.9, .8, .7]), .5).tolist()
 assert kept == [0, 2], kept
-print('mended for this CPU-only torch' if mended._library else 'compiled ones')
+print('repaired for this CPU-only torch' if repair._library else 'compiled operators')
 """
 _OPENPIFPAF = """
 import augment.base.torchvision_cpu
@@ -101,7 +101,7 @@ print('its models load')
 
 
 def _imported(name: str, code: str, problem: str, fix: str) -> Check:
-    """Try it in a process of its own: what breaks or changes a process there does not here."""
+    """Run ``code`` in a process of its own, so that a crash or a side effect does not affect this one."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     if done.returncode == 0:
         return Check(name, "ok", done.stdout.strip().splitlines()[-1])
@@ -168,7 +168,7 @@ def _folder(config: Config | None) -> Iterator[Check]:
 
 
 def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:
-    """``question`` returns what is found, or raises the error that the stage itself would raise, remedy included."""
+    """``question`` returns the finding, or raises the error that the stage itself would raise, with its remedy."""
     try:
         return Check(name, "ok", question())
     except AugmentError as error:
@@ -183,7 +183,7 @@ def _data(config: Config) -> Iterator[Check]:
 
         found = count(config, {}).splits
         if not found:
-            raise AugmentError("no image is there. Set data.root to the folder of the data set.")
+            raise AugmentError("there are no images. Set data.root to the folder of the data set.")
         return ", ".join(f"{number:,} {split}" for split, number in sorted(found.items())) + f" ({config.data.layout})"
 
     yield _asked("data set", counted)
@@ -202,7 +202,7 @@ def _poses(config: Config) -> Iterator[Check]:
         actual = sha256_file(found.path)
         if actual != found.sha256:
             raise AugmentError(f"{found.path}: its SHA-256 is {actual}, not {found.sha256}. Get the file again.")
-        return f"{found.path.name}, sha256 {actual[:16]} as it must be"
+        return f"{found.path.name}, sha256 {actual[:16]} as expected"
 
     yield _asked("pose checkpoint", checkpoint)
 
@@ -248,9 +248,10 @@ def _quality(config: Config) -> Iterator[Check]:
     def given() -> str:
         return ", ".join(f"{key} {digest[:16]}" for key, digest in digests(config.quality).items()) or "none"
 
-    yield _asked("weights of judges", given)
+    yield _asked("metric weights", given)
     for network, line in missing(config.quality).items():
-        yield Check(f"judge {network}", "warn", f"no file, so not measured: {', '.join(metrics_of(network))}", line)
+        unmeasured = f"no file, so not measured: {', '.join(metrics_of(network))}"
+        yield Check(f"metrics by {network}", "warn", unmeasured, line)
 
 
 def _reid(config: Config) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""From any row of any manifest back to what it came from."""
+"""Lineage: from any row of a manifest back to its origins."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _PARENTS = {"source": "source image", "pose_source": "pose taken from"}
 
 
 def manifests_of(run: Path) -> Iterator[Manifest]:
-    """The manifests of a run that are there, in the order of the stages."""
+    """The existing manifests of a run, in the order of the stages."""
     for stage in STAGES:
         path = stage.path(run)
         if path.exists():
@@ -25,7 +25,7 @@ def manifests_of(run: Path) -> Iterator[Manifest]:
 
 
 def problems_of(run: Path) -> Iterator[tuple[Path, int, list[str]]]:
-    """Every table of a run that is there: its path, how many rows, and all that is wrong with it and its files."""
+    """Every existing table of a run: its path, number of rows, and the problems of the table and its files."""
     for stage in STAGES:
         path = stage.path(run)
         if os.path.lexists(path):
@@ -33,7 +33,7 @@ def problems_of(run: Path) -> Iterator[tuple[Path, int, list[str]]]:
 
 
 def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, list[str]]:
-    """The same of one table."""
+    """As :func:`problems_of`, for a single table."""
     try:
         manifest = read_manifest(path, kind)
     except AugmentError as error:
@@ -43,7 +43,7 @@ def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, l
 
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
-    """The one run that has that row. Raises :class:`AugmentError` where there is none or more than one."""
+    """The only run that has that row. Raises :class:`AugmentError` where none has it, or several have."""
     runs = [run for run in sorted(outputs.glob("*")) if any(_row(manifest, row_id) for manifest in manifests_of(run))]
     if not runs:
         raise AugmentError(f"{row_id}: no run in {outputs}/ has a row with this id. Name the run with --run FOLDER.")
@@ -54,14 +54,14 @@ def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
 
 
 def trace(run: Path, row_id: str) -> Tree:
-    """Everything a row came from: rows it names, the configuration of its stage, the files those stages read.
+    """The origins of a row: rows that it refers to, the configuration of its stage, the input files of these stages.
 
     Raises :class:`AugmentError` where no manifest of the run has that row.
     """
     tables = {manifest.path.parent.name: manifest for manifest in manifests_of(run)}
     if not tables:
         raise AugmentError(f"{run}: holds no manifest. Give the folder of a run, like outputs/demo.")
-    for stage in reversed(tables):  # an image's id is that of its pose, too: what was made last tells more
+    for stage in reversed(tables):  # an image and its pose share their id: the later stage's row says more
         row = _row(tables[stage], row_id)
         if row is not None:
             return _grow(Tree(f"{row_id}  ({run})"), stage, row, tables)
@@ -77,7 +77,7 @@ def _row(manifest: Manifest, row_id: str) -> dict[str, Any] | None:
 
 
 def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifest]) -> Tree:
-    """Hang under ``tree`` what is known of a row of that stage's manifest."""
+    """Add the origins of a row of that stage's manifest to ``tree``."""
     manifest = tables[stage]
     if "path" in row:
         tree.add(_file(manifest, row))
@@ -142,7 +142,7 @@ def _file(manifest: Manifest, row: dict[str, Any]) -> str:
 
 
 def describe(manifest: Manifest) -> str:
-    """What a manifest is and how it came about, in a few lines."""
+    """A summary of a manifest and its provenance, in a few lines."""
     origin = manifest.provenance
     lines = [
         f"{manifest.path}: manifest of {manifest.kind}, {len(manifest.table):,} rows, digest {manifest.digest[:16]}",

@@ -1,4 +1,4 @@
-"""The dry run: what every stage would do, why, how much, on how much disk and for how long."""
+"""The dry run: what every stage would do and why, with the amount of work, disk space and time."""
 
 import math
 import shutil
@@ -19,7 +19,7 @@ from augment.stage import Estimate
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a plan."""
+    """A line of a plan."""
 
     stage: str
     decision: Decision
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps, and the room there is for what they make."""
+    """The steps, and the free disk space for their output."""
 
     folder: Path
     steps: list[Step]
@@ -38,18 +38,18 @@ class Plan:
 
     @property
     def disk(self) -> float:
-        """Bytes that are still to be written."""
+        """Bytes that are yet to be written."""
         return sum(step.estimate.disk for step in self.steps if step.decision.is_work)
 
     @property
     def seconds(self) -> float | None:
-        """Of all that is to be done; None where one of the times is unknown."""
+        """Time of all remaining work; None where the time of a step is unknown."""
         times = [step.seconds for step in self.steps if step.decision.is_work]
         return None if None in times else sum(times)
 
 
 def make_plan(config: Config, until: str | None = None) -> Plan:
-    """Look at what is there; nothing is made. Raises :class:`AugmentError` where the run itself could not begin."""
+    """The plan of a run; nothing is made. Raises :class:`AugmentError` where the run itself could not start."""
     run = config.folder.absolute()
     stages = stages_until(until)
     decisions: dict[str, Decision] = {}
@@ -68,7 +68,7 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
-    """Print it as a table."""
+    """Print the plan as a table."""
     if console is None:
         console = Console()
         console = console if console.is_terminal else Console(width=150)

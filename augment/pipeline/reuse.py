@@ -1,4 +1,4 @@
-"""What a stage would do if it were called now, and why: nothing, the rest of an interrupted work, or all of it."""
+"""What a stage would do if it were called now, and why: nothing, the rest of interrupted work, or all of it."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from augment.pipeline.stages import Stage
 
 @dataclass(frozen=True)
 class Decision:
-    """``done``: units of the stage's estimate that an earlier run made and this one keeps."""
+    """``done``: units of the stage's estimate that are kept of an earlier run."""
 
     status: Literal["reuse", "restore", "resume", "run"]  # restore: it is made, but has to be moved into place
     why: str = ""
@@ -22,14 +22,14 @@ class Decision:
 
     @property
     def is_work(self) -> bool:
-        """Whether anything is to be made."""
+        """Whether there is anything to do."""
         return self.status in ("resume", "run")
 
 
 def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
-    """``remade``: the stages before this one whose manifests are still to be made.
+    """``remade``: the earlier stages whose manifests are yet to be made.
 
-    Raises :class:`AugmentError` where the stage itself would at once: a folder or a file is missing.
+    Raises :class:`AugmentError` where the stage itself would at its start: a folder or a file is missing.
     """
     path = stage.path(config.folder.absolute())
     waiting = [need for need in stage.needs if need in remade]
@@ -54,7 +54,7 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
 
 
 def _readable(path: Path) -> Manifest | None:
-    """The manifest, or None: a damaged one is made anew like one that is not there."""
+    """The manifest, or None: a damaged manifest counts as absent."""
     try:
         return read_manifest(path) if path.exists() else None
     except AugmentError:

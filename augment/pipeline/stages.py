@@ -1,4 +1,4 @@
-"""The stages in their order, and how one is called, by the local engine, the Prefect flows and the dry run alike."""
+"""The stages in their order, and how they are called, by the local engine, the Prefect flows and the dry run alike."""
 
 import os
 import time
@@ -26,7 +26,7 @@ from augment.stage import Spread, one_by_one
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of :data:`STAGES`. The stage's folder in a run has the stage's name."""
+    """A row of :data:`STAGES`. The stage's folder in a run has the stage's name."""
 
     name: str
     table: str  # kind of its manifest, and the manifest's file name
@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def module(self) -> ModuleType:
-        """Imported when asked for, so that `augment --help` need not wait for torch."""
+        """The stage's module, imported on first use: `augment --help` need not import torch."""
         return import_module(f"augment.{self.maker.partition(':')[0]}.stage")
 
     @property
@@ -46,15 +46,15 @@ class Stage:
         return getattr(self.module, self.maker.partition(":")[2])
 
     def settings(self, config: Config) -> Section:
-        """This stage's part of the configuration."""
+        """The stage's section of the configuration."""
         return getattr(config, self.section)
 
     def path(self, run: Path) -> Path:
-        """Where its manifest lies in the folder of a run."""
+        """The path of its manifest in the folder of a run."""
         return run / self.name / f"{self.table}.parquet"
 
     def inputs(self, run: Path) -> list[Manifest]:
-        """The manifests that it needs. Raises :class:`AugmentError` where one is lacking."""
+        """Its input manifests. Raises :class:`AugmentError` where one is missing."""
         return [read_manifest(stage.path(run), stage.table) for stage in map(stage_named, self.needs)]
 
     def identity(self, config: Config) -> dict[str, Any]:
@@ -79,7 +79,7 @@ STAGES: tuple[Stage, ...] = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage."""
+    """The result of a stage."""
 
     stage: Stage
     manifest: Manifest
@@ -105,7 +105,7 @@ def stage_named(name: str) -> Stage:
 
 
 def stages_until(name: str | None) -> list[Stage]:
-    """That stage after all that it needs, in order; every stage for None."""
+    """The stages that a stage needs and itself, in order; all stages for None."""
     if name is None:
         return list(STAGES)
     wanted = {stage_named(name).name}
@@ -116,7 +116,7 @@ def stages_until(name: str | None) -> list[Stage]:
 
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
-    """Call one stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is lacking."""
+    """Run a stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is missing."""
     stop_if_asked()
     run = config.folder.absolute()  # a worker on another machine has another working directory
     inputs = stage.inputs(run)
@@ -136,7 +136,7 @@ def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outc
 
 
 def _file_identity(path: Path) -> tuple[int, int] | None:
-    """Changes whenever the manifest is written, since writing puts a new file in the old one's place."""
+    """A value that changes whenever the manifest is written, since writing replaces the file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def run_local(config: Config, until: str | None = None) -> list[Outcome]:
 
 
 def make_report(config: Config) -> Path:
-    """Write the page of a run from the manifests that are there."""
+    """Write the page of a run from the existing manifests."""
     from augment.report.page import write_report
 
     return write_report(config.report, config, config.folder.absolute())
@@ -164,10 +164,10 @@ def make_report(config: Config) -> Path:
 
 @contextmanager
 def locked_run(config: Config) -> Iterator[Path]:
-    """Hold the run's folder for this process, tidy up after a killed one, and leave the configuration in it.
+    """Lock the run's folder for this process, clean up after a killed one, and save the configuration in it.
 
-    May be entered again by the thread that holds it: a command holds the folder for the flow that it starts.
-    Raises :class:`AugmentError` where another process holds it or it cannot be written to.
+    Reentrant for the thread that holds the lock: a command holds it for the flow that it starts. Raises
+    :class:`AugmentError` where another process holds it or the folder is not writable.
     """
     run = config.folder.absolute()
     if int(os.environ.get("RANK", "0")):  # torchrun: the first process holds the folder for all of them
@@ -179,7 +179,7 @@ def locked_run(config: Config) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout:
         raise AugmentError(
-            f"{config.folder}: another run is at work in this folder. Wait for it to end, {_ELSEWHERE}"
+            f"{config.folder}: another run is using this folder. Wait for it to end, {_ELSEWHERE}"
         ) from None
     except FileExistsError:
         raise AugmentError(f"{config.folder}: is a file, not a folder. Move it away, {_ELSEWHERE}") from None

@@ -1,6 +1,6 @@
-"""How long stages took in this run, and how long they will take.
+"""The times of stages: recorded in this run, and predicted.
 
-``timings.json`` stands beside the manifests: the same work must give the same bytes, in any time.
+Times are in ``timings.json`` and not in the manifests, which have the same bytes however long the work took.
 """
 
 import json
@@ -15,7 +15,7 @@ Times = dict[str, dict[str, Any]]
 
 
 def read_times(run: Path) -> Times:
-    """Stage -> what :func:`record_time` wrote of it."""
+    """Stage -> its entry by :func:`record_time`."""
     try:
         return json.loads((run / "timings.json").read_text())
     except (OSError, ValueError):
@@ -23,7 +23,7 @@ def read_times(run: Path) -> Times:
 
 
 def record_time(run: Path, stage: str, seconds: float, section: Section, estimate: Estimate) -> None:
-    """The time in which a stage was made from nothing, with what was estimated of the same work."""
+    """Record the time of a stage made from scratch, beside the estimate for the same work."""
     times = read_times(run)
     times[stage] = {
         "seconds": round(seconds, 2), "units": estimate.units, "estimated": estimate.seconds,
@@ -35,9 +35,9 @@ def record_time(run: Path, stage: str, seconds: float, section: Section, estimat
 
 def time_needed(stage: str, section: Section, estimate: Estimate, done: int,
                 times: Times) -> tuple[float | None, str]:  # fmt: skip
-    """Seconds (None: unknown) for the units that are not done, and where they are known from.
+    """Seconds (None: unknown) for the units that are not done, and the source of that figure.
 
-    From the run's own time of the stage, scaled by the estimates of then and now; else from the estimate.
+    The run's recorded time of the stage, scaled by the ratio of the estimates now and then; else the estimate.
     """
     seconds, source = estimate.seconds, "default rates"
     if (known := times.get(stage)) and "estimated" in known:

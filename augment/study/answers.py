@@ -1,7 +1,7 @@
-"""Answers on disk: a journal that they are appended to one by one, and the table that is made of it.
+"""Answers on disk: a journal to which they are appended, and the table made of it.
 
-The journal, ``answers.jsonl``, is the record: what was confirmed to a user has been synced to disk. The table is made
-anew of it when the server ends, for the results and for the report.
+The journal, ``answers.jsonl``, is authoritative: an answer is synced to disk before it is confirmed. The table is
+rebuilt from it when the server ends, for the results and for the report.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ _VERSION = 1
 
 
 class Journal:
-    """Lines appended to a file, for one process: whatever waits is written and synced together."""
+    """Lines appended to a file, by a single process: all waiting lines are written and synced together."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file; the start of a line that a killed process left at its end is cut off."""
+        """Opens the file; an incomplete last line, of a killed process, is cut off."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = len(path.read_bytes().rpartition(b"\n")[0]) + 1 if path.stat().st_size else 0
@@ -35,7 +35,7 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, record: Mapping[str, Any]) -> None:
-        """Returns when the record is on disk. Raises OSError where it could not be written; then it is not there."""
+        """Returns when the record is on disk. Raises OSError where it could not be written; it is then not there."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((json.dumps(record).encode() + b"\n", done))
         if self._writer is None or self._writer.done():
@@ -72,9 +72,9 @@ class Journal:
 
 
 def read_journal(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """User -> answers in their order, from the whole lines of a journal; {} where there is none.
+    """User -> answers in their order, from the complete lines of a journal; {} where there is none.
 
-    A line without an answer says that a user has begun.
+    A line without an answer records that a user has started.
     """
     if not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""The paper's protocol (Sec. 6.2): how many images, for how long, in which order."""
+"""The paper's protocol (Sec. 6.2): number, duration and order of the images."""
 
 import random
 
@@ -11,7 +11,7 @@ EXPOSURE_MS = 1000  # of each image
 
 
 class Protocol(Section):
-    """How many images of each kind, real and generated, a user is shown."""
+    """The numbers of images of each kind, real and generated, in a round."""
 
     images: int = Field(55, ge=1)
     training: int = Field(10, ge=0)  # before them, with the answers shown; not counted

@@ -1,6 +1,6 @@
-"""What the answers say: R2G, G2R and d' with 95 % intervals over users, and how often each image was mistaken.
+"""Results of a study: R2G, G2R and d' with 95 % intervals over users, and the error rate of each image.
 
-Only users who went through to the end count, and of their answers only those after the training.
+Only users who finished their round count, and of their answers only those after the training.
 """
 
 import math
@@ -33,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Results:
-    """The figures of a study; ``figures`` is empty as long as nobody has finished."""
+    """The figures of a study; ``figures`` is empty until a user has finished."""
 
     users: int  # who finished
     unfinished: int  # who left before the end, or are still at it
@@ -42,13 +42,13 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """The figures of a study's ``answers.parquet``. Raises :class:`AugmentError` where it is not there."""
+    """The figures of a study's ``answers.parquet``. Raises :class:`AugmentError` where there is none."""
     trials = len(read_manifest(folder / "stimuli.parquet", "stimuli").table)
     return summarise(read_manifest(folder / "answers.parquet", "answers").frame(), trials)
 
 
 def summarise(answers: pd.DataFrame, trials: int) -> Results:
-    """The figures of an ``answers`` table, where a whole round has so many ``trials``, training included."""
+    """The figures of an ``answers`` table; ``trials``: of a complete round, training included."""
     answered = answers.groupby("user").size()
     finished = answered.index[answered == trials]
     test = answers[answers["user"].isin(finished) & ~answers["training"]]
@@ -81,10 +81,10 @@ def sensitivity(missed: np.ndarray, generated: np.ndarray, false_alarms: np.ndar
 
 
 def clustered_bootstrap(values: np.ndarray, seed: int = 0) -> Estimate:
-    """The mean of one value a user (U,), and the 2.5th and 97.5th percentile of the means of resampled users.
+    """The mean of a value per user (U,), and the 2.5th and 97.5th percentile of the means of resampled users.
 
-    A user's answers hang together, so whole users are drawn, not answers. Every user has seen the same number of
-    images: the mean of their rates is the rate of all answers.
+    A user's answers are correlated, so users are resampled, not answers. Every user has seen the same number of images:
+    the mean of their rates is the rate of all answers.
     """
     if len(values) < 2:
         return Estimate(float(values.mean()), math.nan, math.nan)

@@ -1,6 +1,6 @@
-"""The study as a local web page: any number of users at once, each going on where they were.
+"""The study as a local web page, for any number of concurrent users, each of whom can resume.
 
-A user's state is the number of their answers in the journal; the order of images follows from the user's id.
+A user's state is the number of their answers in the journal; the order of images is a function of the user's id.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _HEADERS = {  # the page loads nothing from elsewhere, and its address, which ma
 
 
 class Answer(BaseModel):
-    """What the page sends: for which place in the user's order, what was said, and times by the browser's clock."""
+    """What the page sends: the place in the user's order, the answer, and times by the browser's clock."""
 
     place: int = Field(ge=0)
     said_generated: bool
@@ -58,7 +58,7 @@ class _User:
 def create_app(folder: Path, token: str = "") -> FastAPI:
     """The application for a study that :func:`augment.study.stimuli.make_stimuli` has made in ``folder``.
 
-    With a ``token`` every address begins with it, and all others do not exist.
+    With a ``token`` every path begins with it, and all others are 404.
     """
     manifest = read_manifest(folder / "stimuli.parquet", "stimuli")
     stimuli = manifest.frame()
@@ -135,7 +135,7 @@ def create_app(folder: Path, token: str = "") -> FastAPI:
                 await append({"user": id, **record})
                 user.answers.append(record)
                 if len(user.answers) == len(user.order):
-                    finished = sum(len(one.answers) == len(one.order) for one in users.values())
+                    finished = sum(len(other.answers) == len(other.order) for other in users.values())
                     say(f"study: {finished} finished, {len(users) - finished} on the way or gone")
         # the truth is told in the training alone
         return {"generated": truth[stimulus] if answer.place < training else None, **progress(user)}
@@ -146,7 +146,7 @@ def create_app(folder: Path, token: str = "") -> FastAPI:
 
 
 def serve(folder: Path, host: str = LOOPBACK, port: int = 8008) -> None:
-    """Serve a study until Ctrl-C. On another address than this machine's own, the link holds a token.
+    """Serve a study until Ctrl-C. On any address but localhost the link contains a token.
 
     Raises :class:`AugmentError` where the address cannot be used or another process serves the same study.
     """
@@ -183,7 +183,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _token(folder: Path) -> str:
-    """The study's secret: the same after a restart, so that links stay good."""
+    """The study's secret: the same after a restart, so that links stay valid."""
     path = folder / "token"
     if not path.exists():
         with atomic_write(path) as file:
@@ -199,8 +199,8 @@ def _page(trials: int, training: int) -> str:
 
 
 def _result(user: _User, truth: dict[str, bool], training: int) -> dict[str, int]:
-    """What a user who has finished is told: mistakes of either kind, and of how many."""
-    test = [(truth[one["stimulus"]], one["said_generated"]) for one in user.answers[training:]]
+    """The result shown to a user who has finished: errors of either kind, and the numbers of images."""
+    test = [(truth[answer["stimulus"]], answer["said_generated"]) for answer in user.answers[training:]]
     return {
         "real_as_generated": sum(said and not generated for generated, said in test),
         "generated_as_real": sum(generated and not said for generated, said in test),

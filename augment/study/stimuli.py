@@ -1,4 +1,4 @@
-"""The images of a study: generated ones of a run's test pairs, and real ones that are targets of other test pairs."""
+"""The images of a study: generated from a run's test pairs, and real ones, the targets of other test pairs."""
 
 from io import BytesIO
 from pathlib import Path
@@ -22,11 +22,11 @@ _VERSION = 1
 
 
 def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifest:
-    """Generate and write the images of a run's study; returns the table of them, or the one that stands already.
+    """Generate and write the images of a run's study; returns their table, an existing one where it is up to date.
 
-    Real and generated images have the generator's size and are both written as PNG under a hash of what they are, so
-    that neither name nor encoding tells them apart. Raises :class:`AugmentError` where a table of the run is missing or
-    answers to other images are there already, :class:`UsageError` where the run has too few test images.
+    Real and generated images have the generator's size and are both PNG files named by hashes, so that neither name nor
+    encoding gives them away. Raises :class:`AugmentError` where a table of the run is missing or there are answers to
+    other images already, :class:`UsageError` where the run has too few test images.
     """
     images, poses, pairs, checkpoints = (
         read_manifest(run / stage / f"{kind}.parquet", kind)
@@ -40,8 +40,8 @@ def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifes
         return done
     if (folder / JOURNAL).exists():
         raise AugmentError(
-            f"{folder}: users have answered to other images, of another generator or protocol. Go on with the settings "
-            "that this study began with, or move the folder away to begin a new one."
+            f"{folder}: users have answered to other images, of another generator or protocol. Continue with the "
+            "settings of that study, or move the folder away to start a new one."
         )
     chosen = choose_stimuli(images, poses, pairs, protocol)
     say(f"study: generating {protocol.images + protocol.training} images ...")
@@ -67,7 +67,7 @@ def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifes
 
 
 def choose_stimuli(images: Manifest, poses: Manifest, pairs: Manifest, protocol: Protocol) -> list[Pair]:
-    """Test pairs at random, twice as many as a study has images of a kind, no target twice.
+    """A random sample of test pairs with distinct targets, twice as many as a study has images of a kind.
 
     Raises :class:`UsageError` where there are not enough.
     """

@@ -85,5 +85,5 @@ def test_failed_images_and_nobodies_do_not_count_against_the_rate():
 def test_nothing_to_do():
     frame, pids = table(found=2, total=2)
     frame["status"] = "failed"
-    with pytest.raises(AugmentError, match="no readable image of a known person"):
+    with pytest.raises(AugmentError, match="has a readable image of a known person"):
         filtering.report(frame, pids, PoseConfig())
