@@ -8,8 +8,8 @@ from augment.base.progress import say
 from augment.data.layouts import DEEPFASHION_EXAMPLE, DISTRACTOR, MARKET_EXAMPLE, parse_name
 from augment.pose.skeleton import TORSO
 
-#: Of a person with more other images than these, each image is paired with a random sample of them. No person
-#: of Market-1501 or DeepFashion has as many; 5,000 images of one would be 25 million pairs.
+#: Of a person with more images, each image is paired with a random sample of so many others. No person of Market-1501
+#: or DeepFashion has as many; 5,000 images of a person would be 25 million pairs.
 PARTNERS = 200
 
 
@@ -22,7 +22,7 @@ def mine_pairs(poses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     neither junk (-1) nor a distractor (0000). ``from`` and ``to`` hold ids in the first case, file names in the second.
 
     Rows come in the released code's order: identities by first appearance, then images as they stand in ``poses``.
-    ``seed``: of the draw where an image has more than :data:`PARTNERS`. Raises :class:`AugmentError` naming a missing
+    ``seed``: of the sample where an image has more than :data:`PARTNERS`. Raises :class:`AugmentError` naming a missing
     column or a name that tells no identity.
     """
     names, pids, accepted = _candidates(poses)
