@@ -136,6 +136,11 @@ class GanConfig(Section):
     """A file (its hash counts, not its name); None: torchvision's, downloaded."""
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"
     """What the file's weights were trained with."""
+    identity_weights: str | None = Runtime(None)
+    """A re-ID network to which generated images must look the same person: reid/ARM-sSEED.safetensors of a run (its
+    content counts). Not in the paper. None: no such loss."""
+    identity_weight: float = Field(10.0, gt=0)
+    """Of that loss, 1 - cosine of its features, beside the others of Eq. 10."""
     image_size: tuple[int, int] | None = None
     """Height, width; None: that of most images where the networks can take it."""
     start: str | None = Runtime(None)

@@ -52,6 +52,14 @@ def feature_loss(fake: Float[Tensor, "*shape"], real: Float[Tensor, "*shape"]) -
     return functional.l1_loss(fake, real)
 
 
+def identity_loss(fake: Float[Tensor, "B D"], real: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
+    """1 - cos of a re-ID network's features of generated images and of their targets, averaged over the batch.
+
+    Not in the paper; 0 where the network sees the same person, 1 where features are orthogonal.
+    """
+    return (1 - functional.cosine_similarity(fake, real)).mean()
+
+
 def discriminator_loss(
     real_logits: Float[Tensor, "..."], fake_logits: Float[Tensor, "..."], offset: float = 0.0
 ) -> Float[Tensor, ""]:

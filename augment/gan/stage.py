@@ -13,7 +13,7 @@ from augment.gan.cost import training_bytes, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
-from augment.gan.objectives import features_digest
+from augment.gan.objectives import features_digest, identity_digest
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
 from augment.manifest import Manifest, write_manifest
@@ -32,9 +32,9 @@ def identity(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manif
     elif section.iterations == 0:
         raise UsageError("gan.iterations=0 uses a finished generator as it is: name it with gan.start, or train for "
                          "at least one iteration.")  # fmt: skip
-    features = features_digest(section) if section.iterations else None
-    if features is not None:
-        inputs["features"] = features
+    if section.iterations:
+        used = {"features": features_digest(section), "identity": identity_digest(section)}
+        inputs |= {name: digest for name, digest in used.items() if digest is not None}
     return provenance(STAGE, VERSION, section, inputs)
 
 

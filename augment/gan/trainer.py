@@ -29,7 +29,6 @@ from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
 
 PLANNED_PIXELS = 2**20  # of pairs whose geometry is made at once: 110 MB of tables
-LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 SINCE = ("log", "checkpoint")
 
 
@@ -60,7 +59,8 @@ class Trainer:
         self._plans: tuple[int, Plan] = -1, {}  # number of those iterations' group, and their plans
         self.iteration = 0
         # Sums of losses and how many, since the last line of the log and since the last checkpoint.
-        self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)
+        self.losses = ("discriminator", *self.objectives.names)
+        self.loss_sums = torch.zeros(len(SINCE), len(self.losses) + 1, device=device)
         self._draw: nn.Module = self.generator
         self._judge: nn.Module = self.discriminator
         if mode == "full":
@@ -164,12 +164,12 @@ class Trainer:
         self.discriminator.requires_grad_(False)
         with self._autocast():
             verdict = self._judge(drawn.source, drawn.source_joints, generated, drawn.target_joints)
-        adversarial, reconstruction = self.objectives.generator(verdict.float(), generated, drawn.target)
+        losses = self.objectives.generator(verdict.float(), generated, drawn.target)
         self.generator_optimizer.zero_grad(set_to_none=True)
-        (adversarial + reconstruction).backward()
+        sum(losses).backward()
         self.generator_optimizer.step()
         one = torch.ones((), device=self.device)
-        self.loss_sums += torch.stack([distinction, adversarial, reconstruction, one]).detach()
+        self.loss_sums += torch.stack([distinction, *losses, one]).detach()
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -189,7 +189,7 @@ class Trainer:
             torch.distributed.all_reduce(means)
             means /= processes.world_size()
         sums.zero_()
-        return dict(zip(LOSSES, means.tolist(), strict=True))
+        return dict(zip(self.losses, means.tolist(), strict=True))
 
     @torch.no_grad()
     def generate(self, pairs: np.ndarray) -> Tensor:

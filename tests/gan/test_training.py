@@ -21,9 +21,10 @@ from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import load_pair_data, to_network, to_uint8
 from augment.gan.stage import train_gan
-from augment.gan.trainer import LOSSES, Trainer
+from augment.gan.trainer import Trainer
 from augment.manifest import Manifest, verify, write_manifest
 
+LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 CPU = torch.device("cpu")
 HERE = Path(__file__).parent
 DROPS = TINY.model_copy(update={"width": 1 / 8})
