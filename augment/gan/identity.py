@@ -32,13 +32,23 @@ class IdentityNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
+        self._maps: list[Tensor] = []
+        for stage in self.network.children():
+            if isinstance(stage, nn.Sequential):
+                stage.register_forward_hook(self._keep)
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Features of images in [-1, 1]."""
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """Of images in [-1, 1]: the maps (B, C, h, w) after each stage of the network, then its features (B, D)."""
         images = images.float()
         if tuple(images.shape[-2:]) != self.size:
             images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
-        return self.network(((images + 1) / 2 - self.mean) / self.deviation)
+        self._maps = []
+        features = self.network(((images + 1) / 2 - self.mean) / self.deviation)
+        return [*self._maps, features]
+
+    def _keep(self, _stage: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.ndim == 4:
+            self._maps.append(output)
 
     def train(self, mode: bool = True) -> "IdentityNetwork":
         """Stays in evaluation mode whatever the training loop says."""

@@ -1,6 +1,7 @@
 """What the generator and the discriminator minimise (Sec. 4, App. A)."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -52,12 +53,14 @@ def feature_loss(fake: Float[Tensor, "*shape"], real: Float[Tensor, "*shape"]) -
     return functional.l1_loss(fake, real)
 
 
-def identity_loss(fake: Float[Tensor, "B D"], real: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
-    """1 - cos of a re-ID network's features of generated images and of their targets, averaged over the batch.
+def identity_loss(fake: Sequence[Float[Tensor, "B C *space"]], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """1 - cos of a re-ID network's features of generated images and of their targets, averaged over its layers.
 
-    Not in the paper; 0 where the network sees the same person, 1 where features are orthogonal.
+    Each layer is the mean over batch and places of a map (B, C, h, w), or over the batch for features (B, C). Not in
+    the paper. 0: the network sees the same; 1: orthogonal features.
     """
-    return (1 - functional.cosine_similarity(fake, real)).mean()
+    layers = [(1 - functional.cosine_similarity(*layer, dim=1)).mean() for layer in zip(fake, real, strict=True)]
+    return torch.stack(layers).mean()
 
 
 def discriminator_loss(
