@@ -35,11 +35,14 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run"))
 
 
-def test_the_loss_is_one_less_the_cosine():
+def test_the_loss_is_one_less_the_cosine_layer_by_layer():
     real = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     fake = torch.tensor([[5.0, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 0.0]])
     expected = (0 + 1 + 2 + (1 - math.sqrt(0.5))) / 4
-    assert float(identity_loss(fake, real)) == pytest.approx(expected)
+    assert float(identity_loss([fake], [real])) == pytest.approx(expected)
+    # as a map: one image, two channels, four places; and a layer that agrees halves the mean
+    maps = [values.t()[None, :, :, None] for values in (fake, real)]
+    assert float(identity_loss([maps[0], fake], [maps[1], fake])) == pytest.approx(expected / 2)
 
 
 def test_the_network_sees_images_as_in_its_training(weights):
@@ -47,7 +50,10 @@ def test_the_network_sees_images_as_in_its_training(weights):
     pixels = torch.randint(0, 256, (2, 3, 64, 32), generator=torch.Generator().manual_seed(1)).float()
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     expected = network.network((pixels / 255 - mean) / deviation)
-    torch.testing.assert_close(network(pixels / 127.5 - 1), expected, rtol=1e-4, atol=1e-5)
+    *maps, features = network(pixels / 127.5 - 1)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    # OSNet x0.25 has 64, 96 and 128 channels after its three stages, the first two of which halve the map
+    assert [tuple(values.shape) for values in maps] == [(2, 64, 8, 4), (2, 96, 4, 2), (2, 128, 4, 2)]
     assert not network.network.training and not any(weight.requires_grad for weight in network.parameters())
 
 
