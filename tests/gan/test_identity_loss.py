@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -71,7 +72,7 @@ def test_a_training_obeys_it(run, weights):
 
 def test_its_file_counts_by_content(run, weights, tmp_path):
     copy = tmp_path / "copy.safetensors"
-    copy.write_bytes(open(weights, "rb").read())
+    copy.write_bytes(Path(weights).read_bytes())
     short = TINY.model_copy(update={"iterations": 1})
     digests = [
         train_gan(short.model_copy(update={"identity_weights": file}), *run, tmp_path / str(place)).provenance["digest"]
