@@ -1,7 +1,7 @@
 """Who a person is, as a loss sees it: a frozen re-ID network that generated images must look the same person to.
 
-Not in the paper. Eq. 8 compares patches of a few pixels, and a generator that is good at those may still lose what tells
-one person from another.
+Not in the paper. Eq. 8 compares patches of a few pixels, and a generator that is good at those may still lose what
+tells one person from another.
 """
 
 import json
@@ -62,5 +62,5 @@ def _architecture(path: Path) -> tuple[str, tuple[int, int]]:
             settings = json.loads(file.metadata()["origin"])["reid"]
         return settings["model"], (settings["height"], settings["width"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        raise AugmentError(f"{KEY}={path}: not a network of the re-ID stage. Name a file reid/<arm>-s<seed>.safetensors "
-                           "of a run; train it on none of the people that the generator is judged by.") from None  # fmt: skip
+        raise AugmentError(f"{KEY}={path}: not a network of the re-ID stage. Name a file reid/<arm>-s<seed>.safetensors"
+                           " of a run, trained on none of the people that the generator is judged by.") from None

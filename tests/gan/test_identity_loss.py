@@ -1,4 +1,4 @@
-"""The loss on identity: its value by hand, its network frozen, its file counted by content, and a training that obeys."""
+"""The loss on identity: its value by hand, its network frozen, its file counted by content, what it does."""
 
 import json
 import math
