@@ -9,17 +9,20 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
-from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN
+from augment.retrieval.networks import imagenet_statistics, normalised
+
+Images = Float[Tensor, "B 3 H W"]  # in 0..1
 
 _ENLARGED = 1.125  # before a random crop
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.4), 0.3  # Zhong et al., Random Erasing
 _SHIFT, _BLUR = 1 / 16, (0.5, 2.0)  # of the copies: share of the height and width; sigma in pixels at a height of 128
 
 
-def augmented_batch(images: Tensor, transforms: Sequence[str], random: torch.Generator) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 after the transforms named, normalised."""
+def augmented_batch(images: Images, transforms: Sequence[str], random: torch.Generator) -> Images:
+    """The images after the transforms named, normalised."""
     if "random_flip" in transforms:
         flip = _happens(len(images), random).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
@@ -32,14 +35,8 @@ def augmented_batch(images: Tensor, transforms: Sequence[str], random: torch.Gen
     return normalised(images)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 less ImageNet's mean, over its deviation."""
-    mean, std = (images.new_tensor(one).view(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-    return (images - mean) / std
-
-
-def blurred_and_shifted(images: Tensor, random: torch.Generator) -> Tensor:
-    """Copies of images (B, 3, H, W), each blurred by a random sigma and moved by a random way; the edge is repeated."""
+def blurred_and_shifted(images: Images, random: torch.Generator) -> Images:
+    """Copies of images, each blurred by a random sigma and shifted by a random offset; the edge is repeated."""
     count, height, width = len(images), images.shape[2], images.shape[3]
     sigma = (_uniform(count, *_BLUR, random) * height / 128).to(images.device)
     radius = math.ceil(2 * _BLUR[1] * height / 128)
@@ -104,6 +101,6 @@ def _erased(images: Tensor, random: torch.Generator) -> Tensor:
     y, x = torch.arange(height), torch.arange(width)
     inside = ((y >= top) & (y < top + tall[:, None]))[:, :, None] & ((x >= left) & (x < left + wide[:, None]))[:, None]
     inside = (inside & erase[:, None, None]).to(images.device)[:, None]
-    # torchreid paints after normalising, with the mean as colour
-    mean, std = (images.new_tensor(one).view(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-    return torch.where(inside, mean * std + mean, images)
+    # torchreid fills the rectangle after normalisation, with the mean as colour
+    mean, deviation = imagenet_statistics(images)
+    return torch.where(inside, mean * deviation + mean, images)

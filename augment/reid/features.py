@@ -1,4 +1,4 @@
-"""Image files as bytes, and the features that a network has of them."""
+"""Image files as uint8 tensors, and a network's features of them."""
 
 import os
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from augment.base.files import read_image
@@ -22,8 +23,8 @@ _BATCH = 100  # fixed, so that the last bits of a feature depend on nothing one 
 
 def extract_features(
     model: torch.nn.Module, items: Sequence[Item], size: tuple[int, int], device: torch.device, title: str = "features"
-) -> np.ndarray:
-    """The network's features of images resized to ``size`` (height, width), in their order: float32 (N, D)."""
+) -> Float32[np.ndarray, "N D"]:
+    """The network's features of N images resized to ``size`` (height, width), in order."""
     model.eval()
     features = []
     with progress(title, total=len(items)) as advance, ThreadPoolExecutor(_READERS) as readers:
@@ -34,13 +35,13 @@ def extract_features(
     return torch.cat(features).numpy()
 
 
-def read_pixels(path: str, size: tuple[int, int] | None = None) -> Tensor:
-    """An image file as bytes (3, H, W), resized as PIL does it where ``size`` is given."""
+def read_pixels(path: str, size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of an image file, resized as by PIL where ``size`` (H, W) is given."""
     return resized(torch.from_numpy(np.array(read_image(Path(path)))).permute(2, 0, 1), size)
 
 
-def resized(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Bytes (3, H, W) at another height and width."""
+def resized(pixels: UInt8[Tensor, "3 h w"], size: tuple[int, int] | None) -> UInt8[Tensor, "3 H W"]:
+    """The pixels resized to ``size`` (H, W); unchanged where that is None."""
     if size is None or tuple(pixels.shape[1:]) == size:
         return pixels
     return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]

@@ -1,9 +1,10 @@
-"""Training images in memory: decoded once, put into batches and augmented there, on the device of the training."""
+"""Training images in memory: decoded once, then batched and augmented on the training device."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from augment.base.progress import progress
@@ -15,10 +16,10 @@ from augment.reid.features import read_pixels, resized
 
 
 class TrainImages:
-    """The images of an arm as bytes (24 KB each at 128x64, 3.5 GB for Market-1501 with ten synthetic ones for each)."""
+    """The images of an arm as uint8 (24 KB each at 128x64, 3.5 GB for Market-1501 with ten synthetic images each)."""
 
     def __init__(self, train: Sequence[Item], size: tuple[int, int], copies: bool, device: torch.device, title: str):
-        """``size``: height and width that the network takes. ``copies``: the synthetic part is blurred and shifted."""
+        """``size``: the network's input height and width. ``copies``: the synthetic part is blurred and shifted."""
         self._size, self._copies, self._device = size, copies, device
         self._pids = torch.tensor([item[1] for item in train])
         self._synthetic = torch.tensor([item[3] == SYNTHETIC for item in train])
@@ -33,10 +34,10 @@ class TrainImages:
 
     def batch(
         self, indices: Sequence[int], transforms: Sequence[Transform], *seed: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W) after the random transforms that ``seed`` decides, labels (B,), which are synthetic (B,).
+    ) -> tuple[Float[Tensor, "B 3 H W"], Int[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Images after random transforms, a function of ``seed``; labels; which are synthetic.
 
-        One seed a batch: what becomes of an image depends on its place there and on nothing outside.
+        One seed per batch: the transform of an image depends on its place in the batch and on nothing else.
         """
         random = torch.Generator().manual_seed(seed_of(*seed))
         images = torch.stack([resized(self._pixels[index], self._size) for index in indices]).to(self._device)

@@ -1,8 +1,8 @@
-"""Distances between features: Euclidean, cosine, re-ranked, and the two learned ones of the paper's Table 4.
+"""Distances between features: Euclidean, cosine, re-ranked, and the two learned metrics of the paper's Table 4.
 
-Both learned ones model the difference of two images of one person and of two people as zero-mean Gaussians, and take
-the log-likelihood ratio as distance (Moghaddam et al.): its matrix is the difference of the inverse covariances. Only
-pairs from different cameras count, since those are what retrieval compares. Features are scaled to unit length first.
+Both learned metrics model the difference of two images of the same person, and of different people, as zero-mean
+Gaussians, with the log-likelihood ratio as distance (Moghaddam et al.): its matrix is the difference of the inverse
+covariances. Only pairs from different cameras count, as in retrieval. Features are scaled to unit length first.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from jaxtyping import Float, Float64, Int
 
 from augment.base.errors import AugmentError
 from augment.retrieval.torchreid_quiet import torchreid
+
+Queries, Gallery = Float[np.ndarray, "Q D"], Float[np.ndarray, "G D"]  # features
+Distances = Float[np.ndarray, "Q G"]
+Features, Labels = Float[np.ndarray, "N D"], Int[np.ndarray, " N"]
 
 _KISSME_DIMENSIONS = 200  # by PCA before it, as in Market-1501's own baseline: an inverse of 2048 needs more images
 _RIDGE = 1e-3  # Liao et al. add this to the intra-personal covariance
@@ -21,23 +26,25 @@ _RIDGE = 1e-3  # Liao et al. add this to the intra-personal covariance
 class Projection(NamedTuple):
     """A learned distance: (x - y)' W M W' (x - y)."""
 
-    basis: np.ndarray  # W (D, d)
-    metric: np.ndarray  # M (d, d), symmetric
+    basis: Float[np.ndarray, "D d"]  # W
+    metric: Float[np.ndarray, "d d"]  # M, symmetric
 
-    def distances(self, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """Between features (Q, D) and (G, D): (Q, G). May be negative: M need not be positive."""
+    def distances(self, query: Queries, gallery: Gallery) -> Distances:
+        """Distances between features. May be negative: M need not be positive."""
         query, gallery = query @ self.basis, gallery @ self.basis
         weighted = query @ self.metric
         own = (weighted * query).sum(axis=1)[:, None] + (gallery @ self.metric * gallery).sum(axis=1)
         return own - 2 * weighted @ gallery.T
 
 
-def pair_covariances(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of (x - y)(x - y)' over all pairs of different cameras: of one person, and of two. Each is (D, D).
+def pair_covariances(
+    features: Features, pids: Labels, camids: Labels
+) -> tuple[Float[np.ndarray, "D D"], Float[np.ndarray, "D D"]]:
+    """Mean of (x - y)(x - y)' over all pairs from different cameras: of the same person, and of different people.
 
-    Without visiting pairs: within a group of n images the sum over its pairs is n X'X - s s' with s the sum of its
-    rows; pairs across cameras are all pairs less those inside a camera. Where no person was seen by two cameras,
-    pairs of one camera count too. Raises AugmentError where there is no pair of one person, or of two.
+    Without enumerating pairs: within a group of n images the sum over its pairs is n X'X - s s' with s the sum of its
+    rows; pairs across cameras are all pairs less those within a camera. Where no person was seen by two cameras, pairs
+    within a camera count too. Raises :class:`AugmentError` where there is no pair of either kind.
     """
     everyone = np.zeros(len(pids), int)
     cameras = np.unique(camids, return_inverse=True)[1]
@@ -65,11 +72,11 @@ def _scatter(features: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, int]
     return features.T @ weighted - sums.T @ sums, int((sizes * (sizes - 1) // 2).sum())
 
 
-def xqda(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projection:
-    """Cross-view quadratic discriminant analysis (Liao et al., CVPR 2015, Sec. 4) of features (N, D).
+def xqda(features: Features, pids: Labels, camids: Labels) -> Projection:
+    """Cross-view quadratic discriminant analysis (Liao et al., CVPR 2015, Sec. 4).
 
-    W holds the directions in which two people differ more than one person does: generalised eigenvectors of
-    (extra, intra) with eigenvalue above 1, at least one.
+    W holds the directions with more variance between people than within a person: generalised eigenvectors of
+    (extra, intra) with eigenvalue above 1, at least one of them.
     """
     intra, extra = pair_covariances(features, pids, camids)
     intra = intra + _RIDGE * np.eye(len(intra))
@@ -79,8 +86,8 @@ def xqda(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projecti
     return Projection(basis, np.linalg.inv(basis.T @ intra @ basis) - np.linalg.inv(basis.T @ extra @ basis))
 
 
-def kissme(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projection:
-    """The "keep it simple and straightforward metric" (Koestinger et al., CVPR 2012) of features (N, D) after a PCA."""
+def kissme(features: Features, pids: Labels, camids: Labels) -> Projection:
+    """The "keep it simple and straightforward metric" (Koestinger et al., CVPR 2012), after a PCA."""
     centred = features - features.mean(axis=0)
     count = min(_KISSME_DIMENSIONS, features.shape[1])
     basis = scipy.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :count]
@@ -90,37 +97,36 @@ def kissme(features: np.ndarray, pids: np.ndarray, camids: np.ndarray) -> Projec
     return Projection(basis, vectors * np.maximum(eigenvalues, 0) @ vectors.T)  # the nearest that is a metric
 
 
-def unit_length(features: np.ndarray) -> np.ndarray:
-    """Rows scaled to Euclidean length 1, in double precision; a row of zeros stays."""
+def unit_length(features: Features) -> Float64[np.ndarray, "N D"]:
+    """Rows scaled to Euclidean length 1, in double precision; a row of zeros stays zero."""
     features = features.astype(np.float64)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def euclidean(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of features (Q, D), (G, D) of unit length, as the baselines of Tab. 4 have them.
+def euclidean(query: Queries, gallery: Gallery) -> Distances:
+    """Squared Euclidean distances of features scaled to unit length, as for the baselines of Tab. 4.
 
-    They are twice the cosine's, and so rank alike.
+    They are twice the cosine distances, with the same ranking.
     """
     return 2 * cosine(query, gallery)
 
 
-def cosine(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """1 - cosine of the angle between features (Q, D), (G, D)."""
+def cosine(query: Queries, gallery: Gallery) -> Distances:
+    """1 - cosine of the angle between features."""
     return 1 - unit_length(query) @ unit_length(gallery).T
 
 
-def reranked(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+def reranked(query: Queries, gallery: Gallery) -> Distances:
     """Euclidean distances mixed with the Jaccard distance of k-reciprocal neighbours (Zhong et al., CVPR 2017).
 
-    Its published settings (k1 20, k2 6, lambda 0.3). Features (Q, D), (G, D); memory grows as (Q + G)^2: 5 GB for
-    Market-1501.
+    With the published settings (k1 20, k2 6, lambda 0.3). Memory grows as (Q + G)^2: 5 GB for Market-1501.
     """
     within = (np.sqrt(np.maximum(euclidean(*two), 0)).astype(np.float32)
               for two in ((query, gallery), (query, query), (gallery, gallery)))  # fmt: skip
     return torchreid.utils.re_ranking(*within)
 
 
-FIXED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+FIXED: dict[str, Callable[[Queries, Gallery], Distances]] = {
     "euclidean": euclidean, "cosine": cosine, "reranked": reranked
 }  # fmt: skip
-LEARNED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Projection]] = {"xqda": xqda, "kissme": kissme}
+LEARNED: dict[str, Callable[[Features, Labels, Labels], Projection]] = {"xqda": xqda, "kissme": kissme}

@@ -14,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from augment.base.errors import AugmentError
@@ -107,13 +108,14 @@ def _train(
 
 
 def training_loss(
-    model: torch.nn.Module, images: Tensor, labels: Tensor, synthetic: Tensor, section: ReidConfig, arm: ArmConfig
-) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and its accuracy in percent; both scalars stay on the device.
+    model: torch.nn.Module, images: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"], synthetic: Bool[Tensor, " B"],
+    section: ReidConfig, arm: ArmConfig,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:  # fmt: skip
+    """The loss of a batch, and its accuracy in percent; both stay on the device.
 
-    ``images`` (B, 3, H, W), ``labels`` (B,), ``synthetic`` (B,) bool. Softmax: the mean over images of the
-    cross-entropy with smoothed labels, synthetic images weighted by ``arm.weight`` and labelled as ``arm.label`` says
-    (uniform: Zheng et al., ICCV 2017). Triplet: as torchreid adds the two.
+    Softmax: the mean over images of the cross-entropy with smoothed labels, synthetic images weighted by ``arm.weight``
+    and labelled according to ``arm.label`` (uniform: Zheng et al., ICCV 2017). Triplet: the sum of the triplet loss and
+    the cross-entropy, as in torchreid.
     """
     if section.loss == "triplet":
         logits, features = model(images)

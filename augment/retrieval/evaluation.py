@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int, Num
 
 from augment.base.errors import AugmentError
 
@@ -24,8 +25,8 @@ class Ranking(NamedTuple):
     mAP_trapezoid: float  # the data set's own: area under the precision-recall curve by trapezoids
     mINP: float  # correct matches over the rank of the last of them (Ye et al., TPAMI 2021)
     queries: int  # that have a correct match; the others are left out
-    average_precision: np.ndarray  # (Q,) of each query, of which mAP is the mean; NaN without a correct match
-    first_hit: np.ndarray  # (Q,) rank of each query's first correct match; NaN without one
+    average_precision: Float[np.ndarray, " Q"]  # of each query, of which mAP is the mean; NaN without a correct match
+    first_hit: Float[np.ndarray, " Q"]  # rank of each query's first correct match; NaN without one
 
     def as_metrics(self) -> dict[str, float]:
         """Name -> value of each metric: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP."""
@@ -34,19 +35,19 @@ class Ranking(NamedTuple):
 
 
 def rank(
-    distances: np.ndarray,
-    query_pids: np.ndarray,
-    gallery_pids: np.ndarray,
-    query_camids: np.ndarray,
-    gallery_camids: np.ndarray,
-    not_for: np.ndarray | None = None,
+    distances: Num[np.ndarray, "Q G"],
+    query_pids: Int[np.ndarray, " Q"],
+    gallery_pids: Int[np.ndarray, " G"],
+    query_camids: Int[np.ndarray, " Q"],
+    gallery_camids: Int[np.ndarray, " G"],
+    not_for: Int[np.ndarray, " Q"] | None = None,
 ) -> Ranking:
-    """Rank the gallery for each query by distance (Q, G), smallest first; pids and camids are (Q,) and (G,).
+    """Rank the gallery for each query by distance, smallest first. Lists are accepted in place of arrays.
 
     Gallery images of the query's person from the query's camera, and those with pid -1, are ignored; distractors
     (pid 0) count. Ties are in the gallery's order. For galleries smaller than 20, rank 20 is the whole list.
-    ``not_for`` (Q,) is the index of another gallery image that is ignored for that query. Raises ValueError where
-    shapes do not fit or a distance is not finite, :class:`NoRightAnswer` where no query has a correct match.
+    ``not_for`` is the index of another gallery image that is ignored for that query. Raises ValueError where shapes do
+    not fit or a distance is not finite, :class:`NoRightAnswer` where no query has a correct match.
     """
     distances = np.asarray(distances)
     query_pids, gallery_pids = np.asarray(query_pids), np.asarray(gallery_pids)

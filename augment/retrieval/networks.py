@@ -3,6 +3,8 @@
 import difflib
 
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 from torch.nn import functional
 
 from augment.base.errors import AugmentError, UsageError
@@ -36,13 +38,24 @@ def build_model(name: str, people: int, loss: str, pretrained: bool, device: tor
 
 
 @torch.inference_mode()
-def embed(model: torch.nn.Module, images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Features (B, D), float32 on the CPU, of uint8 images (B, 3, h, w), resized to ``size`` (H, W).
+def embed(
+    model: torch.nn.Module, images: UInt8[Tensor, "B 3 h w"], size: tuple[int, int]
+) -> Float[Tensor, "B D"]:
+    """Features, float32 on the CPU, of images resized to ``size`` (H, W).
 
     The model is in evaluation mode. Images are resized as by PIL, with rounding to uint8, as in training.
     """
     if tuple(images.shape[-2:]) != size:
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)
-    mean, deviation = (torch.tensor(values, device=images.device).view(3, 1, 1)
-                       for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))  # fmt: skip
-    return model((images.float() / 255 - mean) / deviation).float().cpu()
+    return model(normalised(images.float() / 255)).float().cpu()
+
+
+def normalised(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Images in 0..1 less ImageNet's mean, over its deviation."""
+    mean, deviation = imagenet_statistics(images)
+    return (images - mean) / deviation
+
+
+def imagenet_statistics(like: Tensor) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Mean and deviation of R, G, B in 0..1, with the dtype and device of ``like``."""
+    return tuple(like.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
