@@ -32,7 +32,7 @@ def patterns(size: tuple[int, int]) -> dict[str, torch.Tensor]:
         "smooth": functional.interpolate(coarse, size, mode="bicubic"),
         "white noise": torch.randn(height, width, generator=random),
     }  # fmt: skip
-    return {name: one.reshape(1, 1, height, width) / one.square().mean().sqrt() for name, one in found.items()}
+    return {name: values.reshape(1, 1, height, width) / values.square().mean().sqrt() for name, values in found.items()}
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"{len(images)} images, strength {options.strength}\n{'':24}" + "".join(f"{name:>22}" for name in systems))
     changes = {name: _changes(build_features(config), images, options.strength) for name, config in systems.items()}
     for pattern in patterns(images.shape[2:]):
-        shares = (one[pattern] / one["white noise"] for one in changes.values())
+        shares = (change[pattern] / change["white noise"] for change in changes.values())
         print(f"{pattern:24}" + "".join(f"{share:22.2f}" for share in shares))
 
 

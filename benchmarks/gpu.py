@@ -96,7 +96,7 @@ class Cells:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{key}={_short(one)}" for key, one in value.items())
+        return " ".join(f"{key}={_short(item)}" for key, item in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -164,7 +164,7 @@ class Training:
         count = min(max(3, int(self.duration / trial)), 5000)
         each = self._timed(trainer.step, count) / count
         losses = trainer.read_losses("log")
-        if not all(math.isfinite(one) for one in losses.values()):
+        if not all(math.isfinite(loss) for loss in losses.values()):
             raise ArithmeticError(f"losses are {losses}")
         floor = self._operations() * batch / self.section.batch_size / (rates[RATES[MODES[mode][1]]] * 1e12)
         peak = torch.cuda.max_memory_allocated() / 1e9 if self.device.type == "cuda" else 0.0
@@ -188,16 +188,16 @@ class Training:
         count = 10
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
             self._timed(trainer.step, count)
-        events = [one for one in profiler.key_averages() if one.device_type == DeviceType.CUDA]
-        events.sort(key=lambda one: -one.self_device_time_total)
-        kernels = [one for one in events if not one.key.lower().startswith(("memcpy", "memset"))]
+        events = [event for event in profiler.key_averages() if event.device_type == DeviceType.CUDA]
+        events.sort(key=lambda event: -event.self_device_time_total)
+        kernels = [event for event in events if not event.key.lower().startswith(("memcpy", "memset"))]
         print(f"{'us a step':>10}{'calls':>7}  kernel (graph bf16, batch 4)")
-        top = [(one.self_device_time_total / count, one.count / count, one.key[:90]) for one in events[:15]]
+        top = [(event.self_device_time_total / count, event.count / count, event.key[:90]) for event in events[:15]]
         for micros, calls, name in top:
             print(f"{micros:10.1f}{calls:7.1f}  {name}")
         return {
-            "kernels_a_step": sum(one.count for one in kernels) / count,
-            "device_us_a_step": sum(one.self_device_time_total for one in events) / count, "top": top,
+            "kernels_a_step": sum(event.count for event in kernels) / count,
+            "device_us_a_step": sum(event.self_device_time_total for event in events) / count, "top": top,
         }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def run(cells: Any, device: torch.device, width: float, poses: Tensor, folder: P
     everything, some = (12, 10) if quick else (SOURCES, 1000)
     names = {f"generation {mode}": mode for mode in MODES}
     wanted = [*names, "generation of all"]
-    if all(one in cells.rows for one in wanted):
+    if all(name in cells.rows for name in wanted):
         return
     inputs = cache(lambda: Inputs(folder / "generation", width, poses, everything, some))
 
@@ -75,8 +75,8 @@ class Inputs:
         rows = list(zip(*self._rows(poses.numpy(), everything), strict=True))
         self.tables = {
             count: [
-                write_manifest(folder / f"{kind}-{count}.parquet", kind, one, {"digest": f"{kind} {count}"})
-                for kind, one in zip(("images", "poses"), zip(*rows[:count], strict=True), strict=True)
+                write_manifest(folder / f"{kind}-{count}.parquet", kind, of_kind, {"digest": f"{kind} {count}"})
+                for kind, of_kind in zip(("images", "poses"), zip(*rows[:count], strict=True), strict=True)
             ]
             for count in (some, everything)
         }
@@ -159,7 +159,7 @@ class Inputs:
             def write() -> list[dict[str, Any]]:
                 parts = [threads.submit(synthesis._write, files[n : n + each], host[n : n + each], section.jpeg_quality)
                          for n in range(0, count, each)]  # fmt: skip
-                hashes = [one for part in parts for one in part.result()]
+                hashes = [digest for part in parts for digest in part.result()]
                 return [synthesis._row(pool, section, checkpoint, job.source, job=job, size=size, sha256=sha256)
                         for job, sha256 in zip(jobs, hashes, strict=True)]  # fmt: skip
 

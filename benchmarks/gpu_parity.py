@@ -36,14 +36,14 @@ STEPS = 5  # two more than a graph's warm-up
 def tf32(allowed: bool) -> Iterator[None]:
     """Whether matrix products and convolutions of fp32 may round their factors to TF32."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [one.allow_tf32 for one in backends]
-    for one in backends:
-        one.allow_tf32 = allowed
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = allowed
     try:
         yield
     finally:
-        for one, value in zip(backends, before, strict=True):
-            one.allow_tf32 = value
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 def cells(device: torch.device, width: float, seed: int, poses: Tensor,
@@ -78,7 +78,7 @@ def skip(device: torch.device, kind: str, poses: Tensor, seed: int) -> dict[str,
     geometry = deformation(poses[:batch], poses[batch : 2 * batch], IMAGE)
     sizes = [level[1:] for level in LEVELS]
     expected_plan = plan_deformation(*geometry, IMAGE, sizes)
-    plan = plan_deformation(*(one.to(device) for one in geometry), IMAGE, sizes)
+    plan = plan_deformation(*(tensor.to(device) for tensor in geometry), IMAGE, sizes)
     errors = {"value": 0.0, "gradient": 0.0}
     for level in LEVELS:
         features, weights = (
@@ -87,8 +87,8 @@ def skip(device: torch.device, kind: str, poses: Tensor, seed: int) -> dict[str,
         )
         expected = _value_and_gradient(expected_plan, features.double(), weights.double())
         found = _value_and_gradient(plan, features.to(device), weights.to(device))
-        for name, one, other in zip(errors, found, expected, strict=True):
-            errors[name] = _larger(errors[name], relative(one, other))
+        for name, result, truth in zip(errors, found, expected, strict=True):
+            errors[name] = _larger(errors[name], relative(result, truth))
     return judged(errors, {"value": 0.0, "gradient": LIMITS[kind]})
 
 
@@ -110,14 +110,14 @@ def nearest(device: torch.device, n: int, seed: int) -> dict[str, Any]:
     """
     random = torch.Generator().manual_seed(seed)
     maps = [torch.randn(4, 64, *IMAGE, generator=random).relu().mul(256).round().div(256) for _ in range(2)]
-    maps = [one.contiguous(memory_format=torch.channels_last) for one in maps]
+    maps = [features.contiguous(memory_format=torch.channels_last) for features in maps]
 
     def both(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         loss = nearest_neighbour_loss(fake.requires_grad_(), real, n)
         return loss, torch.autograd.grad(loss, fake)[0]
 
-    value, gradient = both(*(one.double() for one in maps))
-    found, slope = both(*(one.to(device) for one in maps))
+    value, gradient = both(*(features.double() for features in maps))
+    found, slope = both(*(features.to(device) for features in maps))
     differ = (slope.sign().cpu() != gradient.sign()).double().mean()
     errors = {"value": relative(found, value), "gradient": relative(slope, gradient), "signs": float(differ)}
     return judged(errors, {"value": LIMITS["fp32"], "gradient": LIMITS["fp32"], "signs": 0.0})
@@ -157,11 +157,11 @@ def _image_and_gradient(network: Any, inputs: list[Any], weights: Tensor, mixed:
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=mixed):
         image = network(*inputs)
     gradients = torch.autograd.grad(image, list(network.parameters()), weights.to(image.dtype))
-    return image, torch.cat([one.flatten() for one in gradients])
+    return image, torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def _to(inputs: list[Any], where: torch.device | torch.dtype) -> list[Any]:
-    return [_to(one, where) if isinstance(one, list) else one.to(where) for one in inputs]
+    return [_to(item, where) if isinstance(item, list) else item.to(where) for item in inputs]
 
 
 def iteration(device: torch.device, width: float, seed: int, data: PairData) -> dict[str, Any]:
@@ -178,5 +178,5 @@ def iteration(device: torch.device, width: float, seed: int, data: PairData) -> 
             finally:
                 torch.cuda.set_sync_debug_mode("default")
             found[str(mode)] += trainer.read_losses("log").values()
-    plain, captured = (torch.tensor(one, dtype=torch.float64) for one in found.values())
+    plain, captured = (torch.tensor(losses, dtype=torch.float64) for losses in found.values())
     return judged({"losses": float(((captured - plain) / plain).abs().max())}, {"losses": 1e-3})

@@ -57,13 +57,13 @@ def main() -> None:
     target = to_network(pictures.target.permute(0, 2, 3, 1))
     print(f"{'':16}{'energy':>12}{'SSIM':>8}{'blurred':>9}{'loss':>10}{'without':>10}{'x 1.5':>10}")
     print(f"{'targets':16}{energy(target):12.6f}")
-    for one in runs:
-        generator = BatchedGenerator.load(one.checkpoints[one.last][0], torch.device("cpu"), size=(128, 64))
+    for run in runs:
+        generator = BatchedGenerator.load(run.checkpoints[run.last][0], torch.device("cpu"), size=(128, 64))
         drawn = generated_targets(generator, pictures)
         images = to_network(drawn.permute(0, 2, 3, 1))
         soft = to_uint8(blurred(images)).permute(0, 3, 1, 2).contiguous()
         ssim, after = (ssim_scores(x, pictures.target)["ssim_released"].mean().item() for x in (drawn, soft))
-        line = f"{one.name:16}{energy(images):12.6f}{ssim:8.3f}{after:9.3f}"
+        line = f"{run.name:16}{energy(images):12.6f}{ssim:8.3f}{after:9.3f}"
         if features is not None:
             grid = near_checkerboard(images)
             for change in (0.0, -1.0, 0.5):
@@ -74,7 +74,7 @@ def main() -> None:
 def loss(features: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor) -> float:
     """Eq. 8, mean over pixels, n = 3."""
     parts = zip(images.split(20), targets.split(20), strict=True)
-    found = [nearest_neighbour_loss(features(one), features(other), 3) * len(one) for one, other in parts]
+    found = [nearest_neighbour_loss(features(fake), features(real), 3) * len(fake) for fake, real in parts]
     return (sum(found) / len(images)).item()
 
 

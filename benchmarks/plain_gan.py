@@ -68,8 +68,10 @@ class PlainGenerator(Generator):
         matrices, valid = part_transforms(source_joints, target_joints)
         masks = region_masks(target_joints, self.image_size)
         skips = []
-        for level, one in enumerate(self.source_stream(appearance)):
-            skips.append(deform(one, matrices, masks, valid, self.image_size) if level < len(self.deformed) else one)
+        for level, features in enumerate(self.source_stream(appearance)):
+            if level < len(self.deformed):
+                features = deform(features, matrices, masks, valid, self.image_size)
+            skips.append(features)
         return self.decoder([list(two) for two in zip(skips, self.pose_stream(pose), strict=True)], noise)
 
 
@@ -101,7 +103,7 @@ class PlainTrainer:
         for network, ours in ((self.generator, build_generator), (self.discriminator, build_discriminator)):
             plain_layers(network)
             network.load_state_dict(ours(config, image_size).state_dict())
-        self.average = {name: one.clone() for name, one in self.generator.state_dict().items()}
+        self.average = {name: weight.clone() for name, weight in self.generator.state_dict().items()}
         self.features = build_features(config)
         adam = {"lr": config.learning_rate, "betas": (config.beta1, config.beta2), "foreach": False}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
@@ -125,8 +127,8 @@ class PlainTrainer:
         self.generator_optimizer.zero_grad()
         total.backward()
         self.generator_optimizer.step()
-        for name, one in self.generator.state_dict().items():
-            self.average[name] = 0.999 * self.average[name] + 0.001 * one
+        for name, weight in self.generator.state_dict().items():
+            self.average[name] = 0.999 * self.average[name] + 0.001 * weight
         return loss.item(), total.item()
 
     def _draw(self, batch: Batch) -> Tensor:

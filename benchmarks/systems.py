@@ -27,15 +27,15 @@ def main() -> None:
     torch.set_num_threads(1)
     features = ["vgg19", "vgg19+rgb"] if options.vgg else ["patches"]
     cases = {"baseline": ("baseline", features[0]), "dsc": ("dsc", features[0]), "percloss": ("percloss", features[0])}
-    cases |= {f"full, {one}": ("full", one) for one in features}
+    cases |= {f"full, {kind}": ("full", kind) for kind in features}
     data = made_up_data(torch.device("cpu"))
     trainers = {
         name: Trainer(
             GanConfig(
-                fidelity="released", width=options.width, batch_size=options.batch, system=system, features=one,
+                fidelity="released", width=options.width, batch_size=options.batch, system=system, features=kind,
                 vgg_weights=options.vgg),
             data, torch.device("cpu"))
-        for name, (system, one) in cases.items()
+        for name, (system, kind) in cases.items()
     }  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(2 + options.rounds):

@@ -36,7 +36,7 @@ def cli(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> tuple[int, str]:
-        result = CliRunner().invoke(main, [str(one) for one in arguments])
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         return result.exit_code, result.output
 
     return call
@@ -238,7 +238,7 @@ class TestBadInput:
         assert reasons[f"train/{files[1].stem}"].startswith("damaged image")
         assert reasons[f"train/{files[2].stem}"] == "not an image"
         assert "too large" in reasons[f"train/{files[3].stem}"]
-        assert any("holiday" in one for one in reasons)
+        assert any("holiday" in reason for reason in reasons)
         poses = read_manifest(tmp_path / "run/poses/poses.parquet").frame().set_index("id")
         assert not poses["accepted"][list(reasons)].any()
         pairs = read_manifest(tmp_path / "run/pairs/pairs.parquet").frame()

@@ -54,7 +54,7 @@ def kind_and_rows(draw):
     kind = draw(st.sampled_from(sorted(SCHEMAS)))
     row = st.fixed_dictionaries({field.name: _cell(field.type) for field in SCHEMAS[kind]})
     keys = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}.get(kind, ["id"])
-    return kind, draw(st.lists(row, max_size=5, unique_by=lambda one: tuple(one[key] for key in keys)))
+    return kind, draw(st.lists(row, max_size=5, unique_by=lambda values: tuple(values[key] for key in keys)))
 
 
 @given(kind_and_rows(), st.randoms())
@@ -93,8 +93,8 @@ def test_digest_depends_on_every_column_but_path(rows_of_kind, data):
         assert (before.digest == after.digest) == (column == "path")
 
 
-def _same(one, other) -> bool:
-    return bool(np.array_equal(np.asarray(one), np.asarray(other), equal_nan=isinstance(one, float | list)))
+def _same(value, expected) -> bool:
+    return bool(np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=isinstance(value, float | list)))
 
 
 def metric(**changes):
@@ -102,9 +102,9 @@ def metric(**changes):
 
 
 def test_provenance_is_no_part_of_the_digest(tmp_path):
-    one = write_manifest(tmp_path / "a.parquet", "metrics", [metric()], ORIGIN)
-    other = write_manifest(tmp_path / "b.parquet", "metrics", [metric()], ORIGIN | {"command": "augment run"})
-    assert one.digest == other.digest and one.path.read_bytes() != other.path.read_bytes()
+    first = write_manifest(tmp_path / "a.parquet", "metrics", [metric()], ORIGIN)
+    second = write_manifest(tmp_path / "b.parquet", "metrics", [metric()], ORIGIN | {"command": "augment run"})
+    assert first.digest == second.digest and first.path.read_bytes() != second.path.read_bytes()
 
 
 def test_wrong_rows_are_told():
@@ -148,9 +148,9 @@ def test_a_newer_major_version_is_refused(tmp_path):
             assert read_manifest(path, "metrics").frame()["value"].tolist() == [0.5]
 
 
-def image_row(one: str, content: bytes, status: str = "ok") -> dict:
+def image_row(id: str, content: bytes, status: str = "ok") -> dict:
     return {
-        "id": one, "path": f"files/{one}.jpg", "sha256": sha256_bytes(content), "width": 1, "height": 1,
+        "id": id, "path": f"files/{id}.jpg", "sha256": sha256_bytes(content), "width": 1, "height": 1,
         "status": status, "reason": "", "split": "train", "pid": 1, "camid": 1, "sequence": 1, "frame": 1,
     }  # fmt: skip
 

@@ -55,9 +55,9 @@ def test_mining_equals_brute_force(rows):
         "accepted": [accepted for _, accepted in rows],
     })  # fmt: skip
     groups: dict[int, list[str]] = {}
-    for one, (pid, accepted) in zip(poses["id"], rows, strict=True):
+    for id, (pid, accepted) in zip(poses["id"], rows, strict=True):
         if accepted and pid > 0:
-            groups.setdefault(pid, []).append(one)
+            groups.setdefault(pid, []).append(id)
     assert pairs_of(mine_pairs(poses)) == [pair for group in groups.values() for pair in permutations(group, 2)]
 
 
@@ -93,10 +93,10 @@ def tables(tmp_path: Path, rows: list[tuple[str, int, bool]]):
     """Image and pose manifests of (id, pid, accepted)."""
     blank = np.full(18, np.nan, np.float32)
     images, poses = [], []
-    for one, pid, accepted in rows:
-        split, _, stem = one.partition("/")
+    for id, pid, accepted in rows:
+        split, _, stem = id.partition("/")
         common = {
-            "id": one, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
+            "id": id, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
             "reason": "",
         }  # fmt: skip
         images.append(common | {"split": split, "pid": pid, "camid": 1, "sequence": 1, "frame": 1})

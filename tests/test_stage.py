@@ -23,19 +23,19 @@ def origin(version: int = 1):
 def work(ids, *, folder: Path, log: list | None = None, stop_at: str | None = None):
     """Writes a file for each id; every third id fails."""
     rows = []
-    for one in ids:
-        if one == stop_at:
+    for id in ids:
+        if id == stop_at:
             raise KeyboardInterrupt
         if log is not None:
-            log.append(one)
-        failed = int(one[-1]) % 3 == 0
-        content = one.encode()
-        file = folder / "files" / one.replace("/", "-")
+            log.append(id)
+        failed = int(id[-1]) % 3 == 0
+        content = id.encode()
+        file = folder / "files" / id.replace("/", "-")
         if not failed:
             file.parent.mkdir(exist_ok=True, parents=True)
             file.write_bytes(content)
         rows.append({
-            "id": one, "path": f"files/{file.name}", "sha256": "" if failed else sha256_bytes(content), "width": 1,
+            "id": id, "path": f"files/{file.name}", "sha256": "" if failed else sha256_bytes(content), "width": 1,
             "height": 1, "status": "failed" if failed else "ok", "reason": "third" if failed else "", "split": "train",
             "pid": 1, "camid": 1, "sequence": 1, "frame": 1,
         })  # fmt: skip
@@ -85,7 +85,7 @@ def test_interrupted_anywhere_the_bytes_are_the_same(tmp_path_factory, stop, fir
     with pytest.raises(KeyboardInterrupt):
         make(folder, shard_size=first_size, stop_at=stop)
     parts = sorted((folder / ".parts").rglob("*.parquet"))
-    finished_ids = {one for part in parts[lost:] for one in pq.read_table(part)["id"].to_pylist()}
+    finished_ids = {id for part in parts[lost:] for id in pq.read_table(part)["id"].to_pylist()}
     for part in parts[:lost]:
         part.unlink()
     log: list[str] = []

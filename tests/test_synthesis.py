@@ -102,12 +102,12 @@ def test_images_are_what_the_generator_draws_of_these_rows(made):
     images, poses, checkpoints, synthetic = made
     generator, _ = load_generator(checkpoints.file_of(checkpoints.frame().set_index("id").loc["gan/last", "path"]))
     paths, joints = images.frame().set_index("id")["path"], joints_of(poses.frame().set_index("id", drop=False))
-    place = {one: number for number, one in enumerate(poses.frame()["id"])}
+    place = {id: number for number, id in enumerate(poses.frame()["id"])}
     frame = synthetic.frame()
     for start in range(0, len(frame), SECTION.batch_size):
         rows = frame[start : start + SECTION.batch_size]
-        source = torch.from_numpy(np.stack([read_image(images.file_of(paths[one])) for one in rows["source"]]))
-        own, other = (torch.from_numpy(joints[[place[one] for one in rows[c]]]) for c in ("source", "pose_source"))
+        source = torch.from_numpy(np.stack([read_image(images.file_of(paths[id])) for id in rows["source"]]))
+        own, other = (torch.from_numpy(joints[[place[id] for id in rows[c]]]) for c in ("source", "pose_source"))
         with torch.inference_mode():
             drawn = to_uint8(generator(to_network(source), own, other)).numpy()
         assert [sha256_bytes(encode_jpeg(image)) for image in drawn] == list(rows["sha256"])

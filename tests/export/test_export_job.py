@@ -49,8 +49,8 @@ def test_images_are_hard_links_and_pictures_that_are_no_jpeg_become_one(small_ru
     assert linked.stat().st_ino == (small_run.folder / "images/files/train-0002_c1s1_000001_01.jpg").stat().st_ino
     encoded = tmp_path / "out" / "bounding_box_train" / "0009_c1s1_000001_01.jpg"
     assert encoded.read_bytes() == encode_jpeg(picture)
-    assert not any((small_run.folder / "images/files/train-0009_c1s1_000001_01.png").samefile(one)
-                   for one in (tmp_path / "out").rglob("*.jpg"))  # fmt: skip
+    assert not any((small_run.folder / "images/files/train-0009_c1s1_000001_01.png").samefile(file)
+                   for file in (tmp_path / "out").rglob("*.jpg"))  # fmt: skip
 
 
 def test_where_links_are_refused_images_are_copied(small_run, tmp_path, monkeypatch):

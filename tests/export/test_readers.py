@@ -86,8 +86,8 @@ def test_webdataset_mixes_real_and_synthetic_of_all_people(exported):
     shards = str(exported("webdataset") / "train-000000.tar")
     known = [json.loads(sample["json"]) for sample in webdataset.WebDataset(shards, shardshuffle=False)]
     half = known[: len(known) // 2]
-    assert {one["pid"] for one in half} == {one["pid"] for one in known}
-    assert {one["synthetic"] for one in half} == {True, False}
+    assert {row["pid"] for row in half} == {row["pid"] for row in known}
+    assert {row["synthetic"] for row in half} == {True, False}
 
 
 def test_pycocotools_reads_the_key_points_of_real_and_synthetic_images(exported, truth, finished_run):

@@ -148,15 +148,15 @@ def worker(server: Server):
 
 def test_the_file_of_deployments_names_every_stage_and_the_demo():
     page = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    found = {one["name"]: one for one in page["deployments"]}
+    found = {deployment["name"]: deployment for deployment in page["deployments"]}
     assert list(found) == ["everything", *(stage.name for stage in STAGES)]
     demo = load_config(ROOT / "configs" / "demo.yaml")
-    for name, one in found.items():
-        assert Config.model_validate(one["parameters"]["config"]) == demo
-        assert one["parameters"].get("until", "everything") == name
-        assert one["work_pool"] == {"name": "augment"}
-    assert [(one.name, one.parameters["until"]) for one in deployments(demo)] == [
-        (name, one["parameters"].get("until")) for name, one in found.items()
+    for name, deployment in found.items():
+        assert Config.model_validate(deployment["parameters"]["config"]) == demo
+        assert deployment["parameters"].get("until", "everything") == name
+        assert deployment["work_pool"] == {"name": "augment"}
+    assert [(deployment.name, deployment.parameters["until"]) for deployment in deployments(demo)] == [
+        (name, deployment["parameters"].get("until")) for name, deployment in found.items()
     ]
 
 

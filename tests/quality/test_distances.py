@@ -21,9 +21,9 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
 
 
 def test_frechet_distance_is_symmetric_and_nothing_to_itself():
-    one, other = features(0, 50, 8), features(1, 40, 8, 0.3)
-    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one))
-    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    first, second = features(0, 50, 8), features(1, 40, 8, 0.3)
+    assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(features(0, 4, 8), features(1, 5, 8)) > 0  # fewer images than dimensions
 
 
@@ -74,4 +74,4 @@ def test_leaving_groups_out_is_measuring_the_rest(monkeypatch):
 def test_interval_of_the_kernel_distance_covers_the_truth_in_most_samples():
     # Both sets from one distribution: the truth is 0. Of 60 intervals at 95 %, at least 50 hold it.
     intervals = [kernel(features(2 * k, 200, 3), features(2 * k + 1, 200, 3)) for k in range(60)]
-    assert 50 <= sum(one.low <= 0 <= one.high for one in intervals) <= 60
+    assert 50 <= sum(interval.low <= 0 <= interval.high for interval in intervals) <= 60

@@ -41,8 +41,8 @@ def test_queries_in_parts_find_the_same(monkeypatch):
     ends = random.integers(0, 80, (2, 50)).astype(str)
     whole = look_for(features, *ends, gallery)
     monkeypatch.setattr("augment.quality.identity._QUERIES", 7)
-    for one, other in zip(whole, look_for(features, *ends, gallery), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for expected, value in zip(whole, look_for(features, *ends, gallery), strict=True):
+        np.testing.assert_array_equal(expected, value)
 
 
 def test_features_are_the_networks_of_normalised_images_at_its_size(tmp_path):
@@ -50,7 +50,7 @@ def test_features_are_the_networks_of_normalised_images_at_its_size(tmp_path):
     model = build_model("osnet_x0_25", 9, "softmax", False, torch.device("cpu")).eval()
     torch.save(model.state_dict(), tmp_path / "w.pt")
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
-    mean, deviation = (np.array(one)[:, None, None] for one in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    mean, deviation = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     with torch.inference_mode():
         plain = model(torch.from_numpy((images.numpy() / 255 - mean) / deviation).float()).numpy()
     found = Embedder(tmp_path / "w.pt", torch.device("cpu"))(images)
@@ -66,6 +66,6 @@ def test_other_sizes_are_resized_as_pillow_does_it():
     def as_it_is(images):
         return images.flatten(1)
 
-    one, other = (embed(as_it_is, torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], (36, 18))
+    direct, resized = (embed(as_it_is, torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], (36, 18))
                   for pixels in (small, large))  # fmt: skip
-    assert (one - other).abs().max() < 1.01 / 255 / min(IMAGENET_DEVIATION)  # a grey level, by rounding
+    assert (direct - resized).abs().max() < 1.01 / 255 / min(IMAGENET_DEVIATION)  # a grey level, by rounding

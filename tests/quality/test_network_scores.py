@@ -94,7 +94,7 @@ def test_lpips_equals_torchmetrics_with_the_same_random_alexnet(tmp_path):
     found = Lpips(tmp_path / "alexnet.pth", CPU)(batch_of(images, targets, masks))
     with torch.inference_mode():
         for name, factor in (("lpips", 1), ("mask_lpips", masks)):
-            expected = _lpips_update(*(one * factor / 255 for one in (images, targets)), network, normalize=True)
+            expected = _lpips_update(*(pixels * factor / 255 for pixels in (images, targets)), network, normalize=True)
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
     with pytest.raises(AugmentError, match=r"quality\.lpips_weights: .* is no AlexNet of torchvision: features\.0\.w"):
@@ -157,9 +157,9 @@ def test_every_network_has_a_key_and_every_metric_a_network_or_none():
 def test_files_count_by_content_and_other_files_give_metrics_another_name(tmp_path):
     for name in ("one", "copy"):
         (tmp_path / name).write_bytes(b"some weights")
-    one, copy = (QualityConfig(lpips_weights=tmp_path / name) for name in ("one", "copy"))
-    assert digests(one) == digests(copy) and "alexnet" not in missing(one)
-    assert suffixes(one)["alexnet"] == "_" + digests(one)["lpips_weights"][:8]
+    original, copy = (QualityConfig(lpips_weights=tmp_path / name) for name in ("one", "copy"))
+    assert digests(original) == digests(copy) and "alexnet" not in missing(original)
+    assert suffixes(original)["alexnet"] == "_" + digests(original)["lpips_weights"][:8]
     assert suffixes(QualityConfig())["osnet"] == "_msmt17"
     with pytest.raises(AugmentError, match=r"quality\.lpips_weights: .*gone cannot be read .* Wanted is .*AlexNet"):
         digests(QualityConfig(lpips_weights=tmp_path / "gone"))

@@ -193,7 +193,7 @@ def test_psnr_and_l1_by_hand_on_2x2_images():
     target = image.clone()
     target[0, 1, 0, 1] = 106
     large = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)  # SSIM's window asks for more pixels: 36 such images
-    image, target = (torch.cat([one.repeat(1, 1, 6, 6)]) + large for one in (image, target))
+    image, target = (torch.cat([tile.repeat(1, 1, 6, 6)]) + large for tile in (image, target))
     scores = pair_scores(image, target, torch.ones(1, 1, 12, 12, dtype=torch.uint8))
     assert scores["psnr"].item() == pytest.approx(10 * np.log10(255**2 / 3))
     assert scores["l1_released"].item() == pytest.approx(0.5 / 255 * 2)
@@ -204,10 +204,10 @@ def test_psnr_equals_torchmetrics():
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     random = torch.Generator().manual_seed(0)
-    one, other = torch.randint(0, 256, (2, 5, 3, 16, 12), dtype=torch.uint8, generator=random)
-    found = pair_scores(one, other, torch.ones(5, 1, 16, 12, dtype=torch.uint8))["psnr"]
+    images, targets = torch.randint(0, 256, (2, 5, 3, 16, 12), dtype=torch.uint8, generator=random)
+    found = pair_scores(images, targets, torch.ones(5, 1, 16, 12, dtype=torch.uint8))["psnr"]
     expected = [peak_signal_noise_ratio(a.double(), b.double(), data_range=255.0).item()
-                for a, b in zip(one, other, strict=True)]  # fmt: skip
+                for a, b in zip(images, targets, strict=True)]  # fmt: skip
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

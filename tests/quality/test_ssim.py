@@ -38,10 +38,10 @@ def test_both_variants_equal_skimage(size):
 @pytest.mark.parametrize("size", [(128, 64), (12, 31)])
 def test_the_7x7_window_equals_skimages_default(size):
     random = np.random.default_rng(3)
-    one, other = random.integers(0, 256, (2, 3, *size, 3), np.uint8)
-    other[0] = one[0] // 2
-    scores = ssim_scores(batch(one), batch(other), ["ssim_skimage"])
-    expected = [structural_similarity(*pair, channel_axis=-1) for pair in zip(one, other, strict=True)]
+    images, targets = random.integers(0, 256, (2, 3, *size, 3), np.uint8)
+    targets[0] = images[0] // 2
+    scores = ssim_scores(batch(images), batch(targets), ["ssim_skimage"])
+    expected = [structural_similarity(*pair, channel_axis=-1) for pair in zip(images, targets, strict=True)]
     np.testing.assert_allclose(scores["ssim_skimage"], expected, atol=1e-9)
     assert set(scores) == {"ssim_skimage"}
 
@@ -68,9 +68,9 @@ def test_the_released_range_is_that_of_the_generated_image_alone():
     random = torch.Generator().manual_seed(2)
     low = torch.randint(100, 121, (1, 3, 32, 16), dtype=torch.uint8, generator=random)
     high = torch.randint(0, 256, (1, 3, 32, 16), dtype=torch.uint8, generator=random)
-    one, other = ssim_scores(low, high), ssim_scores(high, low)
-    assert one["ssim_255"].item() == pytest.approx(other["ssim_255"].item(), abs=1e-12)  # symmetric
-    assert abs(one["ssim_released"].item() - other["ssim_released"].item()) > 1e-3  # not so
+    low_first, high_first = ssim_scores(low, high), ssim_scores(high, low)
+    assert low_first["ssim_255"].item() == pytest.approx(high_first["ssim_255"].item(), abs=1e-12)  # symmetric
+    assert abs(low_first["ssim_released"].item() - high_first["ssim_released"].item()) > 1e-3  # not so
 
 
 def test_errors_are_told():

@@ -33,8 +33,8 @@ def test_arms_train_equally_long_and_every_figure_is_a_row(people, section, tmp_
     assert capsys.readouterr().out == ""  # torchreid is kept quiet
     strips = pd.read_csv(tmp_path / "reid" / "retrieval-real-s0.csv")
     assert strips.groupby("query")["rank"].apply(list).tolist() == [list(range(1, 11))] * 4
-    one = strips[strips["query"] == strips["query"][0]]
-    assert one["right"].tolist() == (one["gallery"].str[8:12] == one["query"].str[6:10]).astype(int).tolist()
+    strip = strips[strips["query"] == strips["query"][0]]
+    assert strip["right"].tolist() == (strip["gallery"].str[8:12] == strip["query"].str[6:10]).astype(int).tolist()
     curve = pd.read_csv(tmp_path / "reid" / "training-real-s0.csv")
     assert curve["iteration"].tolist() == [1, 2, 3, 4, 5, 6] and np.isfinite(curve["loss"]).all()
 
@@ -88,8 +88,8 @@ def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(people, sect
 def test_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatch):
     distances = ("cosine", "euclidean", "xqda", "kissme")
     section = section.model_copy(update={"arms": {"real": ArmConfig()}, "distances": distances})
-    one = compare_arms(section, *people.manifests(), tmp_path / "one")
-    assert {"rank1", "rank1_euclidean", "mAP_xqda", "mINP_kissme"} <= set(one.frame()["metric"])
+    single = compare_arms(section, *people.manifests(), tmp_path / "one")
+    assert {"rank1", "rank1_euclidean", "mAP_xqda", "mINP_kissme"} <= set(single.frame()["metric"])
 
     trained = []
     train = training._train
@@ -97,7 +97,7 @@ def test_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatc
     more = compare_arms(section.model_copy(update={"seeds": (0, 1)}), *people.manifests(), tmp_path / "one")
     assert trained == ["real-s1"]
     kept = more.frame().query("run == 'real-s0'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, one.frame())
+    pd.testing.assert_frame_equal(kept, single.frame())
 
 
 def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_path):

@@ -46,7 +46,7 @@ class FakeRun:
                 "status": "ok", "reason": None}  # fmt: skip
 
     def table(self, stage: str, kind: str, rows: list[dict], inputs: tuple[str, ...] = ()) -> None:
-        origin = provenance(stage, 1, self.config.data, {self.tables[one].kind: self.tables[one] for one in inputs})
+        origin = provenance(stage, 1, self.config.data, {self.tables[name].kind: self.tables[name] for name in inputs})
         self.tables[stage] = write_manifest(self.folder / stage / f"{kind}.parquet", kind, rows, origin)
 
     def _make(self) -> None:

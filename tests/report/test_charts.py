@@ -77,9 +77,9 @@ def test_a_forest_has_zero_a_dot_and_both_intervals_where_they_are_known():
     x = {kind: [tuple(map(float, found)) for found in re.findall(f'class="{kind}{ends}', chart)]
          for kind in ("zero", "thick", "thin")}  # fmt: skip
     dots = [float(place) for place in re.findall(r'cx="([\d.]+)"', chart)]
-    zero, one = x["zero"][0][0], (dots[0] - x["zero"][0][0]) / 2
-    assert x["thick"] == [pytest.approx((zero + one, zero + 3 * one), abs=0.11)]
-    assert x["thin"] == [pytest.approx((zero - one, zero + 4 * one), abs=0.11)]
-    assert dots[1] == pytest.approx(zero - one, abs=0.11)
+    zero, unit = x["zero"][0][0], (dots[0] - x["zero"][0][0]) / 2
+    assert x["thick"] == [pytest.approx((zero + unit, zero + 3 * unit), abs=0.11)]
+    assert x["thin"] == [pytest.approx((zero - unit, zero + 4 * unit), abs=0.11)]
+    assert dots[1] == pytest.approx(zero - unit, abs=0.11)
     assert "copied &lt;b&gt;" in chart and "+2.0" in chart and "-1.0" in chart
     assert forest_chart("nothing", []) == ""

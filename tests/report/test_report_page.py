@@ -157,11 +157,11 @@ def test_one_arm_alone_has_no_difference(fake_run):
 
 
 def test_lineage_marks_what_has_changed_since(fake_run):
-    assert not any(one["stale"] for row in lineage(Run(fake_run.folder))["rows"] for one in row["inputs"])
+    assert not any(source["stale"] for row in lineage(Run(fake_run.folder))["rows"] for source in row["inputs"])
     rows = fake_run.tables["poses"].frame().to_dict("records")
     fake_run.table("poses", "poses", rows[:-1], ("images",))
     made = {row["stage"]: row for row in lineage(Run(fake_run.folder))["rows"]}
-    stale = {stage: [one["name"] for one in row["inputs"] if one["stale"]] for stage, row in made.items()}
+    stale = {stage: [source["name"] for source in row["inputs"] if source["stale"]] for stage, row in made.items()}
     assert stale["pairs"] == stale["gan"] == stale["synthetic"] == ["poses"] and stale["reid"] == []
     assert made["poses"]["content"] == fake_run.tables["poses"].digest[:12]
 

@@ -137,7 +137,7 @@ def test_reload_double_key_and_touch(page, make_study, served):
         page.execute_cdp_cmd("Input.dispatchMouseEvent", touch | {"type": "mouseReleased"})
         until(page, lambda _: len(only(folder)) == 2)
     answers = only(folder)
-    assert [one["said_generated"] for one in answers] == [False, True]
+    assert [answer["said_generated"] for answer in answers] == [False, True]
     assert answers[1]["stimulus"] == first and answers[1]["reaction_ms"] > 1000
 
 

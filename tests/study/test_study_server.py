@@ -161,7 +161,7 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(make_study, monkeypatch):
         monkeypatch.setattr(os, "write", write)
         assert client.get(f"users/{user}").json()["place"] == 1
         assert client.post(f"users/{user}/answers", json=say(False, 1)).json()["place"] == 2
-    assert [one["said_generated"] for one in read_journal(folder / JOURNAL)[user]] == [True, False]
+    assert [answer["said_generated"] for answer in read_journal(folder / JOURNAL)[user]] == [True, False]
 
 
 def test_the_journal_syncs_what_waits_together(tmp_path, monkeypatch):
