@@ -4,10 +4,11 @@ import click
 
 from augment import __version__
 from augment.commands.common import Guarded
+from augment.commands.data import data
 from augment.commands.export import export
 from augment.commands.generator import gan
 from augment.commands.manifests import manifest
-from augment.commands.pose import data, pose
+from augment.commands.pose import pose
 from augment.commands.run import run, stage_command
 from augment.commands.serve import serve
 from augment.commands.study import study

@@ -1,4 +1,4 @@
-"""``augment pose`` and ``augment data``: train and measure a pose estimator, convert key points, draw the demo set."""
+"""``augment pose``: train and measure a pose estimator, convert key points."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, star
     from augment.pose.estimator.training import train_estimator
 
     checkpoint = find_checkpoint(start, start_sha256)
-    examples = [one for folder, file in sources for one in load_examples(folder, file, count=count, seed=seed)]
+    examples = [example for folder, file in sources for example in load_examples(folder, file, count=count, seed=seed)]
     train_estimator(examples, output, start=checkpoint, minutes=minutes, seed=seed)
 
 
@@ -78,52 +78,4 @@ def _poses(path: Path):
     from augment.manifest import read_manifest
 
     frame = read_manifest(path, "poses").frame()
-    return frame.assign(name=[Path(one).name for one in frame["path"]])
-
-
-@click.group()
-def data() -> None:
-    """Render and import data sets."""
-
-
-@data.command()
-@click.argument("folder", type=_path)
-@click.option("--train-identities", default=40, show_default=True)
-@click.option("--test-identities", default=40, show_default=True)
-@click.option("--images-per-identity", default=12, show_default=True)
-@click.option("--cameras", default=6, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-def render(folder: Path, **settings: int) -> None:
-    """Render a set of people into FOLDER, in Market-1501's layout, with their exact joints."""
-    from pydantic import ValidationError
-
-    from augment.config import RenderedConfig
-    from augment.data.rendered.dataset import render_set
-
-    try:
-        section = RenderedConfig(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0].replace('_', '-')}: {first['msg']} (got {first['input']}).") from None
-    click.echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
-
-
-@data.command("import")
-@click.argument("folder", type=_path)
-@click.argument("destination", metavar="DEST", type=_path)
-@click.option("--pattern", metavar="REGEX", help="Pattern of names, with the groups pid and camid; by default "
-              "'(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
-@click.option("--test-people", type=click.IntRange(2), help="For a single folder of crops: so many people, the "
-              "last, become query and gallery; by default a third.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Write without confirmation.")
-def import_(folder: Path, destination: Path, pattern: str | None, test_people: int | None, yes: bool) -> None:
-    """Convert FOLDER (CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or a single folder of crops) to Market-1501's layout
-    in the new folder DEST. Shows a preview and asks for confirmation before it writes anything."""
-    from augment.data.importing import PATTERN, import_images, understand
-
-    understood = understand(folder, pattern or PATTERN, test_people)
-    click.echo(understood.preview())
-    if not yes:
-        click.confirm(f"Write {len(understood.images):,} images to {destination}?", abort=True)
-    import_images(understood, destination)
-    click.echo(f"{destination}: use it with --set data.root={destination}")
+    return frame.assign(name=[Path(path).name for path in frame["path"]])

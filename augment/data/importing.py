@@ -33,14 +33,14 @@ _MSMT_NAME = re.compile(r"\d+_\d+_(?P<camid>\d+)_")
 
 
 @dataclass(frozen=True)
-class Understood:
+class ParsedFolder:
     """The parsed names of a folder."""
 
     images: list[Found]  # with their person and camera, sorted by split and name
     others: list[Path]  # images whose names do not match the pattern
 
     def preview(self) -> str:
-        """People, cameras, images a person of each split, ten examples, and what was not understood."""
+        """People, cameras, images a person of each split, ten examples, and the names without a match."""
         lines = []
         for split in SPLITS:
             some = [image for image in self.images if image.split == split]
@@ -54,11 +54,11 @@ class Understood:
                          f"camera {image.name.camid}")  # fmt: skip
         if self.others:
             names = ", ".join(printable(path.name) for path in self.others[:3])
-            lines.append(f"not understood, left out: {len(self.others):,} ({names}, ...)")
+            lines.append(f"no match, left out: {len(self.others):,} ({names}, ...)")
         return "\n".join(lines)
 
 
-def understand(folder: Path, pattern: str = PATTERN, test_people: int | None = None) -> Understood:
+def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None = None) -> ParsedFolder:
     """Parse the names of a data set's folder: splits as in Market-1501, DukeMTMC-reID, CUHK03-np or VeRi-776, MSMT17's
     list files, or a single folder of crops (with subfolders).
 
@@ -88,11 +88,11 @@ def understand(folder: Path, pattern: str = PATTERN, test_people: int | None = N
             images = hold_out(_without_zero(images), test_people or max(2, people // 3))
     if not images:
         names = ", ".join(printable(path.name) for path in others[:3]) or "no .jpg or .png"
-        raise AugmentError(f"{folder}: no name is understood under {pattern!r}; there is {names}. Give --pattern.")
-    return Understood(sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id)), others)
+        raise AugmentError(f"{folder}: no file name matches {pattern!r}; found: {names}. Give --pattern.")
+    return ParsedFolder(sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id)), others)
 
 
-def import_images(understood: Understood, destination: Path) -> None:
+def import_images(parsed: ParsedFolder, destination: Path) -> None:
     """Write the images to the new folder ``destination`` in Market-1501's layout, by hard link where possible, and
     ``names.csv`` with the original file of each. The folder is created atomically."""
     if destination.exists():
@@ -105,8 +105,8 @@ def import_images(understood: Understood, destination: Path) -> None:
     table = csv.writer(origin)
     table.writerow(["file", "from"])
     numbers: Counter[str] = Counter()
-    with progress("import", total=len(understood.images)) as advance:
-        for image in understood.images:
+    with progress("import", total=len(parsed.images)) as advance:
+        for image in parsed.images:
             numbers[image.split] += 1
             person = str(JUNK) if image.name.pid == JUNK else f"{image.name.pid:04d}"
             number = f"{numbers[image.split]:06d}_00{image.file.suffix.lower()}"

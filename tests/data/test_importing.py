@@ -11,7 +11,7 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import encode_jpeg, sha256_file
 from augment.cli import main
 from augment.config import DataConfig
-from augment.data.importing import import_images, understand
+from augment.data.importing import import_images, parse_folder
 from augment.data.stage import scan_images
 
 
@@ -23,8 +23,8 @@ def put(folder, *names):
         path.write_bytes(encode_jpeg(noise))
 
 
-def said(understood):
-    return [(image.split, image.name.pid, image.name.camid, image.file.name) for image in understood.images]
+def said(parsed):
+    return [(image.split, image.name.pid, image.name.camid, image.file.name) for image in parsed.images]
 
 
 @pytest.mark.parametrize(("folders", "name", "expected"), [
@@ -35,7 +35,7 @@ def said(understood):
 def test_names_of_published_sets(tmp_path, folders, name, expected):
     root = tmp_path / "exp2_c9"  # a folder's name says nothing
     put(root, *(f"{folder}/{name}" for folder in folders))
-    found = said(understand(root))
+    found = said(parse_folder(root))
     assert found == [(split, *expected, name) for split in ("train", "query", "gallery")]
 
 
@@ -46,26 +46,26 @@ def test_msmt17_lists_number_test_people_above_the_training_people(tmp_path):
         put(tmp_path, f"{'train' if name in ('list_train', 'list_val') else 'test'}/{line.split()[0]}")
         (tmp_path / f"{name}.txt").write_text(line + "\n")
     # people 0 and 1 train, 0 is tested: above them 2; and since 0 means a distractor, all are one higher
-    assert [row[:3] for row in said(understand(tmp_path))] == [
+    assert [row[:3] for row in said(parse_folder(tmp_path))] == [
         ("train", 1, 1), ("train", 2, 15), ("query", 3, 2), ("gallery", 3, 3)
     ]  # fmt: skip
     (tmp_path / "list_val.txt").write_text("nonsense\n")
     with pytest.raises(AugmentError, match=r"list_val\.txt, line 1: not 'folder/name person'"):
-        understand(tmp_path)
+        parse_folder(tmp_path)
 
 
 def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_path):
     crops = tmp_path / "crops"
     put(crops, *(f"cam{camera}-person{person}-{shot}.jpg" for person in range(6) for camera in (1, 2) for shot in "ab"),
         "holiday.jpg")  # fmt: skip
-    understood = understand(crops, r"cam(?P<camid>\d+)-person(?P<pid>\d+)")
+    parsed = parse_folder(crops, r"cam(?P<camid>\d+)-person(?P<pid>\d+)")
     # two of six people, a query a camera
-    assert Counter(image.split for image in understood.images) == {"train": 16, "query": 4, "gallery": 4}
-    assert {image.name.pid for image in understood.images} == set(range(1, 7))
-    shown = understood.preview()
+    assert Counter(image.split for image in parsed.images) == {"train": 16, "query": 4, "gallery": 4}
+    assert {image.name.pid for image in parsed.images} == set(range(1, 7))
+    shown = parsed.preview()
     assert "16 images, 4 people, 2 cameras; images a person: 4 to 4, median 4" in shown
     assert "cam1-person0-a.jpg -> train, person 1, camera 1" in shown and "left out: 1 (holiday.jpg" in shown
-    import_images(understood, tmp_path / "mine")
+    import_images(parsed, tmp_path / "mine")
     rows = scan_images(DataConfig(root=tmp_path / "mine"), tmp_path / "images").frame().set_index("id")
     assert len(rows) == 24 and (rows["status"] == "ok").all()
     with open(tmp_path / "mine" / "names.csv") as file:
@@ -74,18 +74,18 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
     for row in origins:
         assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(row["from"])
     with pytest.raises(UsageError, match="exists already"):
-        import_images(understood, tmp_path / "mine")
+        import_images(parsed, tmp_path / "mine")
 
 
 def test_what_is_wrong_is_told(tmp_path):
     put(tmp_path / "crops", "a.jpg")
     for pattern, message in (("(", "not a regular expression"), (r"(?P<pid>\d+)", "needs the groups pid and camid")):
         with pytest.raises(UsageError, match=message):
-            understand(tmp_path / "crops", pattern)
-    with pytest.raises(AugmentError, match=r"no name is understood under .* there is a\.jpg"):
-        understand(tmp_path / "crops")
+            parse_folder(tmp_path / "crops", pattern)
+    with pytest.raises(AugmentError, match=r"no file name matches .* found: a\.jpg"):
+        parse_folder(tmp_path / "crops")
     with pytest.raises(AugmentError, match="no such folder"):
-        understand(tmp_path / "nothing")
+        parse_folder(tmp_path / "nothing")
 
 
 def test_the_command_asks_before_it_writes(tmp_path):
