@@ -9,6 +9,7 @@ from augment.commands.export import export
 from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import pose
+from augment.commands.quality import quality
 from augment.commands.run import run, stage_command
 from augment.commands.serve import serve
 from augment.commands.study import study
@@ -27,7 +28,7 @@ main.add_command(stage_command("poses", "poses", "Find the 18 joints of every pe
 main.add_command(stage_command("pairs", "pairs", "List training and test pairs."))
 main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Generate every training image in new poses."))
-main.add_command(stage_command("quality", "quality", "Measure how good generated images are."))
+main.add_command(quality)
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
 for command in (serve, study, export, data, pose, config, manifest, report, doctor):
     main.add_command(command)

@@ -202,6 +202,9 @@ class QualityConfig(Section):
 
     pairs: int = Field(12_000, ge=1)
     """So many of the test pairs, at equal distances in their list."""
+    generators: tuple[str, ...] = Runtime(())
+    """Others beside the run's own in the same table: shipped names, weights files, folders of runs. They count by name
+    and content."""
     identity_weights: Path | None = Runtime(None)
     """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: they are not measured.
     Files count by their content; `augment doctor` says of each where it is published."""

@@ -14,6 +14,7 @@ have their hashes; only the others are computed.
 """
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -84,6 +85,20 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Of a stage's time, what one of its parts takes."""
+
+    name: str
+    images: int
+    seconds_each: float
+
+    @property
+    def seconds(self) -> float:
+        """Of all images."""
+        return self.images * self.seconds_each
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a stage makes from scratch."""
 
@@ -92,6 +107,7 @@ class Estimate:
     disk: float  # bytes
     seconds: float | None  # on two cores of a current server; None: unknown
     on_gpu: bool = False  # whether it runs on a GPU where there is one; its rate there is unknown
+    shares: tuple[Share, ...] = ()  # of the seconds, where they depend on what is asked for
 
 
 def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:
@@ -112,7 +128,10 @@ def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, 
 
 
 def _command() -> str:
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """As it can be pasted into a shell."""
+    program = Path(sys.argv[0])
+    name = "augment" if program.match("augment/cli.py") else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:

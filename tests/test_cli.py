@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -321,6 +322,21 @@ class TestManifests:
         assert code == 3 and "49 problems" in output and "is gone" in output
 
 
+def test_quality_prints_its_table_and_published_figures_beside_it(cli, finished_run):
+    tiny = finished_run.parents[1] / "tiny.yaml"
+    arguments = ("quality", tiny, "--engine", "local", "--set", f"output={finished_run}")
+    code, output = cli(*arguments)
+    assert code == 0 and "PATN" not in output
+    lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
+    assert any(re.match(r"SSIM ↑ (0\.\d{3} \[-?0\.\d{3}, 0\.\d{3}\] ){2}1\.000$", line) for line in lines)
+    assert "paired difference to full" in output and "Missing is quality.inception_weights: " in output
+    _, output = cli(*arguments, "--beside", "market1501")
+    lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
+    assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in lines
+    assert any(line.startswith("ours: full 0.") for line in lines)
+    assert cli(*arguments, "--beside", "nothing")[0] == 2
+
+
 class TestDryRun:
     """The plan is true, and making it changes nothing."""
 
@@ -334,6 +350,17 @@ class TestDryRun:
         assert "2 trainings on 24 images each (osnet_x0_25)" in output
         assert output.count("not made yet") == 7
         assert not tiny_config.folder.exists()
+
+    def test_of_judging_names_the_cost_of_each_network_and_generator(self, cli, config_file, tmp_path):
+        (tmp_path / "w.pt").write_bytes(b"weights")
+        output = cli("quality", config_file, "--dry-run", "--set", "quality.generators=[rendered]",
+                     "--set", f"quality.vgg_weights={tmp_path / 'w.pt'}")[1]  # fmt: skip
+        lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
+        assert any(re.match(r"the run's generator 8 images, [\d.]+ ms each 1 s", line) for line in lines)
+        assert any(re.match(r"rendered 8 images, [\d.]+ ms each", line) for line in lines)
+        assert "SSIM, PSNR, L1 24 images, 12.5 ms each 1 s" in lines  # 8 pairs of two generators and the source
+        assert "vgg19 32 images, 26 ms each 1 s" in lines  # and of the target
+        assert not any(line.startswith("osnet") for line in lines)
 
     def test_of_a_finished_run(self, cli, finished_run):
         tiny = finished_run.parents[1] / "tiny.yaml"

@@ -7,16 +7,16 @@ import click
 from augment.commands.common import with_config
 from augment.config import Config
 
-_engine = click.option(
+engine_option = click.option(
     "--engine", type=click.Choice(["prefect", "local"]), default="prefect", show_default=True,
     help="prefect: as a flow, on its server. local: the same functions in sequence, without Prefect.",
 )  # fmt: skip
-_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be made or reused, disk and time.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be made or reused, disk and time.")
 
 
 @click.command()
-@_engine
-@_dry_run
+@engine_option
+@dry_run_option
 @with_config
 def run(config: Config, engine: str, dry_run: bool) -> None:
     """Run the whole pipeline of CONFIG, reusing what is up to date."""
@@ -30,7 +30,7 @@ def stage_command(name: str, stage: str, text: str) -> click.Command:
         execute(config, engine, dry_run, until=stage)
 
     command.__doc__ = f"{text}\n\nRuns what this stage of CONFIG needs first; what is up to date is reused."
-    return click.command(name)(_engine(_dry_run(with_config(command))))
+    return click.command(name)(engine_option(dry_run_option(with_config(command))))
 
 
 def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> None:

@@ -21,9 +21,9 @@ def training_seconds(config: Config) -> float:
     return config.gan.iterations * config.gan.batch_size * _scaled(_TRAINING, config)
 
 
-def generation_seconds(config: Config) -> float:
-    """Of one image."""
-    return _scaled(_GENERATION, config)
+def generation_seconds(config: Config, width: float | None = None) -> float:
+    """Of one image; by a generator of another ``width`` than the run's where one is given."""
+    return _scaled(_GENERATION, config, width)
 
 
 def bf16_gain(config: Config, device: torch.device, seconds: float = 1.0) -> float:
@@ -61,10 +61,11 @@ def _clock(device: torch.device) -> float:
     return time.process_time()
 
 
-def _scaled(coefficients: tuple[float, float, float], config: Config) -> float:
+def _scaled(coefficients: tuple[float, float, float], config: Config, of_width: float | None = None) -> float:
     constant, linear, square = coefficients
     height, width = image_size(config)
-    return (constant + linear * config.gan.width + square * config.gan.width**2) * height * width / (128 * 64)
+    channels = config.gan.width if of_width is None else of_width
+    return (constant + linear * channels + square * channels**2) * height * width / (128 * 64)
 
 
 def image_size(config: Config) -> tuple[int, int]:

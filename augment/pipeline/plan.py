@@ -14,7 +14,7 @@ from augment.pipeline.counts import count
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import stages_until
 from augment.pipeline.times import read_times, time_needed
-from augment.stage import Estimate
+from augment.stage import Estimate, Share
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class Step:
     estimate: Estimate
     seconds: float | None  # for what is still to be done; None: unknown
     source: str  # where the time is known from
+
+    @property
+    def shares(self) -> list[tuple[Share, float | None]]:
+        """The parts that the estimate tells, each with what it takes of the seconds."""
+        whole = self.estimate.seconds
+        scale = None if self.seconds is None or not whole else self.seconds / whole
+        return [(share, None if scale is None else share.seconds * scale) for share in self.estimate.shares]
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,9 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         else:
             cost = _bytes(what.disk), _time(step.seconds), step.source
             table.add_row(step.stage, status, decision.why, what.amount, *cost)
+            for share, seconds in step.shares:
+                amount = f"{share.images:,} images, {1000 * share.seconds_each:.3g} ms each"
+                table.add_row("", "", f"  {share.name}", amount, "", _time(seconds), "", style="dim")
     table.add_section()
     table.add_row("total", "", "", "", _bytes(plan.disk), _time(plan.seconds), "")
     console.print(table)

@@ -5,7 +5,7 @@ On the features of the Inception network of 2015 these are FID and KID, on those
 
 import numpy as np
 
-from augment.quality.statistics import Figure, jackknife
+from augment.quality.statistics import Jackknife
 
 GROUPS = 10  # of the jackknife
 _ROWS = 2000  # of a kernel matrix at a time
@@ -24,29 +24,29 @@ def kernel_distance(ours: np.ndarray, real: np.ndarray) -> float:
     return _discrepancy(*_kernel_sums(ours, real, np.zeros(len(ours), int), np.zeros(len(real), int), 1), np.zeros(1))
 
 
-def frechet(ours: np.ndarray, real: np.ndarray) -> Figure:
-    """:func:`frechet_distance` with its interval. The value falls with the number of images."""
+def frechet(ours: np.ndarray, real: np.ndarray) -> Jackknife:
+    """:func:`frechet_distance` of all and without each group. The value falls with the number of images."""
     ours, real = ours.astype(np.float64), real.astype(np.float64)
     whole = _frechet(*_moments(ours), *_moments(real))
     if min(len(ours), len(real)) < 2 * GROUPS:
-        return Figure(whole)
+        return Jackknife(whole, np.array([]))
     of_ours, of_real = _groups(len(ours), 0), _groups(len(real), 1)
     without = [_frechet(*_moments(ours[of_ours != group]), *_moments(real[of_real != group]))
                for group in range(GROUPS)]  # fmt: skip
-    return jackknife(whole, np.array(without))
+    return Jackknife(whole, np.array(without))
 
 
-def kernel(ours: np.ndarray, real: np.ndarray) -> Figure:
-    """:func:`kernel_distance` with its interval."""
+def kernel(ours: np.ndarray, real: np.ndarray) -> Jackknife:
+    """:func:`kernel_distance` of all and without each group."""
     if min(len(ours), len(real)) < 2 * GROUPS:
-        return Figure(kernel_distance(ours, real))
+        return Jackknife(kernel_distance(ours, real), np.array([]))
     sums = _kernel_sums(ours, real, _groups(len(ours), 0), _groups(len(real), 1), GROUPS)
     without = [_discrepancy(*sums, np.arange(GROUPS) == group) for group in range(GROUPS)]
-    return jackknife(_discrepancy(*sums, np.zeros(GROUPS)), np.array(without))
+    return Jackknife(_discrepancy(*sums, np.zeros(GROUPS)), np.array(without))
 
 
 def _groups(count: int, seed: int) -> np.ndarray:
-    """A group for each of ``count`` images, at random and equally large."""
+    """A group for each of ``count`` images, at random and equally large: the same for every arm."""
     return np.random.default_rng(seed).permutation(np.arange(count) % GROUPS)
 
 

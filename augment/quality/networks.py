@@ -33,6 +33,7 @@ class Network:
     holds: str  # what the file holds
     published: str  # where it is to be had
     sha256: str  # of the published file, or how it begins
+    seconds: float  # of an image of 128x64 on one thread of a current server, for the dry run
     open: Open
     trained_on: str = ""  # what the metrics' names say of the published file; of another they tell its hash
 
@@ -58,28 +59,28 @@ NETWORKS = (
     Network(
         "osnet", "identity_weights", "OSNet x0.25 trained on MSMT17, a state dict without classifier",
         "from torchreid's model zoo", "fe810c7c4960dcece5cdfa3f93eef244b4369f11295450f9830f02a1c94069c9",
-        IdentityFeatures, "_msmt17",
+        0.009, IdentityFeatures, "_msmt17",
     ),
     Network(
         "vgg19", "vgg_weights", "VGG-19 under torchvision's names, up to conv3_1 at least",
-        _TORCHVISION + "vgg19-dcbb9e9d.pth", "dcbb9e9d...", VGGFeatures,
+        _TORCHVISION + "vgg19-dcbb9e9d.pth", "dcbb9e9d...", 0.026, VGGFeatures,
     ),
     Network(
         "inception", "inception_weights", "the Inception network of 2015 as torch-fidelity has it",
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "6726825d...", Inception,
+        "6726825d...", 0.32, Inception,
     ),
     Network(
         "alexnet", "lpips_weights", "torchvision's AlexNet", _TORCHVISION + "alexnet-owt-7be5be79.pth", "7be5be79...",
-        Lpips,
+        0.009, Lpips,
     ),
     Network(
         "ssd300", "detector_weights", "torchvision's SSD300 trained on COCO",
-        _TORCHVISION + "ssd300_vgg16_coco-b556d3b4.pth", "b556d3b4...", PersonDetector,
+        _TORCHVISION + "ssd300_vgg16_coco-b556d3b4.pth", "b556d3b4...", 0.9, PersonDetector,
     ),
     Network(
         "pose", "pose_checkpoint", "crops, the pose estimator that comes with the package (runs openpifpaf, AGPL-3.0)",
-        "nothing to fetch", find_checkpoint("crops").sha256, PoseAgreement,
+        "nothing to fetch", find_checkpoint("crops").sha256, 0.0055, PoseAgreement,
     ),
 )  # fmt: skip
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
-from augment.quality import distances, statistics
+from augment.quality import distances
 from augment.quality.inception import SPLITS, inception_score
 from augment.quality.observations import Observations
-from augment.quality.statistics import Figure
+from augment.quality.statistics import Parts, PerPair, Sample
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Evidence:
     targets: Observations  # each target once, however many pairs it belongs to
 
 
-Measure = Callable[[Evidence], Figure]
+Measure = Callable[[Evidence], Sample]
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ class Metric:
 
 
 def _mean(observation: str) -> Measure:
-    return lambda evidence: statistics.mean(evidence.images[observation])
+    return lambda evidence: PerPair(evidence.images[observation])
 
 
 def _kept(observation: str) -> Measure:
-    return lambda evidence: statistics.ratio(evidence.images[observation], evidence.sources[observation])
+    return lambda evidence: PerPair(evidence.images[observation], over=evidence.sources[observation])
 
 
 def _frechet(observation: str) -> Measure:
@@ -63,15 +62,11 @@ def _kernel(observation: str) -> Measure:
 
 
 def _inception_score(observation: str) -> Measure:
-    return lambda evidence: _over_splits(evidence.images[observation])
+    return lambda evidence: Parts(_of_splits(evidence.images[observation]))
 
 
-def _over_splits(probabilities: np.ndarray) -> Figure:
-    if len(probabilities) < SPLITS:
-        return Figure(np.nan)
-    of_split = inception_score(probabilities)
-    half = stats.t.ppf(0.975, SPLITS - 1) * of_split.std(ddof=1) / SPLITS**0.5
-    return Figure(of_split.mean(), of_split.mean() - half, of_split.mean() + half)
+def _of_splits(probabilities: np.ndarray) -> np.ndarray:
+    return inception_score(probabilities) if len(probabilities) >= SPLITS else np.array([])
 
 
 _INF = np.inf

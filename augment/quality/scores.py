@@ -9,6 +9,9 @@ from augment.quality.ssim import ssim_scores
 
 PER_PAIR = ("ssim_released", "ssim_255", "ssim_skimage", "mask_ssim_released", "mask_ssim_255", "psnr", "l1_released")
 
+# of an image that is its target
+PERFECT = dict.fromkeys(PER_PAIR, 1.0) | {"psnr": np.inf, "l1_released": 0.0}
+
 _MASKED = ("ssim_released", "ssim_255")
 
 

@@ -12,30 +12,29 @@ from augment.base.devices import pick_device
 from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.config import Config, QualityConfig
+from augment.gan.checkpoints import read_header
 from augment.gan.cost import generation_seconds
 from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
+from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
 from augment.quality.identity import Embedder, Gallery, look_for, read_gallery
-from augment.quality.networks import digests, missing, open_networks, suffixes
-from augment.quality.observations import Batch, Observations, Observe
+from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
+from augment.quality.observations import Batch, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.registry import METRICS, Evidence, metrics_of
-from augment.quality.scores import PER_PAIR, body_masks, pair_scores
+from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
+from augment.quality.statistics import Figure, Sample
 from augment.retrieval.evaluation import NoRightAnswer
-from augment.stage import Begun, Counts, Estimate, finished, hashes_of, provenance
-
-COPIED = "source copied"  # the arm that hands back the source: a generator that is not better has learned nothing
-REAL = "real target"  # the arm of the targets themselves
+from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, provenance
 
 PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
-_VERSION = 2
+_VERSION = 3
 _PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
-_TABLE = ["arm", "metric", "value", "low", "high", "missing"]
-_PAIRS_PER_SECOND = 25.0  # two cores, without generating
-
-Arms = dict[str, Observations]  # what was observed of the images of each arm
+_TABLE = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high", "missing"]
+_DIFFERENCE = _TABLE[5:8]
+_SCORES_SECONDS = 0.0125  # of an image, its part of reading pictures and drawing masks included; one thread
 
 
 def identity(
@@ -43,7 +42,7 @@ def identity(
 ) -> dict[str, Any]:
     """See augment/stage.py."""
     inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
-    return provenance("quality", _VERSION, section, inputs | digests(section))
+    return provenance("quality", _VERSION, section, inputs | digests(section) | generator_digests(section))
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
@@ -55,8 +54,22 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
 def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     total = min(counts.test_pairs, config.quality.pairs)
-    seconds = 5 + total * (1 / _PAIRS_PER_SECOND + generation_seconds(config))
-    return Estimate(f"{counts.limit}{total:,} test pairs", total, total * 100 + 5 * 2**20, seconds, on_gpu=True)
+    shares = _shares(config, total)
+    seconds = 5 + sum(share.seconds for share in shares)
+    return Estimate(f"{counts.limit}{total:,} test pairs", total, total * 100 + 5 * 2**20, seconds, on_gpu=True,
+                    shares=shares)  # fmt: skip
+
+
+def _shares(config: Config, pairs: int) -> tuple[Share, ...]:
+    """What each generator and each network that judges takes of the time."""
+    section = config.quality
+    widths = {"the run's generator": config.gan.width}
+    for name, file in other_generators(section, config.gan.system).items():
+        widths[name] = read_header(file)["config"]["width"]
+    drawn = [Share(name, pairs, generation_seconds(config, width)) for name, width in widths.items()]
+    images = pairs * (len(widths) + 2)  # the sources and the targets too
+    judges = [Share(network.name, images, network.seconds) for network in NETWORKS if network.file(section) is not None]
+    return (*drawn, Share("SSIM, PSNR, L1", images - pairs, _SCORES_SECONDS), *judges)
 
 
 def measure_quality(
@@ -64,10 +77,11 @@ def measure_quality(
 ) -> Manifest:
     """Score the last checkpoint's averaged weights on the test pairs (Sec. 6). Returns the table of metrics.
 
-    Beside it lie ``table.csv`` with every metric's interval and what is missing for those that have no value;
-    ``per_pair.csv`` with every pair's scores; and ``examples/`` with strips (source, its pose, target pose, target,
-    generated) of the best, typical and worst by ``ssim_released``, listed in ``examples.csv``. Without test pairs the
-    table is empty. Raises :class:`AugmentError` where there is no checkpoint, or a file of weights holds others.
+    Beside it lie ``table.csv`` with every metric of every arm, its interval, its paired difference to the run's own
+    generator, and what is missing for those that have no value; ``per_pair.csv`` with every pair's scores; and
+    ``examples/`` with strips (source, its pose, target pose, target, generated) of the best, typical and worst by
+    ``ssim_released``, listed in ``examples.csv``. Without test pairs the table is empty. Raises :class:`AugmentError`
+    where there is no checkpoint, a file of weights holds others, or a generator makes images of another size.
     """
     folder = Path(folder)
     path = folder / "metrics.parquet"
@@ -89,32 +103,36 @@ def measure_quality(
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
     gan = generator.config
+    generators = {gan.system: generator}
+    for name, file in other_generators(section, gan.system).items():
+        generators[name] = BatchedGenerator.load(file, device, section.batch_size, size=generator.image_size)
     networks = open_networks(section, device)
     parts = _parts_folder(folder, origin)
 
     def load(some: list[Pair]) -> PairPictures:
         return load_pairs(images, poses, some, generator.image_size)
 
-    arms = _observe_all(chosen, load, generator, networks, gan.system, parts)
+    arms = _observe_all(chosen, load, generators, networks, parts)
     if section.identity_weights is not None:
         embedder = Embedder(section.identity_weights, device)
         _look_for_people(arms, chosen, _gallery(images, chosen, embedder, generator.image_size, parts))
     table = measure(arms, chosen, section)
     _write_csv(folder / TABLE_FILE, table)
-    _write_csv(folder / PER_PAIR_FILE, _per_pair(arms, chosen, gan.system))
+    _write_csv(folder / PER_PAIR_FILE, _per_pair(arms, chosen))
     generate = partial(generated_targets, generator)
     examples = write_examples(folder, chosen, arms[gan.system]["ssim_released"], load, generate)
-    manifest = write_manifest(path, "metrics", _rows(table, gan.system, gan.seed, len(chosen)), origin,
+    manifest = write_manifest(path, "metrics", _rows(table, generators, len(chosen)), origin,
                               hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE, *examples]))  # fmt: skip
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
 
 
 def _observe_all(
-    pairs: list[Pair], load: Load, generator: BatchedGenerator, networks: dict[str, Observe], system: str, parts: Path
+    pairs: list[Pair], load: Load, generators: dict[str, BatchedGenerator], networks: dict[str, Observe], parts: Path
 ) -> Arms:
     """Observations of all pairs; finished thousands lie in ``parts`` and are not made again."""
     found: list[Arms] = []
+    at_once = next(iter(generators.values())).batch_size
     with progress("quality", total=len(pairs), unit="pairs") as advance:
         for start in range(0, len(pairs), _PAIRS_PER_PART):
             some = pairs[start : start + _PAIRS_PER_PART]
@@ -125,9 +143,9 @@ def _observe_all(
                 continue
             pictures = load(some)
             batches = []
-            for first in range(0, len(some), generator.batch_size):
-                batch = pictures.select(slice(first, first + generator.batch_size))
-                batches.append(_observe(batch, generator, networks, system))
+            for first in range(0, len(some), at_once):
+                batch = pictures.select(slice(first, first + at_once))
+                batches.append(_observe(batch, generators, networks))
                 advance(len(batch))
             found.append(_joined(batches))
             with atomic_write(part) as file:
@@ -136,17 +154,22 @@ def _observe_all(
     return _joined(found)
 
 
-def _observe(pictures: PairPictures, generator: BatchedGenerator, networks: dict[str, Observe], system: str) -> Arms:
-    masks = body_masks(pictures.target_joints, tuple(pictures.target.shape[-2:])).to(generator.device)
-    targets = pictures.target.to(generator.device)
+def _observe(pictures: PairPictures, generators: dict[str, BatchedGenerator], networks: dict[str, Observe]) -> Arms:
+    device = next(iter(generators.values())).device
+    masks = body_masks(pictures.target_joints, pictures.size).to(device)
+    targets = pictures.target.to(device)
+    shown = {name: generated_targets(generator, pictures) for name, generator in generators.items()}
+    shown |= {COPIED: pictures.source, REAL: pictures.target}
     arms: Arms = {}
-    shown = {system: generated_targets(generator, pictures), COPIED: pictures.source, REAL: pictures.target}
     for arm, images in shown.items():
-        batch = Batch(images.to(generator.device), targets, masks, pictures.target_joints)
-        arms[arm] = {} if arm == REAL else pair_scores(batch.images, targets, masks)  # perfect by definition
+        batch = Batch(images.to(device), targets, masks, pictures.target_joints)
+        if arm == REAL:
+            arms[arm] = {name: np.full(len(images), value) for name, value in PERFECT.items()}
+        else:
+            arms[arm] = pair_scores(batch.images, targets, masks)
         for observe in networks.values():
             arms[arm] |= observe(batch)
-    return {arm: observed for arm, observed in arms.items() if observed}
+    return arms
 
 
 def _gallery(images: Manifest, pairs: list[Pair], embedder: Embedder, size: tuple[int, int], parts: Path) -> Gallery:
@@ -175,24 +198,28 @@ def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
 
 
 def measure(arms: Arms, pairs: list[Pair], section: QualityConfig) -> pd.DataFrame:
-    """Every metric of every arm, one row each: arm, metric, value, low, high, missing.
+    """Every metric of every arm, one row each: value and difference to the first arm with their intervals, missing.
 
     The last is the line about the file without which there is no value. The real targets have no row where they would
-    be compared with themselves.
+    be compared, as a set, with themselves.
     """
     known, lacking = suffixes(section), missing(section)
-    _, first = np.unique([target for _, target in pairs], return_index=True)
-    once = {name: values[np.sort(first)] for name, values in arms.get(REAL, {}).items()}
+    _, once = np.unique([target for _, target in pairs], return_index=True)
+    targets = {name: values[np.sort(once)] for name, values in arms[REAL].items()}
     rows = []
-    for arm, observed in arms.items():
-        evidence = Evidence(observed, arms[COPIED], once)
-        for metric in METRICS:
+    for metric in METRICS:
+        first: Sample | None = None
+        for arm, observed in arms.items():
             row = {"arm": arm, "metric": metric.full_name(known, len(pairs)), "missing": lacking.get(metric.needs, "")}
             if metric.needs in lacking:
                 rows.append(row)
             elif metric.reads in observed and not (metric.sets and arm == REAL):
-                rows.append(row | metric.measure(evidence)._asdict())
-    return pd.DataFrame(rows, columns=_TABLE)
+                sample = metric.measure(Evidence(observed, arms[COPIED], targets))
+                difference = Figure(np.nan) if first is None else sample.less(first).figure()
+                first = first or sample
+                rows.append(row | sample.figure()._asdict() | dict(zip(_DIFFERENCE, difference, strict=True)))
+    table = pd.DataFrame(rows, columns=_TABLE)
+    return table.sort_values("arm", key=lambda column: column.map(list(arms).index), kind="stable", ignore_index=True)
 
 
 def _joined(parts: list[Arms]) -> Arms:
@@ -213,19 +240,24 @@ def _read_part(path: Path) -> Arms:
     return arms
 
 
-def _rows(table: pd.DataFrame, system: str, seed: int, count: int) -> list[dict[str, Any]]:
+def _rows(table: pd.DataFrame, generators: dict[str, BatchedGenerator], count: int) -> list[dict[str, Any]]:
     """For the manifest: values that are numbers, and how many pairs."""
     rows = []
     for arm, some in table.groupby("arm", sort=False):
         values = dict(zip(some["metric"], some["value"], strict=True)) | {"pairs": float(count)}
-        origin = {"run": "quality", "arm": arm, "seed": seed if arm == system else 0}
+        origin = {"run": "quality", "arm": arm, "seed": generators[arm].config.seed if arm in generators else 0}
         rows += [origin | {"metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
     return rows
 
 
-def _per_pair(arms: Arms, pairs: list[Pair], system: str) -> pd.DataFrame:
-    """One line a pair: the generator's scores, and under ``copied_`` those of the source handed back."""
-    columns = {prefix + name: values for arm, prefix in ((system, ""), (COPIED, "copied_"))
+def _per_pair(arms: Arms, pairs: list[Pair]) -> pd.DataFrame:
+    """One line a pair: the generator's scores; those of other generators, and of the source handed back, with a prefix.
+
+    The prefixes are ``NAME_`` and ``copied_``.
+    """
+    own, *others = (arm for arm in arms if arm not in (COPIED, REAL))
+    prefixes = {own: "", COPIED: "copied_"} | {name: f"{name}_" for name in others}
+    columns = {prefix + name: values for arm, prefix in prefixes.items()
                for name, values in arms[arm].items() if values.ndim == 1}  # fmt: skip
     return pd.DataFrame(pairs, columns=["from", "to"]).assign(**columns)
 

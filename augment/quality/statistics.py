@@ -1,6 +1,11 @@
-"""Values with their 95 % intervals: bootstrapped over pairs for means, by a jackknife over groups for distances."""
+"""Values with their 95 % intervals: bootstrapped over pairs for means, by a jackknife over groups for distances.
+
+A metric makes a :data:`Sample` of an arm's images. It has a figure; less another arm's it is a sample of the paired
+difference.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -39,11 +44,6 @@ def mean(values: np.ndarray) -> Figure:
     return bootstrap(lambda drawn: drawn.mean(axis=1), values) if len(values) else Figure(np.nan)
 
 
-def difference(ours: np.ndarray, others: np.ndarray) -> Figure:
-    """Mean of ours less others, value by value: both (N,) of the same pairs."""
-    return mean(ours - others)
-
-
 def ratio(ours: np.ndarray, others: np.ndarray) -> Figure:
     """Mean of ours over the mean of others, (N,) each; both are resampled together. NaN where others' mean is 0."""
     both = np.stack([ours, others], axis=1)
@@ -59,9 +59,66 @@ def ratio(ours: np.ndarray, others: np.ndarray) -> Figure:
     return bootstrap(of, both)
 
 
-def jackknife(value: float, without: np.ndarray) -> Figure:
-    """Student's interval from the values ``without`` each of G groups (Tukey's delete-a-group jackknife)."""
-    groups = len(without)
-    error = np.sqrt((groups - 1) / groups * ((without - without.mean()) ** 2).sum())
-    half = float(stats.t.ppf(0.975, groups - 1) * error)
+def students(values: np.ndarray) -> Figure:
+    """Mean of values (N,) with Student's interval; of fewer than two no interval, of none no value."""
+    if len(values) < 2:
+        return Figure(float(values.mean()) if len(values) else np.nan)
+    value = float(values.mean())
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     return Figure(value, value - half, value + half)
+
+
+@dataclass(frozen=True)
+class PerPair:
+    """A value of each pair (N,), NaN where there is none; its figure is the mean, or that ``over`` others' mean."""
+
+    values: np.ndarray
+    over: np.ndarray | None = None
+
+    def figure(self) -> Figure:
+        """Bootstrapped over pairs."""
+        return mean(self.values) if self.over is None else ratio(self.values, self.over)
+
+    def less(self, other: "PerPair") -> "PerPair":
+        """Pair by pair; both are over the same."""
+        with np.errstate(invalid="ignore"):  # two infinite values have no difference
+            return PerPair(self.values - other.values, self.over)
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """The value of all, and those ``without`` each of G groups; without any there is no interval."""
+
+    value: float
+    without: np.ndarray
+
+    def figure(self) -> Figure:
+        """With Tukey's interval, whose error is that of a delete-a-group jackknife."""
+        groups = len(self.without)
+        if not groups:
+            return Figure(self.value)
+        error = np.sqrt((groups - 1) / groups * ((self.without - self.without.mean()) ** 2).sum())
+        half = float(stats.t.ppf(0.975, groups - 1) * error)
+        return Figure(self.value, self.value - half, self.value + half)
+
+    def less(self, other: "Jackknife") -> "Jackknife":
+        """Group by group, which hold the same pairs."""
+        return Jackknife(self.value - other.value, self.without - other.without)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A value of each of some equal parts (S,); its figure is their mean."""
+
+    values: np.ndarray
+
+    def figure(self) -> Figure:
+        """With Student's interval over the parts."""
+        return students(self.values)
+
+    def less(self, other: "Parts") -> "Parts":
+        """Part by part."""
+        return Parts(self.values - other.values)
+
+
+Sample = PerPair | Jackknife | Parts

@@ -6,12 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_bytes, sha256_file
 from augment.config import GanConfig, QualityConfig
 from augment.gan import inference
 from augment.manifest import write_manifest
 from augment.quality import stage
+from augment.quality.arms import generator_digests, other_generators
 from augment.quality.examples import select_examples
 from augment.quality.pictures import choose_pairs
 from augment.quality.scores import PER_PAIR, pair_scores
@@ -89,8 +90,9 @@ def test_copying_generator_scores_as_the_copied_source(tables, copier, tmp_path)
     metrics = measure(tables, tmp_path / "quality").frame()
     assert set(metrics["run"]) == {"quality"}
     by_arm = {arm: rows.set_index("metric")["value"].to_dict() for arm, rows in metrics.groupby("arm")}
-    assert set(by_arm) == {"dsc", "source copied"}
+    assert set(by_arm) == {"dsc", "source copied", "real target"}
     assert by_arm["dsc"] == by_arm["source copied"]
+    assert by_arm["real target"]["ssim_255"] == 1 and by_arm["real target"]["l1_released"] == 0
     assert set(metrics[metrics["arm"] == "dsc"]["seed"]) == {7}
     per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")
     assert len(per_pair) == 12
@@ -238,6 +240,52 @@ def test_people_are_looked_for_with_every_arm(tables, copier, tmp_path):
     assert table.loc[f"frechet_osnet_{suffix}@12", "dsc"] >= 0
     per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")
     np.testing.assert_array_equal(per_pair["identity_rank1"], per_pair["copied_identity_rank1"])
+
+
+class Negative(Copier):
+    """Another generator, which hands back the source's negative."""
+
+    def forward(self, source, source_joints, target_joints):
+        return -super().forward(source, source_joints, target_joints)
+
+
+def test_other_generators_stand_in_the_same_table_with_paired_differences(tables, copier, tmp_path, monkeypatch):
+    other, loaded = Negative(), inference.load_generator
+    (tmp_path / "negative.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(
+        inference, "load_generator",
+        lambda path, **options: (other, GanConfig()) if path.stem == "negative" else loaded(path, **options),
+    )  # fmt: skip
+    settings = {"generators": [str(tmp_path / "negative.safetensors")]}
+    metrics = measure(tables, tmp_path / "quality", **settings).frame()
+    table = pd.read_csv(tmp_path / "quality" / "table.csv")
+    assert list(dict.fromkeys(table["arm"])) == ["dsc", "negative", "source copied", "real target"]
+    per_pair = pd.read_csv(tmp_path / "quality" / "per_pair.csv")
+    row = table.set_index(["arm", "metric"]).loc["negative", "ssim_255"]
+    paired = per_pair["negative_ssim_255"] - per_pair["ssim_255"]
+    assert row["difference"] == pytest.approx(paired.mean(), abs=1e-5)
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    differences = table.set_index("arm")["difference"]
+    assert differences["dsc"].isna().all() and (differences["source copied"].dropna() == 0).all()
+    assert set(metrics[metrics["arm"] == "negative"]["seed"]) == {0}
+    calls = other.calls
+    measure(tables, tmp_path / "quality", **settings)
+    assert other.calls == calls  # reused
+    (tmp_path / "negative.safetensors").write_bytes(b"others")
+    measure(tables, tmp_path / "quality", **settings)
+    assert other.calls > calls
+
+
+def test_generators_have_the_names_that_people_know_them_by(tmp_path):
+    file = tmp_path / "dsc.safetensors"
+    file.write_bytes(b"")
+    names = other_generators(QualityConfig(generators=["market1501", str(file)]))
+    assert list(names) == ["market1501", "dsc"] and names["dsc"] == file
+    assert list(other_generators(QualityConfig(generators=[str(file)]), own="dsc")) == [str(file)]
+    with pytest.raises(UsageError, match=r"quality\.generators: market1501 would stand there twice"):
+        other_generators(QualityConfig(generators=["market1501", "market1501"]))
+    with pytest.raises(UsageError, match="nobody: neither a weights file"):
+        generator_digests(QualityConfig(generators=["nobody"]))
 
 
 def test_examples_are_the_top_the_middle_and_the_bottom():

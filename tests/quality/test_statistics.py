@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from augment.quality.statistics import Figure, difference, jackknife, mean, ratio
+from augment.quality.statistics import Figure, Jackknife, Parts, PerPair, mean, ratio
 
 
 def test_interval_of_a_mean_is_that_of_theory_where_there_are_many():
@@ -23,7 +23,7 @@ def test_what_is_no_number_does_not_count_and_single_values_have_no_interval():
 
 def test_pairing_makes_the_interval_of_a_difference_narrow():
     common = np.random.default_rng(0).normal(0, 5, 500)
-    paired = difference(common + 1, common)
+    paired = PerPair(common + 1).less(PerPair(common)).figure()
     assert paired.value == pytest.approx(1) and paired.high - paired.low == pytest.approx(0, abs=1e-9)
 
 
@@ -40,5 +40,28 @@ def test_jackknife_of_a_mean_is_students_interval():
     # Leaving one of ten values out of their mean: the classical t interval with 9 degrees of freedom (t = 2.2622).
     values = np.random.default_rng(0).normal(size=10)
     without = np.array([np.delete(values, k).mean() for k in range(10)])
-    figure = jackknife(values.mean(), without)
+    figure = Jackknife(values.mean(), without).figure()
     assert figure.high - figure.value == pytest.approx(2.2622 * values.std(ddof=1) / 10**0.5, rel=1e-4)
+
+
+def test_difference_of_two_ratios_over_the_same_is_the_ratio_of_the_difference():
+    random = np.random.default_rng(0)
+    ours, others, sources = random.uniform(0, 1, (3, 40))
+    sources[3] = np.nan
+    figure = PerPair(ours, sources).less(PerPair(others, sources)).figure()
+    good = ~np.isnan(sources)
+    assert figure.value == pytest.approx((ours[good].sum() - others[good].sum()) / sources[good].sum())
+    assert figure.low < figure.value < figure.high
+    same = PerPair(np.array([np.inf, 1.0, 2.0])).less(PerPair(np.array([np.inf, 0.5, 1.5]))).figure()
+    assert same == Figure(0.5, 0.5, 0.5)  # two infinite values (PSNR of equal images) have no difference
+
+
+def test_differences_of_jackknives_and_of_parts_are_taken_group_by_group():
+    without = np.random.default_rng(0).normal(size=10)
+    shifted = Jackknife(7.0, without + 2).less(Jackknife(5.0, without)).figure()
+    assert shifted.value == 2 and shifted.high - shifted.low == pytest.approx(0, abs=1e-12)
+    assert np.isnan(Jackknife(1.0, np.array([])).figure().low)
+    parts = Parts(np.array([1.0, 2.0, 6.0]))
+    # mean 3, deviation sqrt(7), t(.975, 2) = 4.3027
+    assert parts.figure() == pytest.approx((3, 3 - 4.3027 * (7 / 3) ** 0.5, 3 + 4.3027 * (7 / 3) ** 0.5), rel=1e-4)
+    assert parts.less(parts).figure() == Figure(0, 0, 0) and np.isnan(Parts(np.array([])).figure().value)

@@ -1,0 +1,39 @@
+"""The arms that are compared: the images of one or more generators, the sources handed back, the targets themselves."""
+
+from collections import Counter
+from pathlib import Path
+
+from augment.base.errors import UsageError
+from augment.base.files import sha256_file
+from augment.config import QualityConfig
+from augment.gan.generators import find_generator
+from augment.quality.observations import Observations
+
+COPIED = "source copied"  # a generator that is not better has learned nothing
+REAL = "real target"
+
+Arms = dict[str, Observations]  # what was observed of the images of each arm
+
+
+def other_generators(section: QualityConfig, own: str = "") -> dict[str, Path]:
+    """Name -> weights file of each of ``section.generators``, which are compared with the run's ``own``.
+
+    A shipped one has its own name, a run that of its folder, a file its stem; where that is taken, what was given.
+    Raises :class:`UsageError` where one was named twice, :class:`AugmentError` as :func:`find_generator` does.
+    """
+    short = [_name(given) for given in section.generators]
+    taken = Counter([*short, own, COPIED, REAL])
+    names = [given if taken[name] > 1 else name for given, name in zip(section.generators, short, strict=True)]
+    if twice := [name for name, count in Counter([*names, own]).items() if count > 1]:
+        raise UsageError(f"quality.generators: {twice[0]} would stand there twice. Name each generator once.")
+    return dict(zip(names, map(find_generator, section.generators), strict=True))
+
+
+def generator_digests(section: QualityConfig) -> dict[str, str]:
+    """"generator NAME" -> SHA-256 of its weights: they count by name and content."""
+    return {f"generator {name}": sha256_file(file) for name, file in other_generators(section).items()}
+
+
+def _name(given: str) -> str:
+    path = Path(given)
+    return path.resolve().name if path.is_dir() else path.stem if path.is_file() else given
