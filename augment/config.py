@@ -1,8 +1,8 @@
-"""Typed configuration: one section a stage, YAML files that override only what differs, dotted ``--set`` on top.
+"""Typed configuration: a section per stage, YAML files that override the defaults, dotted ``--set`` on top.
 
-A field made with :func:`Runtime` says how or where to work (device, workers, folders). It is no part of a stage's
-identity and must not change its result; every other field is and may. The string below a field is its description,
-which the JSON schema carries into the form of Prefect's page.
+A field made with :func:`Runtime` says how or where to work (device, workers, folders). It is not part of a stage's
+identity and must not change its result; all other fields are and may. The string below a field is its description, in
+the JSON schema and so in the form of Prefect's page.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from augment.base.errors import UsageError
 
 
 def Runtime(default: Any, **constraints: Any) -> Any:
-    """A field that says how to work, not what to make."""
+    """A field that determines how a stage works, not what it makes."""
     return Field(default, json_schema_extra={"runtime": True}, **constraints)
 
 
@@ -28,7 +28,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
     def identity(self) -> dict[str, Any]:
-        """What of this section can change a result, as plain JSON types."""
+        """The fields that can change a result, as plain JSON types."""
         plain = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 class RenderedConfig(Section):
-    """The demo set that is drawn on the spot."""
+    """The rendered demo set."""
 
     train_identities: int = Field(40, ge=1)
     test_identities: int = Field(40, ge=1)
@@ -50,66 +50,66 @@ class RenderedConfig(Section):
 
 
 class SubsetConfig(Section):
-    """A random part of the training images: how much augmentation helps depends on how few there are."""
+    """A random subset of the training images: augmentation helps most where there are few."""
 
     identities: int | None = Field(None, ge=2)
-    """So many people; None: all."""
+    """Number of people; None: all."""
     images_per_identity: int | None = Field(None, ge=1)
-    """At most so many of each, the rest gets the split "left_out"; None: all."""
+    """Maximum of images per person, the others get the split "left_out"; None: all."""
     seed: int = Field(0, ge=0)
 
 
 class DataConfig(Section):
-    """Where images and identities come from."""
+    """The data set: images and identities."""
 
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
     root: Path | None = Runtime(None)
     """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else its usual name in ../data."""
     validation_identities: int = Field(0, ge=0)
-    """The last so many training people, by pid, replace query and gallery: to choose by, the test stays unseen."""
+    """The last N training people, by pid, replace query and gallery: for validation, without the test set."""
     skip_identities: int = Field(0, ge=0)
-    """The first so many training people, by pid, are not used."""
+    """The first N training people, by pid, are not used."""
     train_identities: int | None = Field(None, ge=1)
-    """Only the first so many of the others; None: all."""
+    """Number of training people, the first after the skipped ones; None: all."""
     test_identities: int | None = Field(None, ge=1)
-    """Only the first so many, of query and gallery together; None: all."""
+    """Number of test people, the first of query and gallery; None: all."""
     subset: SubsetConfig = SubsetConfig()
-    """Of the training images; query and gallery stay whole."""
+    """Of the training images; query and gallery are not affected."""
     rendered: RenderedConfig = RenderedConfig()
 
 
 class PoseConfig(Section):
-    """How 18 joints are found, and which images are good enough to work with."""
+    """How the 18 joints are estimated, and which images are usable."""
 
     estimator: Literal["openpifpaf", "annotations"] = "openpifpaf"
     checkpoint: str = "crops"
-    """The one shipped with the package is "crops"; else a file or openpifpaf's own name for one."""
+    """"crops" ships with the package; else a file, or openpifpaf's name of a published checkpoint."""
     checkpoint_sha256: str | None = None
-    """Required for a file: openpifpaf's checkpoints are pickles and can run code."""
+    """Required for a file: openpifpaf's checkpoints are pickles and can execute code."""
     annotations: dict[str, str] = {}
-    """Of each split a .csv (the paper's format) or .json (COCO key points)."""
+    """For each split a .csv (the paper's format) or .json (COCO key points)."""
     splits: tuple[str, ...] = ("train", "gallery")
-    """Queries are never redrawn, so they need no pose."""
+    """Nothing is generated from queries, so they need no pose."""
     filter: Literal["torso", "detected"] = "torso"
     """Released code: both hips and shoulders; paper: any body."""
     joint_confidence: float = Field(0.3, ge=0, le=1)
-    """With openpifpaf, a joint below it is missing."""
+    """With openpifpaf, joints below it are missing."""
     person_confidence: float = Field(0.45, ge=0, le=1)
-    """With openpifpaf, there is no person where the mean of all joints is below it."""
+    """With openpifpaf, there is no person where the mean over all joints is below it."""
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)
-    """Below it the run stops: nothing to train on."""
+    """Below it the run stops with an error."""
     batch_size: int = Field(32, ge=1)
     """Part of the identity: the last bits of a pose depend on it."""
     device: str = Runtime("auto")
 
 
 class PairsConfig(Section):
-    """Which two images of one person are a training or a test pair."""
+    """Training and test pairs of images of a person."""
 
     test_pairs: int = Field(12_000, ge=1)
-    """Sampled from all ordered pairs of one person (Sec. 6)."""
+    """Sampled from all ordered pairs of each person (Sec. 6)."""
     test_pairs_file: str | None = Runtime(None)
-    """A published list (from,to), not a random draw; counts by content."""
+    """A published list (from,to) instead of a random sample; identified by its content."""
     seed: int = 0
 
 
@@ -181,33 +181,33 @@ class SynthesisConfig(Section):
     """Ten target poses for every training image (App. C)."""
 
     poses_per_image: int = Field(10, ge=1, le=10)
-    """At most ten: the rank is one digit of the file name."""
+    """At most ten: the rank is a digit of the file name."""
     own_pose: bool = False
-    """Every source is redrawn in its own pose, too: not kept, for the re-ID arm own_pose."""
+    """Generate every source in its own pose as well: not kept, for the re-ID arm own_pose."""
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """As for gan."""
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Kernels may round differently at another size, as on another device: a part of the result. "auto": 32, on CUDA
+    """Part of the identity: kernels may round differently at another size, as on another device. "auto": 32, on CUDA
     256."""
     compile: bool = Runtime(False)
-    """On CUDA: the generator goes through torch.compile."""
+    """On CUDA: use torch.compile."""
     device: str = Runtime("auto")
 
 
 class QualityConfig(Section):
-    """How good the generated images are (Sec. 6, Metrics)."""
+    """Metrics of the generated images (Sec. 6, Metrics)."""
 
     pairs: int = Field(12_000, ge=1)
-    """So many of the test pairs, at equal distances in their list."""
+    """Number of test pairs, evenly spaced in their list."""
     generators: tuple[str, ...] = Runtime(())
-    """Others beside the run's own in the same table: shipped names, weights files, folders of runs. They count by name
-    and content."""
+    """Further generators in the same table: shipped names, weights files, folders of runs; identified by name and
+    content."""
     identity_weights: Path | None = Runtime(None)
-    """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: they are not measured.
-    Files count by their content; `augment doctor` says of each where it is published."""
+    """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: not measured.
+    Files are identified by their content; `augment doctor` lists where each is published."""
     vgg_weights: Path | None = Runtime(None)
     """VGG-19: distances of its features."""
     inception_weights: Path | None = Runtime(None)
@@ -219,7 +219,7 @@ class QualityConfig(Section):
     pose_checkpoint: Literal["crops"] | None = Runtime(None)
     """PCK by the pose estimator that comes with the package; it runs openpifpaf (AGPL-3.0)."""
     batch_size: int = Field(32, ge=1)
-    """Kernels round differently for other sizes."""
+    """Part of the identity: kernels may round differently at another size."""
     device: str = Runtime("auto")
 
 
@@ -227,53 +227,53 @@ Transform = Literal["random_flip", "random_crop", "color_jitter", "random_erase"
 
 
 class ArmConfig(Section):
-    """What one arm of the comparison does differently. None: as the ready-made arm of that name, else as the section.
+    """The settings of an arm of the comparison. None: as in the ready-made arm of that name, else as in the section.
 
-    From iteration ``start`` to ``until`` (shares of all iterations) a batch holds ``real`` and ``synthetic`` images,
-    before and after that ``alone`` real ones.
+    From iteration ``start`` to ``until`` (shares of all iterations) a batch has ``real`` and ``synthetic`` images,
+    before and after that ``alone`` real images.
     """
 
     real: int | None = Field(None, ge=0)
     synthetic: int | None = Field(None, ge=0)
     images: Literal["synthetic", "own_pose", "copied", "more_real", "shuffled"] | None = None
-    """What stands in the synthetic part: images in new poses; redrawn in their own pose (synthesis.own_pose); blurred
-    and shifted copies; the people's images that data.subset left out; new poses under shuffled identities."""
+    """The synthetic part: images in new poses; in the source's own pose (synthesis.own_pose); blurred and shifted
+    copies; images of the same people that data.subset left out; new poses under shuffled identities."""
     start: float | None = Field(None, ge=0, le=1)
     until: float | None = Field(None, ge=0, le=1)
     alone: int | None = Field(None, ge=2)
-    """None: as many as real and synthetic ones together."""
+    """None: as many as real and synthetic images together."""
     label: Literal["hard", "smooth", "uniform"] | None = None
     """Target of a synthetic image; uniform: LSRO's."""
     weight: float | None = Field(None, ge=0)
-    """Of a synthetic image's loss, beside 1 of a real one's."""
+    """Of a synthetic image's loss, relative to 1 for a real image."""
     own_pass: bool | None = None
-    """Synthetic images pass the network alone, with batch statistics of their own."""
+    """A separate forward pass for synthetic images, with batch statistics of their own."""
     transforms: tuple[Transform, ...] | None = None
     iterations: int | None = Field(None, ge=1)
 
 
 class ReidConfig(Section):
-    """What the images are worth: the same training with and without them (App. C, Tab. 4)."""
+    """Re-ID accuracy with and without the synthetic images (App. C, Tab. 4)."""
 
     model: str = "resnet50"
-    """Any of torchreid's."""
+    """Any model of torchreid's."""
     start: str | None = Runtime(None)
-    """A file of weights to begin with, of any identities (its content counts)."""
+    """A file of initial weights, of any identities; identified by its content."""
     loss: Literal["softmax", "triplet"] = "softmax"
     pretrained: bool = False
     """ImageNet weights, downloaded by torchreid."""
     height: int = Field(256, ge=32)
     width: int = Field(128, ge=16)
     iterations: int = Field(24_000, ge=1)
-    """Of every arm: more images must not mean more training."""
+    """The same for every arm: more images must not mean more training."""
     batch_size: int = Field(32, ge=4)
-    """Real and synthetic images together; reid/arms.py says which."""
+    """Real and synthetic images together; the arms define the shares."""
     instances: int = Field(4, ge=2)
-    """Triplet loss: images of a person in a batch."""
+    """Triplet loss: images per person in a batch."""
     learning_rate: float = Field(3e-4, gt=0)
-    """Falls to zero along a cosine."""
+    """Cosine schedule to zero."""
     weight_decay: float = Field(5e-4, ge=0)
-    """Of Adam; this and the next three are torchreid's."""
+    """Of Adam; this and the next three are torchreid's defaults."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.99, ge=0, lt=1)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
@@ -283,7 +283,7 @@ class ReidConfig(Section):
         ("cosine",), min_length=1
     )
     arms: dict[str, ArmConfig] = Field({"real": ArmConfig(), "augmented": ArmConfig()}, min_length=1)
-    """Name -> what differs. The others are compared with the first. A list of names: the ready-made arms."""
+    """Name -> settings. The first arm is the reference. A list of names: ready-made arms."""
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
     device: str = Runtime("auto")
 
@@ -307,25 +307,25 @@ class ReportConfig(Section):
     """The HTML page."""
 
     examples: int = Field(12, ge=1)
-    """Rows in each grid of pictures."""
+    """Rows in each grid of images."""
 
 
 class FlowConfig(Section):
-    """How Prefect runs the stages. Nothing here changes a result."""
+    """How Prefect runs the stages. None of these settings changes a result."""
 
     runner: Literal["threads", "dask", "ray"] = Runtime("threads")
     address: str | None = Runtime(None)
-    """Address of a running Dask or Ray cluster; None: one is started on this machine."""
+    """Address of a running Dask or Ray cluster; None: start a local cluster."""
     workers: int = Runtime(1, ge=1)
-    """Shards at work at once."""
+    """Number of shards in parallel."""
     shard_size: int = Runtime(1000, ge=1)
-    """Images in a shard: what a killed worker loses at most."""
+    """Images per shard: a killed worker loses at most one shard."""
     notify: str | None = Runtime(None)
-    """A command for runs that failed, crashed or were cancelled; it gets one more argument that says which and why."""
+    """A command for runs that failed, crashed or were cancelled; called with a message as additional argument."""
 
 
 class Config(Section):
-    """One run: a section for each stage, and where the output goes."""
+    """The configuration of a run: a section for each stage, and the output folder."""
 
     name: str = "run"
     output: Path | None = Runtime(None)
@@ -349,7 +349,7 @@ class Config(Section):
 def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Defaults, then the YAML file, then ``a.b=value`` overrides (values are YAML).
 
-    Raises :class:`UsageError` naming the wrong key and the one that was probably meant.
+    Raises :class:`UsageError` that names the wrong key and the most similar valid key.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -379,7 +379,7 @@ def _flat_differences(values: dict, defaults: dict, prefix: str):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: ``2e-4`` is one. YAML 1.1 reads it as a string."""
+    """Numbers of YAML 1.2, such as ``2e-4``, which YAML 1.1 reads as a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -439,7 +439,7 @@ def _explain(problem: dict[str, Any]) -> str:
 
 
 def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:
-    """Every dotted key there is."""
+    """All dotted keys."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
@@ -450,11 +450,11 @@ def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration as YAML that :func:`load_config` reads back."""
+    """The whole configuration as YAML, readable by :func:`load_config`."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def environment_path(variable: str) -> Path | None:
-    """The folder an environment variable names, or None where it is not set."""
+    """The folder that an environment variable names, or None where it is not set."""
     value = os.environ.get(variable)
     return Path(value) if value else None

@@ -131,6 +131,6 @@ def test_the_schema_has_the_code_s_descriptions_limits_and_choices():
     assert gan["system"]["enum"] == ["baseline", "dsc", "percloss", "full"]
     assert gan["batch_size"] | {"minimum": 1, "default": 4} == gan["batch_size"]
     assert gan["batch_size"]["description"] == "Of all processes together."
-    assert sections["PoseConfig"]["description"].startswith("How 18 joints are found")
+    assert sections["PoseConfig"]["description"].startswith("How the 18 joints are estimated")
     assert all("title" in field for section in sections.values() for field in section["properties"].values()
                if "$ref" not in field)  # fmt: skip
