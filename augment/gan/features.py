@@ -1,6 +1,5 @@
 """g of Eq. 7: what image patches are compared by. VGG-19's conv1_2 (Full), its conv2_1 (PercLoss), or raw patches."""
 
-import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from torch.nn import functional
 from augment.base.downloads import download
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
+from augment.base.weights import read_weights
 from augment.config import GanConfig
 from augment.gan.fidelity import preset
 
@@ -177,10 +177,5 @@ def known_preprocessing(path: str | None, stated: Literal["auto", "caffe", "torc
 def load_vgg19(path: str | None) -> dict[str, Tensor]:
     """The weights in a file, or torchvision's, downloaded once. Raises :class:`AugmentError` with the remedy."""
     otherwise = "or set gan.features=patches, which needs no weights"
-    try:
-        file = path or download(TORCHVISION_URL, "VGG-19's weights", f"name a file with gan.vgg_weights, {otherwise}")
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise AugmentError(f"gan.vgg_weights={path}: no such file. Give VGG-19's weights, {otherwise}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise AugmentError(f"{file}: not a file of weights ({error}). Replace it, {otherwise}.") from None
+    file = path or download(TORCHVISION_URL, "VGG-19's weights", f"name a file with gan.vgg_weights, {otherwise}")
+    return read_weights(file, "gan.vgg_weights", f"Name a file of VGG-19's weights, {otherwise}.")

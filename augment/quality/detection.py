@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
+from augment.base.weights import read_weights
 from augment.quality.observations import Batch, Observations
-from augment.quality.weights import fill, load_state
+from augment.quality.weights import fill
 
 _KEY = "quality.detector_weights"
 _PERSON = 1  # COCO's class number
@@ -31,7 +32,7 @@ class PersonDetector:
         """Raises :class:`AugmentError` where the file holds no such weights."""
         from torchvision.models.detection import ssd300_vgg16
 
-        state = load_state(weights, _KEY)
+        state = read_weights(weights, _KEY)
         self._model = fill(ssd300_vgg16(weights=None, weights_backbone=None), state, weights, _KEY).to(device)
 
     @torch.inference_mode()

@@ -11,8 +11,8 @@ import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.errors import AugmentError
+from augment.base.weights import read_weights
 from augment.quality.observations import Batch, Observations
-from augment.quality.weights import load_state
 
 SPLITS = 10  # the released code's; the score depends on how the images, in their order, fall into splits
 
@@ -24,14 +24,14 @@ class Inception:
         """Raises :class:`AugmentError` where the file holds no such weights."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        load_state(weights, "quality.inception_weights")  # torch-fidelity would run whatever a pickle asks for
+        read_weights(weights, "quality.inception_weights")  # torch-fidelity would execute code in a pickle
         try:
             network = FeatureExtractorInceptionV3(
                 "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
             )
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
-            raise AugmentError(f"quality.inception_weights: {weights} is of another network ({reason})") from None
+            raise AugmentError(f"quality.inception_weights={weights}: is of another network ({reason})") from None
         self._network = network.to(device)
 
     @torch.inference_mode()

@@ -6,9 +6,10 @@ import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.errors import AugmentError, UsageError
+from augment.base.weights import read_weights
 from augment.gan.features import CAFFE_MEAN, IMAGENET_DEVIATION, IMAGENET_MEAN, known_preprocessing
 from augment.quality.observations import Batch, Observations
-from augment.quality.weights import fill, load_state
+from augment.quality.weights import fill
 
 _UP_TO_CONV3_1 = [64, 64, "M", 128, 128, "M", 256]  # channels; M: max pooling
 
@@ -25,7 +26,7 @@ class VGGFeatures:
 
         key = "quality.vgg_weights"
         layers = make_layers(_UP_TO_CONV3_1)
-        state = {name.removeprefix("features."): tensor for name, tensor in load_state(weights, key).items()}
+        state = {name.removeprefix("features."): tensor for name, tensor in read_weights(weights, key).items()}
         self._layers = fill(layers, {name: state[name] for name in layers.state_dict() if name in state}, weights, key)
         self._layers.to(device)
         try:
@@ -55,12 +56,12 @@ class Lpips:
         from torchmetrics.functional.image.lpips import _NoTrainLpips
 
         key = "quality.lpips_weights"
-        state = load_state(weights, key)
+        state = read_weights(weights, key)
         network = _NoTrainLpips(net="alex", pnet_rand=True)  # its layers are slice1.0, ... for torchvision's features.0
         names = {name: "features." + name.partition(".")[2] for name in network.net.state_dict()}
         lacking = [name for name in names.values() if name not in state]
         if lacking:
-            raise AugmentError(f"{key}: {weights} is no AlexNet of torchvision: {lacking[0]} is not there.")
+            raise AugmentError(f"{key}={weights}: not torchvision's AlexNet: it has no {lacking[0]}.")
         fill(network.net, {name: state[there] for name, there in names.items()}, weights, key)
         self._network = network.eval().to(device)
 

@@ -1,14 +1,12 @@
 """Weights of a re-ID network from a file, whatever identities its classifier has."""
 
-import pickle
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
+from augment.base.weights import read_weights
 
 
 def weights_digest(file: str | Path, key: str) -> str:
@@ -22,16 +20,9 @@ def weights_digest(file: str | Path, key: str) -> str:
 def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
     """Load all weights, but for a classifier of other identities; returns whether the classifier fits too.
 
-    A safetensors file, or a PyTorch file of tensors (also below a key ``state_dict``); no code in it is executed.
-    Raises :class:`AugmentError` where it is neither, has values that are not finite, or is of another network.
+    Raises :class:`AugmentError` where the file is unreadable, has values that are not finite, or is of another network.
     """
-    path = Path(file).expanduser()
-    try:
-        tensors = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _torch_file(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AugmentError(f"{key}={file}: not a file of weights ({reason}).") from None
-    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    tensors = {name.removeprefix("module."): tensor for name, tensor in read_weights(file, key).items()}
     own = model.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
     lacking = [name for name in own if name not in fitting and not name.startswith("classifier.")]
@@ -45,9 +36,3 @@ def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
             raise AugmentError(f"{key}={file}: {name} has values that are not finite.")
     model.load_state_dict(fitting, strict=False)
     return len(fitting) == len(own)
-
-
-def _torch_file(path: Path) -> dict[str, torch.Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {name: tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)}

@@ -97,7 +97,7 @@ def test_lpips_equals_torchmetrics_with_the_same_random_alexnet(tmp_path):
             expected = _lpips_update(*(pixels * factor / 255 for pixels in (images, targets)), network, normalize=True)
             np.testing.assert_allclose(found[name], expected, atol=1e-5)
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
-    with pytest.raises(AugmentError, match=r"quality\.lpips_weights: .* is no AlexNet of torchvision: features\.0\.w"):
+    with pytest.raises(AugmentError, match=r"quality\.lpips_weights=.*: not torchvision.s AlexNet: .* features\.0\.w"):
         Lpips(tmp_path / "other.pth", CPU)
 
 
@@ -133,16 +133,16 @@ def test_inception_takes_its_file_and_refuses_others(tmp_path, monkeypatch):
     np.testing.assert_allclose(found["probabilities"], logits.softmax(dim=1), atol=1e-5)
     np.testing.assert_allclose(found["mask_probabilities"], network(images * 0)[1].softmax(dim=1), atol=1e-5)
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
-    with pytest.raises(AugmentError, match=r"quality\.inception_weights: .*other\.pth is of another network"):
+    with pytest.raises(AugmentError, match=r"quality\.inception_weights=.*other\.pth: is of another network"):
         Inception(tmp_path / "other.pth", CPU)
 
 
 @pytest.mark.parametrize("network", [Inception, PersonDetector, Lpips, VGGFeatures])
 def test_a_file_that_is_no_weights_is_refused(network, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"not weights")
-    with pytest.raises(AugmentError, match=r"quality\.\w+_weights: .*w\.pth holds no weights"):
+    with pytest.raises(AugmentError, match=r"quality\.\w+_weights=.*w\.pth: not a file of weights"):
         network(tmp_path / "w.pth", CPU)
-    with pytest.raises(AugmentError, match=r"quality\.\w+_weights: .*gone\.pth does not exist"):
+    with pytest.raises(AugmentError, match=r"quality\.\w+_weights=.*gone\.pth: no such file"):
         network(tmp_path / "gone.pth", CPU)
 
 
