@@ -28,17 +28,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
-    asked = parser.parse_args()
-    device = torch.device(asked.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    config = GanConfig(fidelity="released", width=asked.width)
+    config = GanConfig(fidelity="released", width=options.width)
     data = made_up_data(device)
     ours = build_generator(config).eval().to(device, memory_format=torch.channels_last)
-    batch = data.batch(data.train[: asked.batch])
+    batch = data.batch(data.train[: options.batch])
 
     def draw() -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=asked.precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             return ours(batch.source, batch.source_joints, batch.target_joints)
 
     def draw_and_write() -> None:
@@ -54,17 +54,17 @@ def main() -> None:
         plain = PlainGenerator(config, data.image_size, HUMAN).eval()
         plain_layers(plain)
         plain.load_state_dict(ours.state_dict())
-        one_by_one = plain_batch(data, torch.arange(asked.batch).numpy())
+        one_by_one = plain_batch(data, torch.arange(options.batch).numpy())
 
         def draw_plain() -> torch.Tensor:
             """Without batches, as one would at first."""
             with torch.no_grad():
                 return torch.cat([plain(*(part[n : n + 1] for part in (one_by_one.source, one_by_one.source_joints,
-                                        one_by_one.target_joints))) for n in range(asked.batch)])  # fmt: skip
+                                        one_by_one.target_joints))) for n in range(options.batch)])  # fmt: skip
 
         difference = (draw_plain() - drawn).abs().max()
         print(f"largest difference between the two's images: {difference:.1e}")
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         if plain is not None:
             times["plain"].append(seconds(draw_plain, device))
         times["ours"].append(seconds(draw, device))
@@ -74,11 +74,12 @@ def main() -> None:
     print(f"{'':24}{'ms/image':>12}{'images/s':>12}{'ratio':>9}")
     for name, taken in times.items():
         if taken:
-            print(f"{name:24}{min(taken) / asked.batch * 1e3:12.1f}{asked.batch / min(taken):12.1f}"
+            print(f"{name:24}{min(taken) / options.batch * 1e3:12.1f}{options.batch / min(taken):12.1f}"
                   f"{base / min(taken):9.2f}")  # fmt: skip
     limit = counter.get_total_flops() / rate
-    print(f"{'limit: products alone':24}{limit / asked.batch * 1e3:12.1f}{asked.batch / limit:12.1f}")
-    print(f"\n{counter.get_total_flops() / asked.batch / 1e9:.2f} GFLOP an image, {rate / 1e9:.1f} GFLOP/s measured on "
+    print(f"{'limit: products alone':24}{limit / options.batch * 1e3:12.1f}{options.batch / limit:12.1f}")
+    per_image = counter.get_total_flops() / options.batch
+    print(f"\n{per_image / 1e9:.2f} GFLOP an image, {rate / 1e9:.1f} GFLOP/s measured on "
           f"products of 1024x1024: ours reaches {limit / min(times['ours']):.0%} of the limit.")  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--only parity,training,generation] [--vgg FILE] [--annotations CSV] [--out results.jsonl]
 
-Every cell is one line of --out as soon as it is done; the same command skips what stands there and goes on. Exits with
+Every cell is one line of --out as soon as it is done; the same command skips finished cells and continues. Exits with
 1 where a parity limit was missed or a cell failed. ``--device cpu --width 0.07 --quick`` tries all of it in a minute.
 Without --vgg VGG-19 has random weights, which take as long; without --annotations poses are made up.
 """
@@ -63,14 +63,14 @@ class Cells:
         self.failed: list[str] = []
 
     def run(self, name: str, work: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
-        """Do a cell unless it is there or the time is up; its error is printed and the others go on."""
+        """Run a cell unless it is finished or the time is up; an error in it is printed, and the others continue."""
         if name in self.rows:
             return self.rows[name]
         if work is None:
             self.say(f"{name}: skipped, it is for CUDA")
             return None
         if time.monotonic() - self.start > 60 * self.minutes:
-            self.say(f"{name}: left out, the time is up; the same command goes on")
+            self.say(f"{name}: left out, the time is up; the same command continues")
             return None
         try:
             row = {"cell": name, **work(), "settings": self.settings}
@@ -106,8 +106,8 @@ def header(device: torch.device, quick: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"gpu": "none", "driver": "none", "cudnn": str(torch.backends.cudnn.version())}
     if device.type == "cuda":
         row["gpu"] = torch.cuda.get_device_name(device)
-        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        row["driver"] = subprocess.run(asked, capture_output=True, text=True).stdout.strip().replace("\n", " ")
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        row["driver"] = subprocess.run(command, capture_output=True, text=True).stdout.strip().replace("\n", " ")
     row |= {
         "torch": torch.__version__, "cores": os.cpu_count(), "tf32_products": torch.backends.cuda.matmul.allow_tf32,
         "tf32_convolutions": torch.backends.cudnn.allow_tf32, "copy_gb_s": device_copy_rate(device) / 1e9,
@@ -182,7 +182,7 @@ class Training:
         return time.perf_counter() - start
 
     def profile(self) -> dict[str, Any]:
-        """Where a step's time goes on the device, graph bf16 of four pairs."""
+        """The time of a step by kernel, as a graph in bf16 with four pairs."""
         trainer = Trainer(self.of(4, "graph bf16"), self.data, self.device)
         self._timed(trainer.step, WARM_UP)
         count = 10
@@ -251,35 +251,36 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.5, help="no cell starts later than this")
     parser.add_argument("--quick", action="store_true", help="so few of everything that a CPU does it")
     parser.add_argument("--seed", type=int, help="of the parity cells; a new one every time where not given")
-    asked = parser.parse_args()
-    only = asked.only.split(",")
+    options = parser.parse_args()
+    only = options.only.split(",")
     if unknown := set(only) - set(SECTIONS):
         parser.error(f"--only {', '.join(sorted(unknown))}: there are {', '.join(SECTIONS)}")
     try:
-        device = pick_device(asked.device)
+        device = pick_device(options.device)
     except UsageError as error:
         parser.error(str(error))
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    settings = {"machine": machine, "width": asked.width, "quick": asked.quick, "vgg": Path(asked.vgg or "random").name}
-    cells = Cells(asked.out, settings, asked.minutes)
-    head = cells.run("header", lambda: header(device, asked.quick))
+    vgg = Path(options.vgg or "random").name
+    settings = {"machine": machine, "width": options.width, "quick": options.quick, "vgg": vgg}
+    cells = Cells(options.out, settings, options.minutes)
+    head = cells.run("header", lambda: header(device, options.quick))
     if head is None:
         sys.exit(1)
-    data = data_of(device, asked.annotations)
+    data = data_of(device, options.annotations)
     poses = data.joints.cpu()
     if "parity" in only:
-        seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         cells.say(f"parity: seed {seed}")
-        for name, work in gpu_parity.cells(device, asked.width, seed, poses, data):
+        for name, work in gpu_parity.cells(device, options.width, seed, poses, data):
             cells.run(f"parity {name}", work and (lambda work=work: work() | {"seed": seed}))
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(device, asked.width, asked.vgg or random_vgg(Path(folder)), data, asked.quick)
+        training = Training(device, options.width, options.vgg or random_vgg(Path(folder)), data, options.quick)
         # What is compiled takes longest to begin, so it comes last.
         for section, compiled in (("training", False), ("generation", False), ("training", True)):
             if section not in only:
                 continue
             if section == "generation":
-                gpu_generation.run(cells, device, asked.width, poses, Path(folder), asked.quick)
+                gpu_generation.run(cells, device, options.width, poses, Path(folder), options.quick)
                 continue
             for name, work in training.cells(compiled):
                 cells.run(name, work and (lambda work=work: work(head)))

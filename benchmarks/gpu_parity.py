@@ -1,7 +1,7 @@
 """Parity cells of gpu.py: what a device computes, as relative error ||out - ref|| / ||ref|| against float64 on the CPU.
 
 Inputs are drawn on the CPU, so both sides have the same ones, and rounded to the tested type before the reference sees
-them. A limit that an error misses, or NaN, stands in the row's ``missed``.
+them. Errors above their limit, or NaN, are listed in the row's ``missed``.
 """
 
 import copy
@@ -66,7 +66,7 @@ def relative(out: Tensor, reference: Tensor) -> float:
     return float((out.detach().double().cpu() - reference).norm() / reference.norm())
 
 
-def judged(errors: dict[str, float], limits: dict[str, float]) -> dict[str, Any]:
+def within_limits(errors: dict[str, float], limits: dict[str, float]) -> dict[str, Any]:
     missed = [name for name, limit in limits.items() if not errors[name] <= limit]
     return {"errors": errors, "limits": limits, "missed": missed}
 
@@ -89,7 +89,7 @@ def skip(device: torch.device, kind: str, poses: Tensor, seed: int) -> dict[str,
         found = _value_and_gradient(plan, features.to(device), weights.to(device))
         for name, result, truth in zip(errors, found, expected, strict=True):
             errors[name] = _larger(errors[name], relative(result, truth))
-    return judged(errors, {"value": 0.0, "gradient": LIMITS[kind]})
+    return within_limits(errors, {"value": 0.0, "gradient": LIMITS[kind]})
 
 
 def _value_and_gradient(plan: Any, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ def nearest(device: torch.device, n: int, seed: int) -> dict[str, Any]:
     found, slope = both(*(features.to(device) for features in maps))
     differ = (slope.sign().cpu() != gradient.sign()).double().mean()
     errors = {"value": relative(found, value), "gradient": relative(slope, gradient), "signs": float(differ)}
-    return judged(errors, {"value": LIMITS["fp32"], "gradient": LIMITS["fp32"], "signs": 0.0})
+    return within_limits(errors, {"value": LIMITS["fp32"], "gradient": LIMITS["fp32"], "signs": 0.0})
 
 
 @lru_cache(maxsize=1)
@@ -150,7 +150,7 @@ def generator(device: torch.device, kind: str, width: float, seed: int, poses: T
     with tf32(kind == "tf32"):
         found, slope = _image_and_gradient(forward, _to(inputs, device), weights.to(device), kind == "bf16")
     errors = {"image": relative(found, image), "gradient": relative(slope, gradient)}
-    return judged(errors, {"image": LIMITS[kind], "gradient": SLOPE_LIMITS[kind]})
+    return within_limits(errors, {"image": LIMITS[kind], "gradient": SLOPE_LIMITS[kind]})
 
 
 def _image_and_gradient(network: Any, inputs: list[Any], weights: Tensor, mixed: bool = False) -> tuple[Tensor, Tensor]:
@@ -179,4 +179,4 @@ def iteration(device: torch.device, width: float, seed: int, data: PairData) -> 
                 torch.cuda.set_sync_debug_mode("default")
             found[str(mode)] += trainer.read_losses("log").values()
     plain, captured = (torch.tensor(losses, dtype=torch.float64) for losses in found.values())
-    return judged({"losses": float(((captured - plain) / plain).abs().max())}, {"losses": 1e-3})
+    return within_limits({"losses": float(((captured - plain) / plain).abs().max())}, {"losses": 1e-3})

@@ -40,29 +40,29 @@ def main() -> None:
     parser.add_argument("--people", type=int, help="the first so many people of the train part, and only they")
     parser.add_argument("--pairs", type=int, default=1500)
     parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(asked, Path(folder))
+        measure(options, Path(folder))
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> None:
-    part, pairs_of = ("train", "train") if asked.people else ("gallery", "test")
-    images = scan_images(DataConfig(train_identities=asked.people), folder / "images")
-    splits = ("train",) if asked.people else ("train", "gallery")
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    part, pairs_of = ("train", "train") if options.people else ("gallery", "test")
+    images = scan_images(DataConfig(train_identities=options.people), folder / "images")
+    splits = ("train",) if options.people else ("train", "gallery")
     annotations = {split: ANNOTATIONS[split] for split in splits}
     section = PoseConfig(estimator="annotations", splits=splits, annotations=annotations)
     poses = estimate_poses(section, images, folder / "poses")
     table = make_pairs(PairsConfig(), images, poses, folder / "pairs")
-    pairs, _ = choose_pairs(images, poses, table, asked.pairs, pairs_of)
+    pairs, _ = choose_pairs(images, poses, table, options.pairs, pairs_of)
     others = poses_of_others(pairs, images, poses, part)
-    device = pick_device(asked.device)
-    embedder = Embedder(asked.osnet, device)
+    device = pick_device(options.device)
+    embedder = Embedder(options.osnet, device)
     gallery = read_gallery(images, part, embedder, SIZE)
     place = {id: index for index, id in enumerate(gallery.ids)}
     copied = gallery.features[[place[source] for source, _ in pairs]]
     people = len({gallery.pids[place[source]] for source, _ in pairs})
     print(f"{len(pairs)} pairs of {people} people; gallery of {len(gallery.ids)} images")
-    for name in asked.generators:
+    for name in options.generators:
         generator = BatchedGenerator.load(find_generator(name), device, size=SIZE)
         for what, drawn in (("the target's pose", pairs), ("a pose of another person", others)):
             features = []

@@ -1,4 +1,4 @@
-"""The yardstick: the same networks and losses written the way one writes them first (fidelity ``released``).
+"""The reference of the benchmarks: the same networks and losses in a straightforward form (fidelity ``released``).
 
 Heat maps joint by joint over the whole map, one grid sample for each of the ten regions and each scale, n² shifted maps
 in the nearest-neighbour loss, gradients for all that has weights, contiguous tensors, new images drawn for D and again

@@ -35,10 +35,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=20)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     section = ReidConfig(
-        model=asked.model, height=asked.height, width=asked.width, batch_size=asked.batch,
-        iterations=asked.iterations, arms={"real": ArmConfig()},
+        model=options.model, height=options.height, width=options.width, batch_size=options.batch,
+        iterations=options.iterations, arms={"real": ArmConfig()},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         rendered = RenderedConfig(train_identities=20, test_identities=2)

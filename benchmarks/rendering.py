@@ -69,7 +69,7 @@ def main() -> None:
     for name, of_name in rates.items():
         ratio = np.median(of_name) / np.median(rates["plain Pillow"])
         print(f"{name:<14}{best[name]:>16.0f}{np.median(of_name):>10.0f}{ratio:>8.2f}")
-    print(f"wanted: {TARGET} images/s on one core")
+    print(f"target: {TARGET} images/s on one core")
 
 
 if __name__ == "__main__":

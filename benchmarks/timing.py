@@ -11,7 +11,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def take_turns(cases: dict[str, Callable[[], object]], seconds: float, clock: str = "wall") -> dict[str, list[float]]:
-    """Seconds of every case in turn, at least three rounds, until the time is up; a first round is thrown away.
+    """Seconds of every case in turn, at least three rounds, until the time is up; a first round is discarded.
 
     Wall time on two threads of a machine with other work measures how long threads wait for each other; processor time
     ("cpu") on one thread is what to compare there.

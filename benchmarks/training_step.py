@@ -76,14 +76,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--compile", choices=("graph", "full"), default=False)
-    asked = parser.parse_args()
-    device = torch.device(asked.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
     config = GanConfig(
-        fidelity="released", width=asked.width, batch_size=asked.batch,
-        features="vgg19" if asked.vgg else "patches", vgg_weights=asked.vgg,
-        precision=asked.precision, compile=asked.compile,
+        fidelity="released", width=options.width, batch_size=options.batch,
+        features="vgg19" if options.vgg else "patches", vgg_weights=options.vgg,
+        precision=options.precision, compile=options.compile,
     )  # fmt: skip
     data = made_up_data(device)
     ours = Trainer(config, data, device)
@@ -93,19 +93,19 @@ def main() -> None:
 
     times: dict[str, list[float]] = {"plain": [], "ours": []}
     plain = PlainTrainer(config, data.image_size) if device.type == "cpu" else None
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         times["ours"].append(seconds(ours.step, device))
         if plain is not None:
-            batches = [plain_batch(data, ours.order.take(n * asked.batch, asked.batch)) for n in range(3)]
+            batches = [plain_batch(data, ours.order.take(n * options.batch, options.batch)) for n in range(3)]
             times["plain"].append(seconds(lambda batches=batches: plain.step(*batches), device))
     rate = matrix_rate(device)
     best = min(times["ours"])
     print(f"{'':24}{'s/iteration':>14}{'images/s':>12}{'ratio':>9}")
     if plain is not None:
-        print(f"{'plain':24}{min(times['plain']):14.3f}{asked.batch / min(times['plain']):12.2f}{1:9.2f}")
+        print(f"{'plain':24}{min(times['plain']):14.3f}{options.batch / min(times['plain']):12.2f}{1:9.2f}")
     ratio = f"{min(times['plain']) / best:9.2f}" if plain is not None else ""
-    print(f"{'ours':24}{best:14.3f}{asked.batch / best:12.2f}{ratio}")
-    print(f"{'limit: products alone':24}{operations / rate:14.3f}{asked.batch * rate / operations:12.2f}")
+    print(f"{'ours':24}{best:14.3f}{options.batch / best:12.2f}{ratio}")
+    print(f"{'limit: products alone':24}{operations / rate:14.3f}{options.batch * rate / operations:12.2f}")
     print(f"\n{operations / 1e9:.1f} GFLOP an iteration, {rate / 1e9:.1f} GFLOP/s measured on products of 1024x1024: "
           f"ours reaches {operations / rate / best:.0%} of the limit.")  # fmt: skip
 

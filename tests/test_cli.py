@@ -387,14 +387,14 @@ class TestDryRun:
         monkeypatch.setattr(os, "replace", stop)
         assert cli("images", config_file, "--engine", "local")[0] == 130
         output = cli("images", config_file, "--dry-run")[1]
-        assert "go on, 24 done" in output and "was interrupted" in output  # three shards of eight
+        assert "resume, 24 done" in output and "was interrupted" in output  # three shards of eight
 
     def test_of_a_changed_file(self, cli, config_file, tiny_config):
         assert cli("images", config_file, "--engine", "local")[0] == 0
         file = sorted((tiny_config.folder / "rendered/bounding_box_train").iterdir())[0]
         file.write_bytes(file.read_bytes() + b" ")
         output = cli("images", config_file, "--dry-run")[1]
-        assert "1 files are gone or changed" in output and "go on, 48 done" in output
+        assert "1 files are gone or changed" in output and "resume, 48 done" in output
 
 
 @pytest.mark.market

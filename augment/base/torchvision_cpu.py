@@ -46,7 +46,7 @@ def ensure_torchvision() -> None:
         _library.impl("nms", _nms, "CPU")
         import torchvision
 
-        torchvision.extension._has_ops = lambda: True  # else torchvision.ops.nms refuses before it asks torch
+        torchvision.extension._has_ops = lambda: True  # torchvision.ops.nms checks this first
 
 
 ensure_torchvision()

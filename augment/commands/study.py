@@ -17,7 +17,7 @@ import click
 @click.option("--device", default="auto", show_default=True)
 def study(runs: tuple[Path, ...], results: bool, images: int, training: int, host: str, port: int,
           device: str) -> None:  # fmt: skip
-    """Let people tell real images from those of RUN's generator (Sec. 6.2), on a page served from here: random order, a
+    """Serve a page on which users tell real images from those of RUN's generator (Sec. 6.2): in random order, a
     second each, "real" or "generated" by key or touch. Any number of people may take part at once."""
     if results:
         _print_results(runs)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from augment.base.errors import AugmentError
 
 SPLITS = ("train", "query", "gallery")
-JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but nobody's match
+JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but no match of any query
 
 MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # 24 files of Market-1501 v15.09.15 end in .jpg.jpg, and the protocol counts them.

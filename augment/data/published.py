@@ -22,7 +22,7 @@ def find_published(name: str, near: Sequence[Path], key: str) -> Path:
             return folder / name
     looked = ", ".join(dict.fromkeys(str(folder.resolve()) for folder in folders))
     raise AugmentError(
-        f"{name}: no such file in {looked}. Give its full path in {key}, or set {VARIABLE} to the folder it lies in."
+        f"{name}: no such file in {looked}. Give its full path in {key}, or set {VARIABLE} to its folder."
     )
 
 

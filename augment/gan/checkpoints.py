@@ -114,7 +114,7 @@ def load_own_state(path: Path, identity: Mapping[str, Any], device: torch.device
     if differing:
         raise AugmentError(
             f"{path}: was saved under another configuration: {'; '.join(differing)}. Set these back to resume from it, "
-            "or train anew in another folder."
+            "or train in another folder."
         )
     return state
 

@@ -79,7 +79,7 @@ def load_pair_data(section: GanConfig, images: Manifest, poses: Manifest, pairs:
         raise AugmentError(f"{pairs.path}: holds no training pair, so there is nothing to train on. At least one "
                            "identity needs two images with an accepted pose.")  # fmt: skip
     if not len(test):
-        say("gan: there are no test pairs; samples and the best checkpoint are judged on training pairs.")
+        say("gan: there are no test pairs; samples and the best checkpoint are chosen on training pairs.")
         test = train
     test = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(test_pairs, len(test))).round().astype(int))]
     ids = sorted({*train["from"], *train["to"], *test["from"], *test["to"]})

@@ -45,7 +45,7 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     iterations = int(newest.stem.partition("-")[2]) if newest else 0
     ended = place is not None and (place / "checkpoints.parquet").exists()
     if place == folder:
-        return Begun(iterations, why="goes on from a shorter training" if ended else "was interrupted")
+        return Begun(iterations, why="resumes a shorter training" if ended else "was interrupted")
     return Begun(iterations, complete=ended)
 
 

@@ -163,7 +163,7 @@ class Training:
             if problem and record is self.records[-1]:
                 self._save_weights(record)
             elif problem:
-                raise AugmentError(f"{self.folder}: {problem}. Put it back, or delete the folder to train anew.")
+                raise AugmentError(f"{self.folder}: {problem}. Restore it, or delete the folder to train from scratch.")
 
     def _best(self) -> dict[str, Any]:
         return min(self.records, key=lambda record: record["validation"])

@@ -21,9 +21,9 @@ def mine_pairs(poses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     comes from the name and the released code's filter applies: both shoulders and both hips are there, and the name is
     neither junk (-1) nor a distractor (0000). ``from`` and ``to`` hold ids in the first case, file names in the second.
 
-    Rows come in the released code's order: identities by first appearance, then images as they stand in ``poses``.
+    Rows are in the released code's order: identities by first appearance, then images in the order of ``poses``.
     ``seed``: of the sample where an image has more than :data:`PARTNERS`. Raises :class:`AugmentError` naming a missing
-    column or a name that tells no identity.
+    column or a name without an identity.
     """
     names, pids, accepted = _candidates(poses)
     source, target = mine_positions(pids, accepted, seed)
@@ -48,7 +48,7 @@ def mine_positions(pids: np.ndarray, accepted: np.ndarray, seed: int = 0) -> tup
         drawn = [np.sort(rng.choice(sizes[person] - 1, PARTNERS, replace=False)) for _ in range(sizes[person])]
         of_source[pairs_before[person] :][: PARTNERS * sizes[person]] = np.concatenate(drawn)
     target = of_source + np.repeat(begin, sizes).astype(np.int32)[source]
-    target += target >= source  # nobody is paired with itself
+    target += target >= source  # no image is paired with itself
     return images[source], images[target]
 
 
@@ -78,7 +78,7 @@ def _pid(name: object, row: int) -> int:
     parsed = parse_name(base) or parse_name(base + ".jpg")  # an image id is the name without its ending
     if parsed is None:
         raise AugmentError(
-            f"poses, row {row}: {name!r} tells no identity. Names are like {MARKET_EXAMPLE} or {DEEPFASHION_EXAMPLE}."
+            f"poses, row {row}: {name!r} has no identity. Names are like {MARKET_EXAMPLE} or {DEEPFASHION_EXAMPLE}."
         )
     return parsed.pid
 

@@ -87,7 +87,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     table.add_column("time from", overflow="fold")
     for step in plan.steps:
         decision, what = step.decision, step.estimate
-        status = f"go on, {decision.done:,} done" if decision.status == "resume" else decision.status
+        status = f"resume, {decision.done:,} done" if decision.status == "resume" else decision.status
         if not decision.is_work:
             table.add_row(step.stage, status, decision.why, what.amount, "", "", "")
         else:

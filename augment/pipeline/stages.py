@@ -83,7 +83,7 @@ class Outcome:
 
     stage: Stage
     manifest: Manifest
-    reused: bool  # it stood already, and was not written again
+    reused: bool  # it existed already, and was not written again
     seconds: float
 
     def __str__(self) -> str:

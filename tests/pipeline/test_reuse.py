@@ -59,7 +59,7 @@ def test_an_interrupted_quality_stage_is_seen(config, monkeypatch):
 
 def test_a_longer_training_goes_on_from_a_shorter_one(config):
     longer = changed(config, "gan", iterations=8)
-    assert decide(BY_NAME["gan"], longer, []) == Decision("resume", "goes on from a shorter training", 6)
+    assert decide(BY_NAME["gan"], longer, []) == Decision("resume", "resumes a shorter training", 6)
 
 
 def test_a_training_that_was_put_aside_comes_back_and_what_follows_waits(config):

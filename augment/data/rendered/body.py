@@ -1,4 +1,4 @@
-"""How a person stands and walks: a 3D stick figure, and its view from a camera.
+"""Posture and gait of a person: a 3D stick figure, and its view from a camera.
 
 The body's frame: x to its own left, y up from the ground, z forward; lengths are fractions of a body of height 1.
 Seen with turn 0 the person faces the camera, so its left is on the picture's right.
@@ -95,7 +95,7 @@ def _standing(rng: np.random.Generator) -> Limbs:
 
 
 def pose_figure(limbs: Limbs, build: Build) -> Figure:
-    """Forward kinematics: angles and measures -> points. The lowest toe or heel stands on the ground."""
+    """Forward kinematics: angles and measures -> points. The lowest toe or heel touches the ground."""
     shoulder, hip = 0.104 * build.shoulders, 0.056 * build.hips
     joints: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * 18
     hands, toes = [], []
@@ -146,7 +146,7 @@ def lean_points(points: np.ndarray, lean: float) -> np.ndarray:
 
 
 class View(NamedTuple):
-    """Where the camera stands and where the figure stands in its picture."""
+    """The camera's direction and the figure's place in its image."""
 
     turn: float  # of the body about the vertical axis: 0 faces the camera, pi/2 walks to the picture's right
     pitch: float  # of the camera, looking down

@@ -19,7 +19,7 @@ _ROOT = TREE[0][0]
 
 _CANDIDATES = 5  # places a joint may be at
 _VOTERS = 24  # cells a joint's places are made of
-_LIMB_CELLS = 24  # cells that are asked whether two places are joined
+_LIMB_CELLS = 24  # cells sampled for the connection of two places
 _RADIUS = 1.0  # in cells: votes closer than this are for the same place
 _LIMB_TOLERANCE = 1.0  # in cells, how far a limb's vector may miss a place and still count
 _LEAST = 0.02  # confidence of nothing at all: an absent joint costs this much, no more
@@ -54,7 +54,7 @@ def decode(intensity: torch.Tensor, association: torch.Tensor, limbs: torch.Tens
     means, extents = torch.stack(means, dim=1), torch.stack(extents, dim=1)
     real = means >= _SECOND_PERSON
     chosen = torch.where(real, extents * means, -1.0)
-    chosen[:, 0] = chosen[:, 0].clamp(min=0)  # where nobody is sure enough, the first is what there is
+    chosen[:, 0] = chosen[:, 0].clamp(min=0)  # the first candidate where none is confident enough
     index = chosen.argmax(dim=1)
     joints = torch.stack(people, dim=1)[torch.arange(len(index), device=index.device), index]
     return People(joints, real.cumprod(dim=1).sum(dim=1))

@@ -108,7 +108,7 @@ def _near_limb(start: torch.Tensor, end: torch.Tensor, cells: torch.Tensor) -> t
     height, width = cells.shape[0] + 2 * _CAF_REACH, cells.shape[1] + 2 * _CAF_REACH  # a centre outside reaches in
     column, row = centres.unbind(dim=-1)
     reaches = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    flat = torch.where(reaches, row * width + column, height * width)  # one more cell takes what lies too far out
+    flat = torch.where(reaches, row * width + column, height * width)  # an additional cell for what is out of reach
     line = torch.zeros(*flat.shape[:2], height * width + 1).scatter_(2, flat, 1.0)[..., :-1]
     line = line.view(*flat.shape[:2], height, width)
     return torch.nn.functional.max_pool2d(line, 2 * _CAF_REACH + 1, stride=1) > 0

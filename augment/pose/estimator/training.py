@@ -30,7 +30,7 @@ from augment.pose.skeleton import COCO_MIRROR
 INPUT_SIZE = input_size(*CROP_SIZE)  # height, width
 _FACE = slice(0, 5)  # COCO's nose, eyes and ears
 _WARM_UP_STEPS = 100
-_SHUFFLED, _BLOWN_UP = 0.06, 0.06  # shares of crops made into pictures of nobody
+_SHUFFLED, _BLOWN_UP = 0.06, 0.06  # shares of crops made into images without a person
 _SQUARE = 16  # pixels; divides a crop's height and width
 
 
