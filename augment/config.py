@@ -346,6 +346,26 @@ class Config(Section):
         return self.output or Path("outputs") / self.name
 
 
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    files = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
+    return dict(sorted(files.items()))
+
+
+def find_config(path: Path) -> Path:
+    """The file itself, or the shipped configuration of that name. Raises :class:`UsageError` naming the nearest."""
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    beside = {file.stem: file for file in path.parent.glob("*.yaml")}
+    near = difflib.get_close_matches(path.stem, [*beside, *shipped], 1)
+    hint = f" Did you mean {beside.get(near[0], near[0])}?" if near else ""
+    raise UsageError(f"{path}: no such configuration file.{hint} `augment config list` names those that come with the "
+                     "package.")  # fmt: skip
+
+
 def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Defaults, then the YAML file, then ``a.b=value`` overrides (values are YAML).
 
@@ -390,10 +410,6 @@ _Loader.add_implicit_resolver(
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in Path("configs").glob("*.yaml")], 1)
-        hint = f" Did you mean configs/{near[0]}?" if near else ""
-        raise UsageError(f"{path}: no such configuration file.{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a configuration: {error}") from None
     except yaml.YAMLError as error:

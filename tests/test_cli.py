@@ -93,6 +93,15 @@ def test_no_such_config(cli, tmp_path):
     assert "no such configuration file. Did you mean configs/demo.yaml?" in output
 
 
+def test_a_shipped_configuration_is_found_by_name_unless_a_file_has_it(cli, tmp_path):
+    code, output = cli("config", "show", "demo")
+    assert code == 0 and "name: demo" in output and "start: rendered  # default: None" in output
+    (tmp_path / "demo").write_text("name: mine")
+    assert "name: mine" in cli("config", "show", "demo")[1]
+    code, output = cli("run", "configs/demo.yaml")  # there is no such folder here
+    assert code == 2 and "Did you mean demo?" in output
+
+
 def test_set_without_value(cli, config_file):
     code, output = cli("config", "show", config_file, "--set", "gan.width")
     assert code == 2 and "write it as section.key=value" in output

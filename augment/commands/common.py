@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from augment.base.errors import AugmentError
-from augment.config import Config, load_config
+from augment.commands.completion import ConfigFile, complete_override
+from augment.config import Config, find_config, load_config
 
 
 def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
-    """The configuration of :func:`load_config`, with the architecture of ``gan.start``."""
-    config = load_config(path, overrides)
+    """The configuration of a file or a shipped name, with the architecture of ``gan.start``."""
+    config = load_config(find_config(path), overrides)
     if config.gan.start is None:
         return config
     from augment.gan.generators import resolve_start
@@ -25,7 +26,7 @@ def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument CONFIG and the option --set; it receives ``config``."""
+    """Give a command the argument CONFIG, a file or a shipped name, and the option --set; it receives ``config``."""
 
     def run(config_path: Path, overrides: tuple[str, ...], **others: Any) -> Any:
         config = read_config(config_path, overrides)
@@ -35,8 +36,9 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     run.__click_params__ = getattr(command, "__click_params__", [])
     run = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+                       shell_complete=complete_override,
                        help="Override one value of the configuration; may be given often.")(run)  # fmt: skip
-    return click.argument("config_path", metavar="CONFIG", type=click.Path(path_type=Path))(run)
+    return click.argument("config_path", metavar="CONFIG", type=ConfigFile(path_type=Path))(run)
 
 
 def remember_folder(config: Config) -> None:

@@ -39,8 +39,8 @@ def render(folder: Path, **settings: int) -> None:
 @data.command("import")
 @click.argument("folder", type=_path)
 @click.argument("destination", metavar="DEST", type=_path)
-@click.option("--pattern", metavar="REGEX", help="Pattern of names, with the groups pid and camid; by default "
-              "'(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
+@click.option("--pattern", metavar="REGEX", help="Pattern of file names (with a slash in it: of paths below FOLDER) "
+              "with the groups pid and camid; by default '(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
 @click.option("--test-people", type=click.IntRange(2), help="For a single folder of crops: so many people, the "
               "last, become query and gallery; by default a third.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Write without confirmation.")

@@ -1,16 +1,30 @@
 """The remaining commands: configuration, report, doctor."""
 
+import itertools
+import re
 from pathlib import Path
 
 import click
 
 from augment.commands.common import read_config, with_config
-from augment.config import Config
+from augment.commands.completion import ConfigFile, complete_override
+from augment.config import Config, shipped_configs
 
 
 @click.group()
 def config() -> None:
     """Show configurations."""
+
+
+@config.command("list")
+def list_configs() -> None:
+    """Name the configurations that come with the package; each can stand where a command asks for CONFIG."""
+    shipped = shipped_configs()
+    for name, path in shipped.items():
+        comment = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+        sentence = re.split(r"(?<!Sec)[.:] ", " ".join(line.strip("# ") for line in comment), maxsplit=1)[0]
+        click.echo(f"{name:28} {sentence}.")
+    click.echo(f"\nTheir files, to begin your own with: {path.parent}")
 
 
 @config.command("show")
@@ -50,8 +64,9 @@ def report(config: Config) -> None:
 
 
 @click.command()
-@click.argument("config_path", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value.")
+@click.argument("config_path", metavar="[CONFIG]", required=False, type=ConfigFile(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", shell_complete=complete_override,
+              help="Override one value.")  # fmt: skip
 def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Check that all requirements of CONFIG are met; exit code 3 where one is not."""
     from augment.pipeline.doctor import examine, show

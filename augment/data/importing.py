@@ -1,6 +1,7 @@
 """Import of other data sets, or of a folder of crops, into Market-1501's layout.
 
 File names are parsed by a pattern with the groups ``pid`` and ``camid``; the result is shown before files are written.
+A pattern with a slash parses the path below the folder, for people who have a folder each.
 """
 
 import csv
@@ -50,8 +51,8 @@ class ParsedFolder:
             lines.append(f"{split:8} {len(some):>7,} images, {len(each):,} people, {len(cameras)} cameras; "
                          f"images a person: {spread}")  # fmt: skip
         for image in self.images[:: max(1, len(self.images) // 10)][:10]:
-            lines.append(f"  {printable(image.file.name)} -> {image.split}, person {image.name.pid}, "
-                         f"camera {image.name.camid}")  # fmt: skip
+            shown = image.id.partition("/")[2]
+            lines.append(f"  {shown} -> {image.split}, person {image.name.pid}, camera {image.name.camid}")
         if self.others:
             names = ", ".join(printable(path.name) for path in self.others[:3])
             lines.append(f"no match, left out: {len(self.others):,} ({names}, ...)")
@@ -125,12 +126,14 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
 def _by_pattern(folder: Path, split: str, expression: re.Pattern[str], others: list[Path]) -> list[Found]:
     found = []
     for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
-        match = expression.search(file.name)  # the name alone: a folder exp2_c1 must not count
+        below = file.relative_to(folder).as_posix()
+        # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
+        match = expression.search(below if "/" in expression.pattern else file.name)
         if match is None:
             others.append(file)
             continue
         name = Name(int(match["pid"]), int(match["camid"]), 1, 0)
-        found.append(Found(f"{split}/{printable(file.relative_to(folder).as_posix())}", file, split, name))
+        found.append(Found(f"{split}/{printable(below)}", file, split, name))
     return found
 
 

@@ -77,6 +77,17 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
         import_images(parsed, tmp_path / "mine")
 
 
+def test_a_pattern_with_a_slash_reads_folders(tmp_path):
+    put(tmp_path / "exp2_c9", *(f"{person:03d}/0{camera}_{view}.png" for person in (4, 7, 9) for camera in (1, 2)
+                                for view in (1, 2)))  # fmt: skip
+    parsed = parse_folder(tmp_path / "exp2_c9", r"(?P<pid>\d+)/(?P<camid>\d+)_", test_people=2)
+    assert {found[1:3] for found in said(parsed)} == {(person, camera) for person in (4, 7, 9) for camera in (1, 2)}
+    assert Counter(found[:2] for found in said(parsed)) == {
+        ("train", 4): 4, ("query", 7): 2, ("gallery", 7): 2, ("query", 9): 2, ("gallery", 9): 2,
+    }  # fmt: skip
+    assert "  004/01_1.png -> train, person 4, camera 1" in parsed.preview()
+
+
 def test_what_is_wrong_is_told(tmp_path):
     put(tmp_path / "crops", "a.jpg")
     for pattern, message in (("(", "not a regular expression"), (r"(?P<pid>\d+)", "needs the groups pid and camid")):
