@@ -367,13 +367,13 @@ def find_config(path: Path) -> Path:
 
 
 def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Defaults, then the YAML file, then ``a.b=value`` overrides (values are YAML).
+    """Defaults, then the YAML file or shipped configuration, then ``a.b=value`` overrides (values are YAML).
 
     Raises :class:`UsageError` that names the wrong key and the most similar valid key.
     """
     values: dict[str, Any] = {}
     if path is not None:
-        values = _read_yaml(Path(path))
+        values = _read_yaml(find_config(Path(path)))
         values.setdefault("name", Path(path).stem)
     for override in overrides:
         _apply_override(values, override)

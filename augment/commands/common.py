@@ -12,12 +12,12 @@ import click
 
 from augment.base.errors import AugmentError
 from augment.commands.completion import ConfigFile, complete_override
-from augment.config import Config, find_config, load_config
+from augment.config import Config, load_config
 
 
 def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
     """The configuration of a file or a shipped name, with the architecture of ``gan.start``."""
-    config = load_config(find_config(path), overrides)
+    config = load_config(path, overrides)
     if config.gan.start is None:
         return config
     from augment.gan.generators import resolve_start
