@@ -9,13 +9,15 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -179,6 +181,12 @@ class _Hashed(io.RawIOBase):
         return len(data)
 
 
+def joint_columns(table: pa.Table, *names: str) -> np.ndarray:
+    """Columns of a poses table that hold 18 numbers a row -> (N, 18, columns) float32."""
+    flat = [table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in names]
+    return np.stack([column.reshape(-1, _JOINTS.list_size) for column in flat], axis=-1)
+
+
 def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows -> a sorted table of the kind's schema. Raises ValueError on a missing, unknown or ill-typed column."""
     schema = SCHEMAS[kind]
@@ -198,11 +206,14 @@ def to_table(kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pa.
 def sort_rows(kind: str, table: pa.Table) -> pa.Table:
     """The rows in the kind's order. Raises ValueError where one is duplicated."""
     keys = SORT_KEYS.get(kind, ["id"])
-    frame = table.select(keys).to_pandas()
-    duplicates = frame[frame.duplicated()]
+    table = table.sort_by([(key, "ascending") for key in keys])
+    before, after = (table.select(keys).slice(start, len(table) - 1) for start in (0, 1))
+    same = [pc.or_(pc.equal(a, b).fill_null(False), pc.and_(a.is_null(), b.is_null()))
+            for a, b in zip(before.columns, after.columns, strict=True)]  # fmt: skip
+    duplicates = after.filter(reduce(pc.and_, same))
     if len(duplicates):
-        raise ValueError(f"{kind} rows: {dict(duplicates.iloc[0])} is duplicated")
-    return table.sort_by([(key, "ascending") for key in keys])
+        raise ValueError(f"{kind} rows: {duplicates.slice(0, 1).to_pylist()[0]} is duplicated")
+    return table
 
 
 def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[str, Any]] | pa.Table,
@@ -286,16 +297,22 @@ def verify(manifest: Manifest) -> pd.DataFrame:
 
     The id of a file in :attr:`Manifest.files` is its path.
     """
-    listed = [(path, path, sha256) for path, sha256 in manifest.files.items()]
-    if "sha256" in manifest.table.column_names:
-        rows = manifest.table.select(["id", "path", "sha256", "status"]).to_pylist()
-        listed += [(row["id"], row["path"], row["sha256"]) for row in rows if row["status"] == "ok"]
+    side_files = ((path, path, sha256) for path, sha256 in manifest.files.items())
     problems = [
         {"id": id, "problem": problem}
-        for id, path, sha256 in listed
+        for id, path, sha256 in chain(side_files, files_of_rows(manifest.table, "id"))
         if (problem := file_problem(manifest.path.parent, path, sha256))
     ]
     return pd.DataFrame(problems, columns=["id", "problem"])
+
+
+def files_of_rows(table: pa.Table, id_column: str) -> Iterator[tuple[str, str, str]]:
+    """Id, path and SHA-256 of every row that is ok; nothing of a kind of table that names no files."""
+    if "sha256" not in table.column_names:
+        return
+    for batch in table.select([id_column, "path", "sha256", "status"]).to_batches(max_chunksize=10_000):
+        columns = (column.to_pylist() for column in batch.columns)
+        yield from ((id, path, sha256) for id, path, sha256, status in zip(*columns, strict=True) if status == "ok")
 
 
 def file_problem(folder: Path, path: str, sha256: str) -> str | None:

@@ -2,9 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
 from augment.manifest import Manifest, read_manifest
@@ -13,6 +16,8 @@ TABLES = {
     "images": "images", "poses": "poses", "pairs": "pairs", "gan": "checkpoints", "synthetic": "synthetic",
     "quality": "metrics", "reid": "metrics",
 }  # fmt: skip
+
+_LARGE = {"poses": ["x", "y", "confidence"], "pairs": ["from", "to"]}
 
 
 class Run:
@@ -39,33 +44,24 @@ class Run:
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """Stage -> its rows."""
-        return {stage: manifest.frame() for stage, manifest in self.manifests.items()}
+        """Stage -> its rows, without the columns that are large and looked up one by one: joints, and who is paired."""
+        return {stage: manifest.table.drop_columns(_LARGE.get(stage, [])).to_pandas()
+                for stage, manifest in self.manifests.items()}  # fmt: skip
 
     def picture_file(self, stage: str, id: str) -> Path | None:
         """The file of an image, if the table of that stage has a row for it with status "ok"."""
-        path = self._paths.get(stage, {}).get(id)
-        return None if path is None else self.manifests[stage].file_of(path)
+        row = self._row(stage, id)
+        return None if row is None else self.manifests[stage].file_of(row["path"])
 
     def joints(self, id: str) -> np.ndarray | None:
         """(18, 2) of an image in its own pixels, NaN where missing; None without a pose."""
-        if "poses" not in self.frames or id not in self._pose_rows:
+        row = self._row("poses", id)
+        return None if row is None else np.array([row["x"], row["y"]], float).T
+
+    def _row(self, stage: str, id: str) -> dict[str, Any] | None:
+        if stage not in self.manifests:
             return None
-        row = self.frames["poses"].iloc[self._pose_rows[id]]
-        return np.stack([np.asarray(row["x"], float), np.asarray(row["y"], float)], axis=1)
-
-    @cached_property
-    def _paths(self) -> dict[str, dict[str, str]]:
-        paths = {}
-        for stage in ("images", "synthetic"):
-            if stage in self.frames:
-                rows = self.frames[stage]
-                rows = rows[rows["status"] == "ok"]
-                paths[stage] = dict(zip(rows["id"], rows["path"], strict=True))
-        return paths
-
-    @cached_property
-    def _pose_rows(self) -> dict[str, int]:
-        rows = self.frames["poses"]
-        return {id: place for place, (id, status) in enumerate(zip(rows["id"], rows["status"], strict=True))
-                if status == "ok"}  # fmt: skip
+        table = self.manifests[stage].table
+        place = pc.index(table["id"], pa.scalar(id, pa.string())).as_py()
+        row = table.slice(place, 1).to_pylist()[0] if place >= 0 else None
+        return row if row is not None and row["status"] == "ok" else None

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from augment.config import Section
 from augment.manifest import (
     Manifest,
     file_problem,
+    files_of_rows,
     package_versions,
     read_manifest,
     sort_rows,
@@ -236,9 +238,7 @@ def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[s
     """The rows of those ids whose files are all unchanged."""
     ids = dict.fromkeys(table[id_column].to_pylist())
     # A table of an earlier version lists none and is accepted as it is.
-    listed = [(id, name, hashes[name]) for id in ids for name in files(id) if name in hashes]
-    if "sha256" in table.column_names:
-        rows = table.filter(pc.equal(table["status"], "ok")).select([id_column, "path", "sha256"]).to_pylist()
-        listed += [(row[id_column], row["path"], row["sha256"]) for row in rows]
+    listed = ((id, name, hashes[name]) for id in ids for name in files(id) if name in hashes)
+    listed = chain(listed, files_of_rows(table, id_column))
     damaged = {id for id, path, sha256 in listed if file_problem(folder, path, sha256)}
     return table.filter(pc.invert(pc.is_in(table[id_column], pa.array(damaged, pa.string()))))

@@ -133,7 +133,7 @@ def _by_pattern(folder: Path, split: str, expression: re.Pattern[str], others: l
             others.append(file)
             continue
         name = Name(int(match["pid"]), int(match["camid"]), 1, 0)
-        found.append(Found(f"{split}/{printable(below)}", file, split, name))
+        found.append(Found(f"{split}/{printable(below)}", str(file), split, name))
     return found
 
 
@@ -152,7 +152,7 @@ def _msmt(folder: Path) -> list[Found]:
                 raise AugmentError(f"{path}, line {number}: not 'folder/name person': {line[:80]!r}.")
             part = "train" if split == "train" else "test"
             name = Name(int(person), int(camera["camid"]), 1, 0)
-            found.append(Found(f"{split}/{file}", folder / part / file, split, name))
+            found.append(Found(f"{split}/{file}", str(folder / part / file), split, name))
     above = 1 + max(image.name.pid for image in found if image.split == "train")
     return [image if image.split == "train" else _shifted(image, above) for image in found]
 

@@ -45,10 +45,15 @@ class Found(NamedTuple):
     """An image file that was found, not opened yet. ``problem``: why its name cannot be parsed, or None."""
 
     id: str
-    file: Path
+    path: str  # not a Path, which takes five times the memory; there may be millions
     split: str
     name: Name
     problem: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        return Path(self.path)
 
 
 NO_NAME = Name(JUNK, 0, 0, 0)
@@ -128,15 +133,15 @@ def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], 
         raise AugmentError(f"{folder}: holds no image. The data set's {split} images belong there.")
     stems: dict[str, str] = {}
     for name in names:
-        shown, stem = printable(name), name.partition(".")[0]
+        shown, stem, path = printable(name), name.partition(".")[0], os.path.join(folder, name)
         parsed = parse(name)
         if parsed is None:
-            yield Found(f"{split}/{shown}", folder / name, split, NO_NAME, f"name is not like {example}")
+            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"name is not like {example}")
         elif stem in stems:
-            yield Found(f"{split}/{shown}", folder / name, split, NO_NAME, f"{stems[stem]} has the same name")
+            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"{stems[stem]} has the same name")
         else:
             stems[stem] = name
-            yield Found(f"{split}/{stem}", folder / name, split, parsed)
+            yield Found(f"{split}/{stem}", path, split, parsed)
 
 
 def _list_partition(partition: Path, root: Path) -> Iterator[Found]:
@@ -152,18 +157,18 @@ def _list_partition(partition: Path, root: Path) -> Iterator[Found]:
         match = _DEEPFASHION_TREE.fullmatch(path)
         if match is None:
             problem = f"name is not like {DEEPFASHION_EXAMPLE}"
-            yield Found(f"{split}/{path}", root / path, split, NO_NAME, problem)
+            yield Found(f"{split}/{path}", os.path.join(root, path), split, NO_NAME, problem)
             continue
         gender, category, item, clothes, view, side, suffix = match.groups()
         flat = f"fasion{gender}{category.replace('_', '')}id{item}{clothes}_{view}{side}"
-        yield Found(f"{split}/{flat}", root / path, split, parse_deepfashion(flat + suffix) or NO_NAME)
+        yield Found(f"{split}/{flat}", os.path.join(root, path), split, parse_deepfashion(flat + suffix) or NO_NAME)
 
 
 def _by_id(found: Iterable[Found]) -> list[Found]:
     found = sorted(found, key=lambda image: image.id)
     for image, following in pairwise(found):
         if image.id == following.id:
-            files = f"{image.file} and {following.file}"
+            files = f"{image.path} and {following.path}"
             raise AugmentError(f"{files} would both have the id {image.id}. Rename or remove one of them.")
     return found
 

@@ -1,6 +1,8 @@
 """The first stage: every image of a data set is found, its name parsed, opened and hashed once."""
 
+import hashlib
 import json
+import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -56,10 +58,11 @@ def list_images(section: DataConfig, root: Path) -> list[Found]:
         return select(LAYOUTS[section.layout](root), section)
     items = plan(section.rendered)
     found = [
-        Found(f"{item.split}/{Path(item.name).stem}", root / MARKET_FOLDERS[item.split] / item.name, item.split, name)
+        Found(f"{item.split}/{Path(item.name).stem}", os.path.join(root, MARKET_FOLDERS[item.split], item.name),
+              item.split, name)
         for item in items
         if (name := parse_name(item.name)) is not None
-    ]
+    ]  # fmt: skip
     return select(sorted(found, key=lambda image: image.id), section)
 
 
@@ -69,9 +72,12 @@ def identity(section: DataConfig, folder: Path) -> dict[str, Any]:
 
 
 def _provenance(section: DataConfig, found: list[Found]) -> dict[str, Any]:
-    # A rendered set is known before it is there.
-    sizes = [[image.id, VERSION if section.layout == "rendered" else _size(image.file)] for image in found]
-    return provenance("images", 1, section, {"listing": sha256_bytes(json.dumps(sizes).encode())})
+    listing = hashlib.sha256(b"[")  # of the list of all [id, size] as JSON
+    for number, image in enumerate(found):
+        size = VERSION if section.layout == "rendered" else _size(image.path)  # known before it is there
+        listing.update(f"{', ' if number else ''}{json.dumps([image.id, size])}".encode())
+    listing.update(b"]")
+    return provenance("images", 1, section, {"listing": listing.hexdigest()})
 
 
 begun = begun_shards
@@ -101,6 +107,7 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
         render_set(section.rendered, root)
     work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
+    del found  # workers list them again; a list of millions is in memory once
     manifest = run_shards(
         "images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size
     )
@@ -208,16 +215,16 @@ def _examine(found: Found, folder: Path) -> dict:
     return row | {"width": width, "height": height, "status": "ok"}
 
 
-def _size(file: Path) -> int:
+def _size(path: str) -> int:
     try:
-        return file.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return -1
 
 
 def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
     """Report what was left out; raise :class:`AugmentError` where a split has no usable image."""
-    frame = manifest.frame()
+    frame = manifest.table.select(["status", "reason", "split", "pid"]).to_pandas()
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         reasons = Counter(failed["reason"]).most_common(3)

@@ -5,8 +5,10 @@ the order of :data:`augment.pose.skeleton.JOINTS`, in pixels of the image, NaN w
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -22,10 +24,17 @@ _COUNT = len(JOINTS)
 
 def read_keypoints(path: Path | str) -> pd.DataFrame:
     """Read a key point file by its extension: .csv is the paper's format, .json COCO's."""
-    ending = Path(path).suffix.lower()
-    if ending not in _READERS:
-        raise UsageError(f"{path}: a key point file ends in .csv (the paper's format) or .json (COCO key points).")
-    return _READERS[ending](path)
+    return pd.DataFrame(keypoint_rows(path), columns=["name", "x", "y", "confidence"])
+
+
+def keypoint_rows(path: Path | str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """The same row by row. Of the .csv no more than a line is in memory; the .json is read as a whole."""
+    match Path(path).suffix.lower():
+        case ".csv":
+            return _posegan_rows(path)
+        case ".json":
+            return read_coco_json(path).itertuples(index=False, name=None)
+    raise UsageError(f"{path}: a key point file ends in .csv (the paper's format) or .json (COCO key points).")
 
 
 def read_posegan_csv(path: Path | str) -> pd.DataFrame:
@@ -34,20 +43,25 @@ def read_posegan_csv(path: Path | str) -> pd.DataFrame:
     Returns a row per image in the file's order: name, x, y, confidence (1 where the joint is present). Raises
     :class:`AugmentError` that names the file and the row.
     """
-    path = Path(path)
-    lines = _read_text(path).splitlines()
-    header = [column.strip() for column in lines[0].split(":")] if lines else []
-    missing = [column for column in _HEADER if column not in header]
-    if missing:
-        raise AugmentError(
-            f"{path}: column {missing[0]} is missing. The first line must be {':'.join(_HEADER)}, with colons between."
-        )
-    rows = [_parse_row(path, number, line, header) for number, line in enumerate(lines[1:], 2) if line.strip()]
-    frame = pd.DataFrame(rows, columns=["name", "x", "y", "confidence"])
-    repeated = frame["name"][frame["name"].duplicated()]
-    if len(repeated):
-        raise AugmentError(f"{path}: {repeated.iloc[0]} is duplicated. Keep one row per image.")
-    return frame
+    return pd.DataFrame(_posegan_rows(path), columns=["name", "x", "y", "confidence"])
+
+
+def _posegan_rows(path: Path | str) -> Iterator[tuple]:
+    with _opened_text(path) as file:
+        header = [column.strip() for column in file.readline().split(":")]
+        missing = [column for column in _HEADER if column not in header]
+        if missing:
+            raise AugmentError(f"{path}: column {missing[0]} is missing. The first line must be {':'.join(_HEADER)}, "
+                               "with colons between.")  # fmt: skip
+        seen: set[str] = set()
+        for number, line in enumerate(file, 2):
+            if not line.strip():
+                continue
+            row = _parse_row(path, number, line.rstrip(), header)
+            if row[0] in seen:
+                raise AugmentError(f"{path}: {row[0]} is duplicated. Keep one row per image.")
+            seen.add(row[0])
+            yield row
 
 
 def write_posegan_csv(frame: pd.DataFrame, path: Path | str) -> None:
@@ -70,7 +84,8 @@ def read_coco_json(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        content = json.loads(_read_text(path))
+        with _opened_text(path) as file:
+            content = json.loads(file.read())
     except json.JSONDecodeError as error:
         raise AugmentError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}).") from None
     for key in ("images", "annotations"):
@@ -117,19 +132,18 @@ def write_coco_json(frame: pd.DataFrame, path: Path | str) -> None:
         file.write(json.dumps(content).encode())
 
 
-_READERS = {".csv": read_posegan_csv, ".json": read_coco_json}
-
-
-def _read_text(path: Path) -> str:
+@contextmanager
+def _opened_text(path: Path | str) -> Iterator[TextIO]:
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            yield file
     except FileNotFoundError:
         raise AugmentError(f"{path}: no such key point file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise AugmentError(f"{path}: cannot be read as text: {error}") from None
 
 
-def _parse_row(path: Path, number: int, line: str, header: list[str]) -> tuple:
+def _parse_row(path: Path | str, number: int, line: str, header: list[str]) -> tuple:
     cells = line.rsplit(":", len(header) - 1)
     if len(cells) != len(header):
         raise AugmentError(f"{path}: row {number}: {len(cells)} fields instead of {len(header)}: {line[:60]!r}")
@@ -140,7 +154,7 @@ def _parse_row(path: Path, number: int, line: str, header: list[str]) -> tuple:
     return values["name"], np.where(there, x, np.nan), np.where(there, y, np.nan), there.astype(float)
 
 
-def _parse_list(path: Path, number: int, column: str, text: str) -> np.ndarray:
+def _parse_list(path: Path | str, number: int, column: str, text: str) -> np.ndarray:
     try:
         values = np.array(json.loads(text), float)
     except (ValueError, TypeError):

@@ -4,10 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from augment.base.errors import AugmentError
 from augment.base.progress import say
 from augment.config import PoseConfig
+from augment.manifest import joint_columns
 from augment.pose.skeleton import JOINTS, TORSO
 
 ACCEPTED = "ok"
@@ -33,20 +35,22 @@ def verdict(joints: np.ndarray, pid: int, rule: str) -> str:
     return ACCEPTED
 
 
-def report(poses: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
+def report(table: pa.Table, pids: pd.Series, section: PoseConfig) -> None:
     """Report how many images were accepted and why the others were not.
 
-    poses: rows of the poses table; pids: identity by image id. Raises :class:`AugmentError` where the detection rate,
+    table: rows of the poses table; pids: identity by image id. Raises :class:`AugmentError` where the detection rate,
     over readable images of known people, is below ``section.minimum_detection_rate``.
     """
+    poses = table.select(["id", "status", "verdict", "people"]).to_pandas()
     for split, rows in poses.groupby(poses["id"].str.partition("/")[0], sort=True):
         counts = Counter(_short(verdict) for verdict in rows["verdict"])
         listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
         say(f"poses: {split}: {len(rows)} images: {listed}")
-    people = poses[(poses["status"] == "ok") & (poses["id"].map(pids) > 0)]
+    of_people = (poses["status"] == "ok") & (poses["id"].map(pids) > 0)
+    people = poses[of_people]
     if people.empty:
         raise AugmentError("poses: none of pose.splits has a readable image of a known person.")
-    present = ~np.isnan(np.stack(people["x"].to_numpy()))
+    present = ~np.isnan(joint_columns(table, "x")[of_people, :, 0])
     rates = zip(JOINTS, present.mean(axis=0), strict=True)
     say("poses: joints found: " + ", ".join(f"{name.replace('_', ' ')} {rate:.0%}" for name, rate in rates))
     several = int((people["people"] > 1).sum())

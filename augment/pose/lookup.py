@@ -1,7 +1,9 @@
 """Key points from annotation files: the file of each split, and the row of each image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from augment.base.errors import AugmentError, UsageError
 from augment.config import PoseConfig
 from augment.data.published import find_published, near_images
 from augment.manifest import Manifest
-from augment.pose.annotations import read_keypoints
+from augment.pose.annotations import keypoint_rows
+
+_BLOCK = 10_000  # rows that are parsed before they are packed
 
 
 def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
@@ -29,29 +33,42 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
     }
 
 
-def read_annotations(path: Path) -> pd.DataFrame:
-    """Rows of a key point file, indexed by file name: x, y, confidence. The frame is cached: do not modify it."""
+@dataclass(frozen=True)
+class KeyPoints:
+    """The content of a key point file. It is cached: do not modify it."""
+
+    names: pd.Index  # file names of the images
+    joints: np.ndarray  # (N, 18, 3) float32: x, y, confidence
+
+
+def read_annotations(path: Path) -> KeyPoints:
+    """A key point file; parsed again only where it has changed."""
     status = path.stat()
     return _read_once(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=8)  # the files of a run, parsed once for all shards of a process
-def _read_once(path: Path, size: int, changed: int) -> pd.DataFrame:
-    return read_keypoints(path).set_index("name")
+def _read_once(path: Path, size: int, changed: int) -> KeyPoints:
+    names: list[str] = []
+    joints = [np.empty((0, 18, 3), np.float32)]
+    rows = keypoint_rows(path)
+    while block := list(islice(rows, _BLOCK)):
+        names += [name for name, *_ in block]
+        joints.append(np.array([axes for _, *axes in block], np.float32).transpose(0, 2, 1))
+    return KeyPoints(pd.Index(names, dtype=object), np.concatenate(joints))
 
 
-def joints_of(names: Sequence[str], rows: pd.DataFrame) -> np.ndarray:
+def joints_of(names: Sequence[str], known: KeyPoints) -> np.ndarray:
     """Joints (N, 18, 3: x, y, confidence) of the images; all are missing where the file does not list the image."""
-    missing = np.concatenate([np.full((18, 2), np.nan), np.zeros((18, 1))], axis=1)
-    found = rows.loc[rows.index.intersection(pd.Index(names))]
-    known = {row.Index: np.stack([row.x, row.y, row.confidence], axis=1) for row in found.itertuples()}
-    return np.stack([known.get(name, missing) for name in names])
+    places = known.names.get_indexer(pd.Index(names, dtype=object))
+    missing = np.broadcast_to(np.array([np.nan, np.nan, 0], np.float32), (len(names), 18, 3))
+    return np.where((places >= 0)[:, None, None], known.joints[places], missing) if len(known.names) else missing
 
 
-def check_names(names: Sequence[str], rows: pd.DataFrame, path: Path) -> None:
+def check_names(names: Sequence[str], known: KeyPoints, path: Path) -> None:
     """Raise :class:`AugmentError` where the file lists none of the images: then it is the wrong file."""
-    if len(names) and not rows.index.isin(names).any():
-        example = f"its first row is for {rows.index[0]}" if len(rows) else "it is empty"
+    if len(names) and not known.names.isin(names).any():
+        example = f"its first row is for {known.names[0]}" if len(known.names) else "it is empty"
         raise AugmentError(
             f"{path}: names none of the {len(names)} images, not {names[0]} for one; {example}. Set pose.annotations "
             "to the key points of these images."

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from augment.config import Config, differences
+from augment.manifest import joint_columns
 from augment.pose.skeleton import JOINTS
 from augment.report.charts import bar_chart
 from augment.run import TABLES, Run
@@ -42,14 +43,16 @@ def poses(run: Run) -> dict[str, Any] | None:
     """The detection report: verdicts by split, and how often each joint was found."""
     if "poses" not in run.frames or run.frames["poses"].empty:
         return None
-    rows = run.frames["poses"].assign(split=lambda table: table["id"].str.partition("/")[0])
-    rows["verdict"] = rows["verdict"].str.partition(":")[0]
-    counts = rows.pivot_table(index="verdict", columns="split", values="id", aggfunc="count", fill_value=0)
+    rows = run.frames["poses"][["status", "verdict", "people", "accepted", "estimator"]]
+    rows = rows.assign(split=run.frames["poses"]["id"].str.partition("/")[0],
+                       verdict=rows["verdict"].str.partition(":")[0])  # fmt: skip
+    counts = rows.pivot_table(index="verdict", columns="split", values="status", aggfunc="count", fill_value=0)
     verdicts = sorted(counts.index, key=lambda verdict: (verdict != "ok", -counts.loc[verdict].sum(), verdict))
     good = rows[rows["status"] == "ok"]
     chart = ""
     if len(good):
-        found = np.isfinite(np.stack(good["x"].to_list()).astype(float)).mean(axis=0)
+        joints = joint_columns(run.manifests["poses"].table, "x")[good.index, :, 0]
+        found = np.isfinite(joints).mean(axis=0)
         named = [(name.replace("_", " "), float(share)) for name, share in zip(JOINTS, found, strict=True)]
         chart = bar_chart("Share of images in which each joint was found", named)
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -18,9 +19,9 @@ from augment.base.files import encode_jpeg, read_image, sha256_bytes, sha256_fil
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
-from augment.gan.dataset import fit, joints_of, scale_joints
+from augment.gan.dataset import fit, scale_joints
 from augment.gan.inference import BatchedGenerator, Inputs, last_weights
-from augment.manifest import Manifest
+from augment.manifest import Manifest, joint_columns
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 from augment.synthesis.targets import find_sources, sample_poses
 
@@ -65,7 +66,7 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     weights, checkpoint = last_weights(checkpoints)
     origin = identity(section, images, poses, checkpoints, folder)
     sources = find_sources(images, poses)
-    of_train = (images.frame()["split"] == "train").sum()
+    of_train = pc.sum(pc.equal(images.table["split"], "train")).as_py()
     if not len(sources):
         raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to generate.")
     if len(sources) < of_train:
@@ -96,7 +97,8 @@ class _Pool:
     """All sources in the order of their ids. Lists: a cell of a data frame costs as much as encoding an image."""
 
     ids: list[str]
-    files: list[Path]
+    folder: Path
+    paths: list[str]  # of the files, relative to the folder
     pids: list[int]
     camids: list[int]
     joints: Tensor  # (N, 18, 2) in pixels of the generator's images, on its device
@@ -115,7 +117,8 @@ def _generate_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfi
     pixels: dict[int, np.ndarray] = {}
     with ThreadPoolExecutor(WRITERS) as threads:
         positions = [pool.positions[id] for id in ids]
-        decoded = threads.map(partial(_decode, size=size), [pool.files[position] for position in positions])
+        files = [pool.folder / pool.paths[position] for position in positions]
+        decoded = threads.map(partial(_decode, size=size), files)
         for position, image in zip(positions, decoded, strict=True):
             if isinstance(image, str):
                 rows.append(row(position, reason=image))
@@ -169,12 +172,13 @@ def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> Batc
 @lru_cache(maxsize=1)
 def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, int], device: torch.device) -> _Pool:
     """All sources. ``times`` tell these tables from earlier ones of the same names."""
-    table = Manifest(images)
-    frame = find_sources(table, Manifest(poses))
-    joints = scale_joints(joints_of(frame), frame[["width", "height"]].to_numpy(np.float32)[:, None], size)
+    table, posed = Manifest(images), Manifest(poses)
+    frame = find_sources(table, posed)
+    joints = joint_columns(posed.table, "x", "y")[frame["pose"]]
+    joints = scale_joints(joints, frame[["width", "height"]].to_numpy(np.float32)[:, None], size)
     ids = frame["id"].tolist()
     return _Pool(
-        ids, [table.file_of(path) for path in frame["path"]], frame["pid"].tolist(), frame["camid"].tolist(),
+        ids, table.path.parent, frame["path"].tolist(), frame["pid"].tolist(), frame["camid"].tolist(),
         torch.from_numpy(joints).to(device), {id: position for position, id in enumerate(ids)},
     )  # fmt: skip
 

@@ -2,16 +2,22 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from augment.base.files import sha256_bytes
 from augment.manifest import Manifest
 
 
 def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
-    """Training images of known people with an accepted pose, by id: image columns plus ``x`` and ``y``."""
-    frame = images.frame()
-    frame = frame[(frame["split"] == "train") & (frame["status"] == "ok") & (frame["pid"] > 0)]
-    accepted = poses.frame().query("accepted")[["id", "x", "y"]]
+    """Training images of known people with an accepted pose, by id.
+
+    Columns: id, path, pid, camid, width, height, and ``pose``: the row of the poses table.
+    """
+    wanted = (pc.field("split") == "train") & (pc.field("status") == "ok") & (pc.field("pid") > 0)
+    columns = ["id", "path", "pid", "camid", "width", "height"]
+    frame = images.table.filter(wanted).select(columns).to_pandas()
+    rows = poses.table["id"].to_pandas()
+    accepted = rows[poses.table["accepted"].to_numpy()].rename("id").rename_axis("pose").reset_index()
     return frame.merge(accepted, on="id").sort_values("id", ignore_index=True)
 
 

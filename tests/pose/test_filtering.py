@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from augment.base.errors import AugmentError
 from augment.config import PoseConfig
+from augment.manifest import SCHEMAS
 from augment.pose import filtering
 from augment.pose.annotations import read_posegan_csv
 from augment.pose.skeleton import INDEX, JOINTS
@@ -57,8 +59,13 @@ def table(found, total, people=1):
     return pd.DataFrame(rows), pd.Series(1, index=[row["id"] for row in rows])
 
 
+def report(rows: pd.DataFrame, pids: pd.Series, section: PoseConfig) -> None:
+    schema = pa.schema([SCHEMAS["poses"].field(name) for name in rows.columns])
+    filtering.report(pa.Table.from_pandas(rows, schema, preserve_index=False), pids, section)
+
+
 def test_the_report_counts_verdicts_and_joints(capsys):
-    filtering.report(*table(found=3, total=4, people=2), PoseConfig())
+    report(*table(found=3, total=4, people=2), PoseConfig())
     said = capsys.readouterr().err
     assert "poses: train: 4 images: 3 ok, 1 no person found" in said
     assert "right hip 75%" in said
@@ -71,7 +78,7 @@ def test_the_report_counts_verdicts_and_joints(capsys):
 def test_a_run_in_which_nobody_was_found_stops(estimator, advice):
     section = PoseConfig(estimator=estimator, minimum_detection_rate=0.5)
     with pytest.raises(AugmentError, match=r"found in only 10\.0% of 10 images.*minimum_detection_rate = 50%") as error:
-        filtering.report(*table(found=1, total=10), section)
+        report(*table(found=1, total=10), section)
     assert advice in str(error.value)
 
 
@@ -79,11 +86,11 @@ def test_failed_images_and_nobodies_do_not_count_against_the_rate():
     frame, pids = table(found=2, total=4)
     frame.loc[2, "status"] = "failed"
     pids[frame.loc[3, "id"]] = 0
-    filtering.report(frame, pids, PoseConfig(minimum_detection_rate=1.0))
+    report(frame, pids, PoseConfig(minimum_detection_rate=1.0))
 
 
 def test_nothing_to_do():
     frame, pids = table(found=2, total=2)
     frame["status"] = "failed"
     with pytest.raises(AugmentError, match="has a readable image of a known person"):
-        filtering.report(frame, pids, PoseConfig())
+        report(frame, pids, PoseConfig())

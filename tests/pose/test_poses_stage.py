@@ -9,7 +9,7 @@ from augment.base.files import sha256_file
 from augment.config import PoseConfig
 from augment.manifest import write_manifest
 from augment.pose import lookup
-from augment.pose.annotations import read_keypoints
+from augment.pose.annotations import keypoint_rows
 from augment.pose.skeleton import INDEX
 from augment.pose.stage import estimate_poses
 
@@ -48,7 +48,7 @@ def section(**changes):
 
 def test_a_key_point_file_is_parsed_once_and_again_when_it_changes(images, tmp_path, monkeypatch):
     parsed = []
-    monkeypatch.setattr(lookup, "read_keypoints", lambda path: parsed.append(path) or read_keypoints(path))
+    monkeypatch.setattr(lookup, "keypoint_rows", lambda path: parsed.append(path) or keypoint_rows(path))
     csv(tmp_path / "root" / "a.csv", {NAMES[0]: (7, 9), NAMES[2]: (5, 5)})
     estimate_poses(section(), images, tmp_path / "poses", shard_size=1)
     assert len(parsed) == 1

@@ -58,19 +58,20 @@ def load_examples(
     files are left out, and their number is reported. Raises :class:`AugmentError` where none is left.
     """
     images = Path(images)
-    rows = read_annotations(Path(annotations)).sort_index()
-    joints = np.stack([np.stack(rows["x"]), np.stack(rows["y"])], axis=2) if len(rows) else np.empty((0, 18, 2))
+    known = read_annotations(Path(annotations))
+    order = known.names.argsort()
+    names, joints = known.names[order], known.joints[order, :, :2].astype(float)
     usable = np.flatnonzero((~np.isnan(joints).any(axis=2)).sum(axis=1) >= minimum)
     if count is not None:
         usable = np.random.default_rng(seed).permutation(usable)[:count]
     examples, lost = [], 0
     for index in usable:
         try:
-            image = decode_image((images / rows.index[index]).read_bytes())
+            image = decode_image((images / names[index]).read_bytes())
         except (OSError, ValueError):
             lost += 1
             continue
-        examples.append(Example(rows.index[index], image, joints[index]))
+        examples.append(Example(names[index], image, joints[index]))
     if lost:
         say(f"{images}: {lost} images named in {annotations} are missing or damaged and are left out.")
     if not examples:
