@@ -17,11 +17,14 @@ _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 @click.option("--per-image", type=click.IntRange(0), metavar="N", help="At most N synthetic images of each source.")
 @click.option("--where", metavar="SQL", help="Only images for which this is true or null: 'rank < 3' filters the "
               "synthetic images only, 'synthetic' selects them, 'pid <= 60' filters all.")  # fmt: skip
-@click.option("--labels", type=click.Choice(["hard", "own"]), default="hard", show_default=True,
-              help="Class of a synthetic image. hard: its source's; own: a new class for each person.")  # fmt: skip
+@click.option("--labels", type=click.Choice(["hard", "own", "soft"]), default="hard", show_default=True,
+              help="Class of a synthetic image. hard: its source's; own: a new class for each person; soft: its "
+              "source's with a probability, --certainty.")  # fmt: skip
+@click.option("--certainty", type=click.FloatRange(0, 1), metavar="P", help="Of soft labels, 0.9 by default; the rest "
+              "is spread evenly over all training people. 0: uniform labels, as LSRO's.")  # fmt: skip
 @click.option("--terms", metavar="TEXT", help="Terms of the source images, for the data card.")
 def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: int | None, where: str | None,
-           labels: str, terms: str | None) -> None:  # fmt: skip
+           labels: str, certainty: float | None, terms: str | None) -> None:  # fmt: skip
     """Write the images of RUN, a run's folder, real and synthetic, to the new folder DEST in another format.
 
     market1501: folders and names of Market-1501 (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face
@@ -30,12 +33,14 @@ def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: in
     from augment.export.job import export as write
     from augment.export.selection import Filters
 
-    options = {"--per-image": per_image, "--where": where, "--terms": terms}
+    if certainty is not None and labels != "soft":
+        raise click.UsageError("--certainty goes with --labels soft.")
+    filters = Filters(kept_only, per_image, where, labels, Filters.certainty if certainty is None else certainty)
+    options = {"--per-image": per_image, "--where": where, "--certainty": certainty, "--terms": terms}
     words = ["augment", "export", str(run), str(destination), "--to", to, *(["--kept-only"] if kept_only else [])]
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     words += ["--labels", labels] if labels != "hard" else []
-    selection = write(run, destination, to, Filters(kept_only, per_image, where, labels), terms=terms,
-                      command=shlex.join(words))  # fmt: skip
+    selection = write(run, destination, to, filters, terms=terms, command=shlex.join(words))  # fmt: skip
     for split, count in selection.counts().items():
         click.echo(f"{split:8} {count['images']:>7,} images ({count['synthetic']:,} synthetic), "
                    f"{count['people']:,} people, {count['cameras']} cameras")  # fmt: skip

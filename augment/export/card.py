@@ -16,6 +16,7 @@ _TERMS = {
     "deepfashion": "if these are DeepFashion's images: research only, not to be redistributed, nor images made of them",
     "rendered": "rendered by reid-augment: MIT",
 }
+_LABELLING = ("labels", "certainty")
 _NOT_STATED = "not stated; whoever made the source images knows (augment export --terms)"
 
 # Split -> files, as ``datasets`` is to read them.
@@ -48,7 +49,8 @@ def facts(selection: Selection, filters: Filters, to: str, terms: str | None, co
         "format": to,
         "counts": selection.counts(),
         "labels": filters.labels,
-        "filters": {name: value for name, value in asdict(filters).items() if value and name != "labels"},
+        **({"certainty": filters.certainty} if filters.labels == "soft" else {}),
+        "filters": {name: value for name, value in asdict(filters).items() if value and name not in _LABELLING},
         "source": {"layout": layout, "terms": terms or _TERMS.get(layout, _NOT_STATED)},
         "generator": generator,
         "command": command,
@@ -70,6 +72,9 @@ def write_card(header: dict[str, Any]) -> str:
     lines += ["", "Labels: " + {
         "hard": "a synthetic image has the person (`pid`) and camera of its source.",
         "own": "the synthetic images of a person are a class of their own; `source` leads to the person.",
+        "soft": "a synthetic image is its source's person (`pid`) with the probability `certainty`, with the rest any "
+                f"of the {header['counts'].get('train', {}).get('people', 0):,} training people alike: the target is "
+                "certainty * [k = pid] + (1 - certainty) / people.",
     }[header["labels"]], "", f"Source images: {source['terms']}."]  # fmt: skip
     if generator:
         lines += [f"Generator: {', '.join(f'{name} {value}' for name, value in generator.items())}."]

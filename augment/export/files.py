@@ -11,11 +11,12 @@ import pyarrow as pa
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, encode_jpeg, sha256_bytes, sha256_file
 
-# Beside every image, whatever the format. ``pid`` is the label; ``source`` leads to the person of a synthetic image.
+# Beside every image, whatever the format. ``pid`` is the label; ``certainty``: its probability where labels are
+# soft, else 1. ``source`` leads to the person of a synthetic image.
 METADATA = pa.schema([
     ("id", pa.string()), ("split", pa.string()), ("pid", pa.int32()), ("camid", pa.int16()),
     ("synthetic", pa.bool_()), ("source", pa.string()), ("pose_source", pa.string()), ("rank", pa.int8()),
-    ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.string()),
+    ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.string()), ("certainty", pa.float32()),
 ])  # fmt: skip
 
 

@@ -25,7 +25,7 @@ FORMATS: dict[str, Callable[[Selection, Path, Advance], None]] = {
     "coco": write_coco,
     "parquet": write_parquet,
 }
-_VERSION = 1
+_VERSION = 2
 _CARD, _SUMS = "README.md", "SHA256SUMS"
 
 
@@ -37,6 +37,8 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
     What memory it takes depends on the rows of the run's tables, never on the images. ``terms`` and ``command`` go into
     the data card. Raises :class:`UsageError` where ``destination`` holds something else.
     """
+    if filters.labels == "soft" and to == "market1501":
+        raise UsageError("--labels soft: names of files hold no soft label. Choose another format.")
     selection = select(Run(run_folder), filters)
     header = facts(selection, filters, to, terms, command)
     content = metadata(selection.rows).append_column("name", [selection.rows["name"].tolist()])

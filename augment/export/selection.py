@@ -26,7 +26,10 @@ class Filters:
     kept_only: bool = False  # of the synthetic images only those that re-ID trains on
     per_image: int | None = None  # at most so many synthetic images of a source, those of lowest rank
     where: str | None = None  # SQL condition over COLUMNS
-    labels: Literal["hard", "own"] = "hard"  # own: the synthetic images of a person are a class of their own
+    # own: the synthetic images of a person are a class of their own. soft: with ``certainty`` they are their source's
+    # person, with the rest any of the training people alike; 0.9 is usual label smoothing, 0 LSRO (Zheng et al. 2017)
+    labels: Literal["hard", "own", "soft"] = "hard"
+    certainty: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Selection:
     """The images to export."""
 
     run: Run
-    rows: pd.DataFrame  # COLUMNS, ``file`` (absolute path) and ``name`` (file name in Market-1501's form, unique in a
-    # split); sorted by split and id
+    rows: pd.DataFrame
+    """COLUMNS, ``certainty`` of the label, ``file`` (absolute path) and ``name`` (file name in Market-1501's form,
+    unique in a split); sorted by split and id."""
 
     def of(self, split: str) -> pd.DataFrame:
         """The images of one split."""
@@ -84,6 +88,7 @@ def select(run: Run, filters: Filters) -> Selection:
     rows = rows.sort_values(["split", "id"], ignore_index=True)
     if filters.labels == "own":
         rows["pid"] = _own_classes(rows)
+    rows["certainty"] = np.where(rows["synthetic"] & (filters.labels == "soft"), filters.certainty, 1.0)
     return Selection(run, rows.assign(name=_names(rows)).drop(columns=["sequence", "frame"]))
 
 

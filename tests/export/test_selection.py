@@ -1,8 +1,11 @@
 """Which images are exported, under which labels and names."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from augment.base.errors import AugmentError, UsageError
+from augment.export.job import export
 from augment.export.selection import Filters, select
 from augment.run import Run
 
@@ -102,3 +105,16 @@ def test_counts_by_hand(small_run):
                                "junk_or_distractors": 0}  # fmt: skip
     assert counts["gallery"] == {"images": 3, "real": 3, "synthetic": 0, "people": 1, "cameras": 1,
                                  "junk_or_distractors": 2}  # fmt: skip
+
+
+def test_soft_labels_leave_the_rest_to_all_people(small_run, tmp_path):
+    rows = select(Run(small_run.write()), Filters(labels="soft", certainty=0.7)).rows
+    assert set(rows["certainty"][rows["synthetic"]]) == {0.7} and set(rows["certainty"][~rows["synthetic"]]) == {1.0}
+    assert rows["pid"].tolist() == select(Run(small_run.folder), Filters()).rows["pid"].tolist()
+    export(small_run.folder, tmp_path / "out", "parquet", Filters(labels="soft", certainty=0.7))
+    train = pd.read_parquet(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
+    assert dict(train.groupby("synthetic")["certainty"].unique().map(list)) == {False: [1.0], True: [np.float32(0.7)]}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "certainty: 0.7\n" in card and "any of the 2 training people alike" in card
+    with pytest.raises(UsageError, match="names of files hold no soft label"):
+        export(small_run.folder, tmp_path / "names", "market1501", Filters(labels="soft"))
