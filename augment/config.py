@@ -177,6 +177,41 @@ class GanConfig(Section):
         return self
 
 
+class FilterConfig(Section):
+    """Which generated images re-ID trains on: those above every threshold, and of them the best share.
+
+    With all at None every image is kept. No image is generated again when this changes.
+    """
+
+    similarity: float | None = Field(None, ge=-1, le=1)
+    """Minimum cosine similarity of the image's features to its source's."""
+    margin: float | None = Field(None, ge=-2, le=2)
+    """Minimum of the cosine similarity to the nearest training image of the same person minus that to the nearest of
+    another; with 0 the nearest training image is of the same person."""
+    pose: float | None = Field(None, ge=0, le=1)
+    """Minimum PCK@0.1 against the target pose, by the pose estimator of the package."""
+    person: float | None = Field(None, ge=0, le=1)
+    """Minimum of the estimator's mean confidence over all joints."""
+    sharpness: float | None = Field(None, ge=0)
+    """Minimum ratio of the variance of the Laplacian to the source's."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the remaining images of each source to keep, rounded up."""
+    by: Literal["similarity", "margin", "pose", "person", "sharpness"] = "similarity"
+    """The score that ranks them."""
+    judge: Path | None = Runtime(None)
+    """Weights of the re-ID network for similarity and margin (their content counts): trained on the same training
+    images (a run's reid/real-s0.safetensors) or on another data set, never on people that are tested."""
+    judge_model: str = "osnet_x0_25"
+    judge_size: tuple[int, int] = (256, 128)
+    """Height and width that it was trained at."""
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores that are needed."""
+        names = ("similarity", "margin", "pose", "person", "sharpness")
+        return tuple(name for name in names if getattr(self, name) is not None or (self.share and name == self.by))
+
+
 class SynthesisConfig(Section):
     """Ten target poses for every training image (App. C)."""
 
@@ -186,6 +221,8 @@ class SynthesisConfig(Section):
     """Generate every source in its own pose as well: not kept, for the re-ID arm own_pose."""
     weights: Literal["average", "raw"] = "average"
     jpeg_quality: int = Field(95, ge=1, le=100)
+    filter: FilterConfig = FilterConfig()
+    """Which of them are used."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """As for gan."""

@@ -54,6 +54,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("pose_pid", pa.int32()), ("rank", pa.int8()), ("seed", pa.int64()), ("checkpoint", pa.string()),
         ("kept", pa.bool_()), ("verdict", pa.string()),
     ]),
+    "scores": pa.schema([
+        ("id", pa.string()), ("similarity", pa.float32()), ("margin", pa.float32()), ("pose", pa.float32()),
+        ("person", pa.float32()), ("sharpness", pa.float32()),
+    ]),
     "metrics": pa.schema([
         ("run", pa.string()), ("arm", pa.string()), ("seed", pa.int64()), ("metric", pa.string()),
         ("value", pa.float64()),

@@ -17,7 +17,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -65,7 +65,7 @@ class Begun:
     """Unfinished work in a stage's folder, in the units of its :class:`Estimate`."""
 
     units: int = 0
-    complete: bool = False  # all of it, moved aside by a later run with other settings
+    complete: bool = False  # all of it, by a run with other settings
     why: str = "was interrupted"
 
 
@@ -117,12 +117,16 @@ def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Seque
     return map(function, shards)
 
 
-def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, Manifest | str]) -> dict[str, Any]:
-    """The provenance of a table. ``inputs``: manifests, or content hashes of other files (a checkpoint, say)."""
+def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, Manifest | str],
+               without: Collection[str] = ()) -> dict[str, Any]:  # fmt: skip
+    """The provenance of a table. ``inputs``: manifests, or content hashes of other files (a checkpoint, say).
+
+    ``without``: settings of the section that do not affect this table.
+    """
     identity = {
         "stage": stage,
         "version": version,
-        "section": section.identity(),
+        "section": {key: value for key, value in section.identity().items() if key not in without},
         "inputs": {name: value if isinstance(value, str) else value.digest for name, value in sorted(inputs.items())},
     }
     digest = sha256_bytes(json.dumps(identity, sort_keys=True).encode())
@@ -138,7 +142,7 @@ def _command() -> str:
 
 def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
     """The table at ``path`` if it was made under the same digest and all its files are unchanged."""
-    made = _made_under(path, origin)
+    made = made_under(path, origin)
     return made if made is not None and verify(made).empty else None
 
 
@@ -164,7 +168,7 @@ def run_shards(
     """
     folder = path.parent
     parts = folder / ".parts" / origin["digest"][:16]
-    made = _made_under(path, origin)
+    made = made_under(path, origin)
     found = [] if made is None else [made]
     found += readable(sorted(parts.glob("*.parquet")))
     hashes = {name: sha256 for manifest in found for name, sha256 in manifest.files.items()}
@@ -225,7 +229,7 @@ def _rows(manifest: Manifest) -> pa.Table:
     return manifest.table.replace_schema_metadata(None)
 
 
-def _made_under(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
+def made_under(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
     """The manifest at ``path`` if it has this digest; a damaged manifest counts as absent."""
     manifest = next(readable([path]), None) if path.exists() else None
     if manifest is None or manifest.provenance.get("digest") != origin["digest"]:

@@ -24,7 +24,7 @@ from augment.gan.inference import BatchedGenerator
 from augment.manifest import Manifest
 from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
-from augment.quality.identity import Embedder, look_for, read_gallery
+from augment.quality.identity import look_for, open_embedder, read_gallery
 from augment.quality.pictures import Pair, choose_pairs, generated_targets, load_pairs
 from augment.quality.statistics import ratio
 
@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     pairs, _ = choose_pairs(images, poses, table, options.pairs, pairs_of)
     others = poses_of_others(pairs, images, poses, part)
     device = pick_device(options.device)
-    embedder = Embedder(options.osnet, device)
+    embedder = open_embedder(options.osnet, device)
     gallery = read_gallery(images, part, embedder, SIZE)
     place = {id: index for index, id in enumerate(gallery.ids)}
     copied = gallery.features[[place[source] for source, _ in pairs]]

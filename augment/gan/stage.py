@@ -46,7 +46,7 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     ended = place is not None and (place / "checkpoints.parquet").exists()
     if place == folder:
         return Begun(iterations, why="resumes a shorter training" if ended else "was interrupted")
-    return Begun(iterations, complete=ended)
+    return Begun(iterations, complete=ended, why="made before, set aside since" if ended else "was interrupted")
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:

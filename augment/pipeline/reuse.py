@@ -16,7 +16,7 @@ from augment.pipeline.stages import Stage
 class Decision:
     """``done``: units of the stage's estimate that are kept of an earlier run."""
 
-    status: Literal["reuse", "restore", "resume", "run"]  # restore: it is made, but has to be moved into place
+    status: Literal["reuse", "restore", "resume", "run"]  # restore: made, but not in place
     why: str = ""
     done: int = 0
 
@@ -45,7 +45,7 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
         return Decision("resume" if done else "run", f"{len(damaged)} files are gone or changed", done)
     begun = stage.module.begun(path.parent, origin)
     if begun.complete:
-        return Decision("restore", "made before, set aside since", begun.units)
+        return Decision("restore", begun.why, begun.units)
     if begun.units:
         return Decision("resume", begun.why, begun.units)
     if old is None:

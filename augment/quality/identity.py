@@ -18,37 +18,28 @@ from augment.base.progress import progress
 from augment.gan.dataset import fit
 from augment.manifest import Manifest
 from augment.quality.observations import Batch, Observations
+from augment.retrieval.embedder import Embedder
 from augment.retrieval.evaluation import JUNK, NoRightAnswer, rank
-from augment.retrieval.networks import build_model, embed
-from augment.retrieval.weights import load_weights
 
-MODEL, SIZE = "osnet_x0_25", (256, 128)  # torchreid's name; height and width of what it sees
 _BATCH = 100
 _QUERIES = 1000  # at a time: 64 MB of distances to Market-1501's gallery
 
 
-class Embedder:
-    """OSNet x0.25 (Zhou et al., ICCV 2019) with weights from a file."""
+def open_embedder(weights: Path, device: torch.device) -> Embedder:
+    """OSNet x0.25 with weights from ``quality.identity_weights``."""
+    return Embedder(weights, device, "quality.identity_weights")
+
+
+class IdentityFeatures:
+    """The features as an observation of images."""
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        """Raises :class:`AugmentError` where the file holds no such network."""
-        model = build_model(MODEL, 1, "softmax", False, torch.device("cpu"))
-        load_weights(model, weights, "quality.identity_weights")
-        self._model = model.eval().to(device)
-        self._device = device
-
-    def __call__(self, images: torch.Tensor) -> np.ndarray:
-        """uint8 (B, 3, H, W) -> features of unit length, float32 (B, 512)."""
-        features = [embed(self._model, some.to(self._device), SIZE) for some in images.split(_BATCH)]
-        return torch.nn.functional.normalize(torch.cat(features)).numpy()
-
-
-class IdentityFeatures(Embedder):
-    """The same as an observation of images."""
+        """``weights``: see :func:`open_embedder`."""
+        self._embedder = open_embedder(weights, device)
 
     def __call__(self, batch: Batch) -> Observations:
         """"osnet": features of unit length (B, 512)."""
-        return {"osnet": super().__call__(batch.images)}
+        return {"osnet": self._embedder(batch.images)}
 
 
 class Gallery(NamedTuple):

@@ -10,22 +10,12 @@ import numpy as np
 import torch
 
 from augment.base.files import sha256_file
+from augment.pose.agreement import share_met
 from augment.pose.estimator.checkpoints import Checkpoint
 from augment.pose.skeleton import INDEX
 from augment.quality.observations import Batch, Observations
 
 _NOSE, _NECK = INDEX["nose"], INDEX["neck"]
-
-
-def share_met(found: np.ndarray, wanted: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """Share of each pose's joints found ``within`` (B,) pixels: (B,), NaN without a wanted joint or a distance.
-
-    found, wanted: (B, 18, 2), NaN missing.
-    """
-    known = np.isfinite(wanted).all(axis=2)
-    distance = np.nan_to_num(np.linalg.norm(found - wanted, axis=2), nan=np.inf)
-    met = (known & (distance <= within[:, None])).sum(axis=1)
-    return np.where(known.any(axis=1) & np.isfinite(within), met / np.maximum(known.sum(axis=1), 1), np.nan)
 
 
 class PoseAgreement:

@@ -18,13 +18,14 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
-from augment.quality.identity import Embedder, Gallery, look_for, read_gallery
+from augment.quality.identity import Gallery, look_for, open_embedder, read_gallery
 from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
 from augment.quality.observations import Batch, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.registry import METRICS, Evidence, metrics_of
 from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
 from augment.quality.statistics import Figure, Sample
+from augment.retrieval.embedder import Embedder
 from augment.retrieval.evaluation import NoRightAnswer
 from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, provenance
 
@@ -114,7 +115,7 @@ def measure_quality(
 
     arms = _observe_all(chosen, load, generators, networks, parts)
     if section.identity_weights is not None:
-        embedder = Embedder(section.identity_weights, device)
+        embedder = open_embedder(section.identity_weights, device)
         _look_for_people(arms, chosen, _gallery(images, chosen, embedder, generator.image_size, parts))
     table = measure(arms, chosen, section)
     _write_csv(folder / TABLE_FILE, table)

@@ -171,6 +171,40 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
     return _svg(title, width, len(bars) * row + 2, parts)
 
 
+def histogram(title: str, kept: Sequence[float], left_out: Sequence[float], threshold: float | None) -> Markup:
+    """How many of two kinds lie in each of 24 bins, one kind upon the other; the threshold as a vertical line."""
+    parts_of = [np.asarray(values, float) for values in (kept, left_out)]
+    parts_of = [values[np.isfinite(values)] for values in parts_of]
+    every = np.concatenate(parts_of)
+    if not len(every):
+        return Markup("")
+    ends = [*every, threshold] if threshold is not None else every
+    scale = ticks(min(ends), max(ends))
+    counts = np.stack([np.histogram(values, 24, (scale[0], scale[-1]))[0] for values in parts_of])
+    width, height, left, right, top, bottom = 420, 150, 12, 12, 26, 22
+    each = (width - left - right) / counts.shape[1]
+    parts = []
+    for bin, (below, above) in enumerate(counts.T / counts.sum(axis=0).max() * (height - top - bottom)):
+        x, y = left + bin * each, height - bottom - below
+        for kind, length, start in ((0, below, y), (1, above, y - above)):
+            if length:
+                parts.append(f'<rect class="bar c{kind}" x="{x + 0.5:.1f}" y="{start:.1f}" width="{each - 1:.1f}" '
+                             f'height="{length:.1f}"/>')  # fmt: skip
+
+    def x_of(value: float) -> float:
+        return left + (value - scale[0]) / (scale[-1] - scale[0]) * (width - left - right)
+
+    for tick in scale:
+        parts.append(f'<text x="{x_of(tick):.1f}" y="{height - 6}" text-anchor="middle">{tick:g}</text>')
+    if threshold is not None:
+        at = x_of(threshold)
+        parts.append(f'<line class="zero" x1="{at:.1f}" x2="{at:.1f}" y1="{top - 4}" y2="{height - bottom}"/>')
+    for kind, (name, x) in enumerate((("kept", left), ("left out", left + 70))):
+        parts.append(f'<rect class="bar c{kind}" x="{x}" y="5" width="11" height="11"/>')
+        parts.append(f'<text x="{x + 16}" y="15">{name}</text>')
+    return _svg(title, width, height, parts)
+
+
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers that enclose low ... high, about five of them (steps of 1, 2 or 5 times a power of ten)."""
     size = max(abs(low), abs(high))

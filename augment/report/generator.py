@@ -15,6 +15,7 @@ from augment.report.outcome import read_csv
 from augment.report.pictures import data_uri, grid, picture
 from augment.report.published import QUALITY
 from augment.run import Run
+from augment.synthesis.filtering import reasons
 
 _KINDS = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 _SAMPLES = 6  # strips that show the training's course
@@ -115,7 +116,7 @@ def synthetic(run: Run, count: int) -> dict[str, Any] | None:
         )
     return {
         "total": len(rows), "failed": int((rows["status"] == "failed").sum()), "sources": len(sources),
-        "left_out": good.loc[~good["kept"].fillna(True).astype(bool), "verdict"].value_counts().to_dict(),
+        "left_out": reasons(rows),
         "groups": groups,
     }  # fmt: skip
 

@@ -7,11 +7,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from augment.base.files import atomic_write
 from augment.config import Config, ReportConfig
 from augment.report import generator, inputs, outcome
+from augment.report.filter import filtered
 from augment.report.study import study
 from augment.run import Run
 
 _TITLES = {
-    "arms": "Result", "synthetic": "Synthetic images", "quality": "Quality", "study": "User study",
+    "arms": "Result", "synthetic": "Synthetic images", "filter": "Filter", "quality": "Quality", "study": "User study",
     "training": "Training", "retrieval": "Retrieval", "data": "Images and poses", "failures": "Failures",
     "settings": "Settings", "lineage": "Lineage",
 }  # fmt: skip
@@ -27,6 +28,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
     context = {
         "arms": outcome.arms(run, config),
         "synthetic": generator.synthetic(run, section.examples),
+        "filtered": filtered(run, config, section.examples),
         "quality": generator.quality(run, config),
         "examples": generator.examples(run, section.examples),
         "study": study(run, config),
@@ -40,6 +42,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
         "lineage": inputs.lineage(run),
     }
     shown = {name for name, value in context.items() if value} | {"settings"}
+    shown |= {"filter"} if "filtered" in shown else set()
     shown |= {"quality"} if "examples" in shown else set()
     shown |= {"data"} if shown & {"images", "poses"} else set()
     page = template("page.html").render(

@@ -13,13 +13,13 @@ from augment.retrieval.torchreid_quiet import quiet, torchreid
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1, as torchreid's
 
 
-def check_model(name: str) -> None:
-    """Raise :class:`UsageError` with the closest name where torchreid has no such model."""
+def check_model(name: str, key: str = "reid.model") -> None:
+    """Raise :class:`UsageError` with the closest name where torchreid has no such model; ``key`` is the setting."""
     known = sorted(torchreid.models.__dict__["__model_factory"])
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known)}."
-        raise UsageError(f"reid.model={name}: torchreid has no such model. {hint}")
+        raise UsageError(f"{key}={name}: torchreid has no such model. {hint}")
 
 
 def build_model(name: str, people: int, loss: str, pretrained: bool, device: torch.device) -> torch.nn.Module:

@@ -1,6 +1,7 @@
 """Ten target poses for every training image, in bulk (App. C). Heat maps are made on the fly and never stored."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +22,27 @@ from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
 from augment.gan.dataset import fit, scale_joints
 from augment.gan.inference import BatchedGenerator, Inputs, last_weights
-from augment.manifest import Manifest, joint_columns
-from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.manifest import Manifest, joint_columns, write_manifest
+from augment.stage import (
+    Begun,
+    Counts,
+    Estimate,
+    Spread,
+    begun_shards,
+    finished,
+    hashes_of,
+    made_under,
+    one_by_one,
+    provenance,
+    readable,
+    run_shards,
+)
+from augment.synthesis.filtering import filtered, tell
+from augment.synthesis.scoring import judges, score
 from augment.synthesis.targets import find_sources, sample_poses
 
 STAGE, VERSION = "synthetic", 1
+TABLE, UNFILTERED = "synthetic.parquet", "unfiltered.parquet"
 WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
 OWN_POSE = "own pose"  # verdict of a source redrawn as it stands: no new image, so it is not kept
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
@@ -37,11 +54,26 @@ _BYTES_PER_IMAGE = 4500
 def identity(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest,
              folder: Path) -> dict[str, Any]:  # fmt: skip
     """See augment/stage.py."""
-    generator = last_weights(checkpoints)[1]
-    return provenance(STAGE, VERSION, section, {"images": images, "poses": poses, "generator": generator})
+    drawing = _drawing(section, images, poses, checkpoints)
+    if not section.filter.scores:
+        return drawing
+    origin = provenance(STAGE, VERSION, section, {**drawing["inputs"], **judges(section.filter)})
+    return {**origin, "drawing": drawing["digest"]}
 
 
-begun = begun_shards
+def _drawing(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest) -> dict[str, Any]:
+    """The provenance of the images alone, whatever the filter makes of them."""
+    inputs = {"images": images, "poses": poses, "generator": last_weights(checkpoints)[1]}
+    return provenance(STAGE, VERSION, section, inputs, without=("filter",))
+
+
+def begun(folder: Path, origin: dict[str, Any]) -> Begun:
+    """See augment/stage.py; counts sources."""
+    digest = origin.get("drawing", origin["digest"])
+    for manifest in readable(path for path in (folder / TABLE, folder / UNFILTERED) if path.exists()):
+        if manifest.provenance.get("drawing", manifest.provenance["digest"]) == digest:
+            return Begun(len(manifest.table), complete=True, why="drawn before; only the filter is another")
+    return begun_shards(folder, {"digest": digest})
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:
@@ -59,12 +91,33 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     Target poses are those of all such images, own one included as in the released code; sampled without
     replacement, seeded by image. ``images/<source>g<rank>.jpg`` keeps the source's name, so that whoever reads
     Market-1501's names gives it the source's identity and camera. An unreadable source gives one row with status
-    "failed". ``shard_size`` counts generated images. Raises :class:`AugmentError` where there is no source or no
-    generator.
+    "failed". With a filter all images are drawn and scored (``unfiltered.parquet``, ``scores.parquet``), and those that
+    fail are not kept. ``shard_size`` counts generated images. Raises :class:`AugmentError` where there is no source or
+    no generator.
     """
     folder = Path(folder)
-    weights, checkpoint = last_weights(checkpoints)
     origin = identity(section, images, poses, checkpoints, folder)
+    if not section.filter.scores:
+        return _draw(section, images, poses, checkpoints, folder / TABLE, spread, shard_size)
+    drawn = _draw(section, images, poses, checkpoints, folder / UNFILTERED, spread, shard_size)
+    scores = score(section, drawn, images, poses, folder, spread=spread, shard_size=shard_size)
+    if (done := finished(folder / TABLE, origin)) is not None:
+        return done
+    rows = filtered(drawn.frame(), scores.frame(), section.filter)
+    tell(rows)
+    return write_manifest(folder / TABLE, STAGE, rows, origin, hashes_of(folder, [scores.path.name]))
+
+
+def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, path: Path,
+          spread: Spread, shard_size: int) -> Manifest:  # fmt: skip
+    """The table ``path`` with all images drawn; what a run with or without a filter has drawn is taken over."""
+    folder = path.parent
+    weights, checkpoint = last_weights(checkpoints)
+    origin = _drawing(section, images, poses, checkpoints)
+    other = folder / (TABLE if path.name == UNFILTERED else UNFILTERED)
+    for manifest in readable([other] if other.exists() else []):
+        if manifest.provenance["digest"] == origin["digest"] and made_under(path, origin) is None:
+            shutil.copyfile(other, path)
     sources = find_sources(images, poses)
     of_train = pc.sum(pc.equal(images.table["split"], "train")).as_py()
     if not len(sources):
@@ -76,8 +129,7 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     work = partial(_generate_shard, section=section, images=images.path, poses=poses.path,
                    weights=weights, checkpoint=checkpoint)  # fmt: skip
     try:
-        return run_shards("synthetic", folder / "synthetic.parquet", origin, list(sources["id"]), work,
-                          id_column="source", spread=spread,
+        return run_shards(STAGE, path, origin, list(sources["id"]), work, id_column="source", spread=spread,
                           shard_size=max(1, shard_size // section.poses_per_image))  # fmt: skip
     finally:
         _generator.cache_clear()

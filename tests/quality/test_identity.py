@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from augment.base.errors import AugmentError
-from augment.quality.identity import SIZE, Embedder, Gallery, look_for
+from augment.quality.identity import Gallery, look_for, open_embedder
 from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, build_model, embed
 
 AXES = np.eye(4, dtype=np.float32)
@@ -49,11 +49,11 @@ def test_features_are_the_networks_of_normalised_images_at_its_size(tmp_path):
     torch.manual_seed(0)
     model = build_model("osnet_x0_25", 9, "softmax", False, torch.device("cpu")).eval()
     torch.save(model.state_dict(), tmp_path / "w.pt")
-    images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 256, 128), dtype=torch.uint8)
     mean, deviation = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     with torch.inference_mode():
         plain = model(torch.from_numpy((images.numpy() / 255 - mean) / deviation).float()).numpy()
-    found = Embedder(tmp_path / "w.pt", torch.device("cpu"))(images)
+    found = open_embedder(tmp_path / "w.pt", torch.device("cpu"))(images)
     np.testing.assert_allclose(found, plain / np.linalg.norm(plain, axis=1, keepdims=True), atol=1e-5)
 
 

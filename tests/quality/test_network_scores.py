@@ -7,12 +7,12 @@ import torch
 import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.errors import AugmentError, UsageError
 from augment.config import QualityConfig
+from augment.pose.agreement import share_met
 from augment.quality.detection import PersonDetector, person_score
 from augment.quality.inception import Inception, inception_score
 from augment.quality.networks import NETWORKS, digests, missing, suffixes
 from augment.quality.observations import Batch
 from augment.quality.perceptual import Lpips, VGGFeatures
-from augment.quality.pose_agreement import share_met
 from augment.quality.registry import METRICS
 
 CPU = torch.device("cpu")

@@ -1,11 +1,22 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.report.charts import Interval, Lane, Series, bar_chart, dot_chart, forest_chart, line_chart, ticks
+from augment.report.charts import (
+    Interval,
+    Lane,
+    Series,
+    bar_chart,
+    dot_chart,
+    forest_chart,
+    histogram,
+    line_chart,
+    ticks,
+)
 from augment.report.outcome import metric_name
 
 
@@ -83,3 +94,14 @@ def test_a_forest_has_zero_a_dot_and_both_intervals_where_they_are_known():
     assert dots[1] == pytest.approx(zero - unit, abs=0.11)
     assert "copied &lt;b&gt;" in chart and "+2.0" in chart and "-1.0" in chart
     assert forest_chart("nothing", []) == ""
+
+
+def test_a_histogram_stacks_what_is_left_out_on_what_is_kept():
+    drawn = str(histogram("title", [0.9, 0.9, 0.1, np.nan], [0.1], 0.5))
+    bars = [tuple(map(float, found)) for found in re.findall(r'<rect class="bar c\d" x="[\d.]+" y="([\d.]+)" '
+            r'width="[\d.]+" height="([\d.]+)"/>', drawn)][:3]  # the rest is the legend  # fmt: skip
+    (first, low), (second, high), (third, two) = bars
+    assert low == high == pytest.approx(two / 2, abs=0.1) and second == pytest.approx(first - high, abs=0.1)
+    assert third == pytest.approx(second, abs=0.1)  # two images, in one bin or upon each other
+    assert drawn.count('class="zero"') == 1 and 'class="zero"' not in str(histogram("title", [1.0], [], None))
+    assert str(histogram("title", [np.nan], [], 0.5)) == ""

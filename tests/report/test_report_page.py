@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from augment.base.files import sha256_bytes
-from augment.config import Config, ReportConfig
+from augment.config import Config, ReportConfig, load_config
 from augment.manifest import read_manifest, write_manifest
 from augment.report.inputs import lineage
 from augment.report.page import write_report
 from augment.run import Run
+from augment.stage import hashes_of
 
 VOID = {"meta", "link", "img", "br", "line", "circle", "rect", "polyline"}
 
@@ -74,6 +75,29 @@ def test_arms_are_told_in_words_with_difference_and_interval(fake_run):
     assert "mAP 40.5 → 40.5 % +0.0 [-12.7, 12.7] points over 2 seeds no verdict: 2 seeds" in page.text
     assert "6 real and 18 other images, 1,000 iterations" in page.text
     assert page.text.index("61.0 → 65.5") < page.text.index("images made of")
+
+
+def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):
+    table = fake_run.tables["synthetic"]
+    frame = table.frame()
+    values = [number / 10 for number in range(len(frame))]
+    scores = pd.DataFrame({"id": frame["id"], "similarity": values, "margin": values, "sharpness": 1.0})
+    scores = scores.assign(pose=None, person=None)
+    write_manifest(table.path.parent / "scores.parquet", "scores", scores, {"digest": "scores"})
+    frame["kept"] = [value >= 0.5 for value in values]
+    frame["verdict"] = ["" if value >= 0.5 else f"little like its source: similarity {value}" for value in values]
+    origin = table.provenance | {"inputs": table.provenance["inputs"] | {"judge": "feedfacecafebeef01"}}
+    write_manifest(table.path, "synthetic", frame, origin, hashes_of(table.path.parent, ["scores.parquet"]))
+    config = load_config(None, ["synthesis.filter.similarity=0.5", "report.examples=2"])
+    text = write(fake_run, config)[1].text
+    assert "13 of 18 images are kept; re-ID network feedfacecafebeef" in text
+    assert "5 not used: little like its source" in text
+    best, worst = text.index("Best of those left out"), text.index("Worst little")
+    assert "similarity 0.4" in text[best:worst] and "similarity 0.3" in text[best:worst]
+    assert "similarity 0.0" in text[worst:] and "similarity 0.1" in text[worst:]
+    assert "Cosine to the source" in text and "Estimator" not in text  # that was not asked
+    (table.path.parent / "scores.parquet").write_bytes(b"scribble")
+    assert "scores.parquet: not readable" in write(fake_run, config)[1].text
 
 
 def test_quality_stands_beside_the_source_and_published_figures(fake_run):
