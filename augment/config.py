@@ -106,6 +106,9 @@ class PoseConfig(Section):
 class PairsConfig(Section):
     """Training and test pairs of images of a person."""
 
+    train_cameras: Literal["any", "same"] = "any"
+    """Training pairs of any two images of a person, or only of two from one camera: a generator cannot know the colours
+    of another camera, and learns to invent them."""
     test_pairs: int = Field(12_000, ge=1)
     """Sampled from all ordered pairs of each person (Sec. 6)."""
     test_pairs_file: str | None = Runtime(None)
