@@ -70,7 +70,7 @@ def test_deepfashion_pairs_share_person_and_clothes():
 
 
 def test_errors_name_row_and_column():
-    with pytest.raises(AugmentError, match=r"poses, row 1: 'me\.jpg' tells no identity\. Names are like 0002_c1s1"):
+    with pytest.raises(AugmentError, match=r"poses, row 1: 'me\.jpg' has no identity\. Names are like 0002_c1s1"):
         mine_pairs(posegan(("0002_c1s1_000001_01.jpg", []), ("me.jpg", [])))
     with pytest.raises(AugmentError, match="no column 'y'"):
         mine_pairs(posegan(("0002_c1s1_000001_01.jpg", [])).drop(columns="y"))
@@ -99,7 +99,8 @@ def tables(tmp_path: Path, rows: list[tuple[str, int, bool]], cameras: dict[str,
             "id": id, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
             "reason": "",
         }  # fmt: skip
-        images.append(common | {"split": split, "pid": pid, "camid": (cameras or {}).get(id, 1), "sequence": 1, "frame": 1})
+        camid = (cameras or {}).get(id, 1)
+        images.append(common | {"split": split, "pid": pid, "camid": camid, "sequence": 1, "frame": 1})
         found = {"x": blank, "y": blank, "confidence": blank, "people": 1, "estimator": "e", "checkpoint": ""}
         poses.append(common | found | {"accepted": accepted, "verdict": ""})
     return (

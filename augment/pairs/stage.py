@@ -67,8 +67,8 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if not len(source):
         of_one_camera = " from one camera" if section.train_cameras == "same" else ""
         raise AugmentError(
-            f"{poses.path}: no two training images of one person{of_one_camera} have an accepted pose ({of_train.sum()} poses, "
-            f"{train['accepted'].sum()} accepted), so there is nothing to train on."
+            f"{poses.path}: no two training images of one person{of_one_camera} have an accepted pose "
+            f"({of_train.sum()} poses, {train['accepted'].sum()} accepted), so there is nothing to train on."
         )
     many = train["pid"][train["accepted"] & (train["pid"] > DISTRACTOR)].value_counts().gt(PARTNERS + 1).sum()
     if many:
