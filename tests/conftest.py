@@ -1,11 +1,13 @@
 """What tests of several parts share: a tiny rendered set, its configuration, a finished run, Prefect's test server."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
 
 # Of tensors as small as the tests', a second thread costs more than it brings; on a busy machine far more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,25 +44,46 @@ TINY = {
 }  # fmt: skip
 
 # Runs the command line in a process of its own with the same recorded command whatever the engine, and kills it with
-# SIGKILL where it would put its n-th file that matches a pattern in place.
+# SIGKILL where it would put its n-th file that matches a pattern in place. Several kills: the command is run again
+# after each, in a fork of a process that has only imported what runs need; exit codes go to the last line of stdout.
 DRIVER = """
-import os, re, signal, sys
-pattern, count, *arguments = sys.argv[1:]
-put_in_place, seen = os.replace, 0
-def replace(source, target, **others):
-    global seen
-    if pattern and re.search(pattern, str(target)):
-        seen += 1
-        if seen == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
-    put_in_place(source, target, **others)
-os.replace = replace
-sys.argv = ["augment", "run", "tiny.yaml"]
-from augment.cli import main
-main(arguments)
+import importlib, json, os, re, signal, sys
+
+def run(arguments, pattern, count):
+    put_in_place, seen = os.replace, []
+    def replace(source, target, **others):
+        if pattern and re.search(pattern, str(target)):
+            seen.append(target)
+            if len(seen) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+        put_in_place(source, target, **others)
+    os.replace = replace
+    sys.argv = ["augment", "run", "tiny.yaml"]
+    from augment.cli import main
+    main(arguments)
+
+def run_forked(arguments, kill):
+    if not (child := os.fork()):
+        try:
+            run(arguments, *kill)
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code or 0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+kills, *arguments = sys.argv[1:]
+kills = json.loads(kills)
+if len(kills) == 1:
+    run(arguments, *kills[0])
+else:
+    for name in ("reid.stage", "quality.stage", "synthesis.stage", "gan.stage", "report.page", "pipeline.stages"):
+        importlib.import_module(f"augment.{name}")
+    print(json.dumps([run_forked(arguments, kill) for kill in kills]))
 """
 
-Command = Callable[..., subprocess.CompletedProcess]
+Command = Callable[..., CompletedProcess]
 
 
 @pytest.fixture(autouse=True)
@@ -83,19 +106,22 @@ def tiny_config(tmp_path) -> Config:
     return Config.model_validate(TINY | {"output": str(tmp_path / "tiny")})
 
 
-def _run_command(folder: Path, *arguments: str, kill: tuple[str, int] = ("", 0)) -> subprocess.CompletedProcess:
-    """``augment`` with these arguments in ``folder``, where a ``tiny.yaml`` lies; ``kill``: see :data:`DRIVER`."""
+NO_KILL = ("", 0)
+
+
+def _run_command(folder: Path, *arguments: str, kill: Sequence[tuple[str, int]] = (NO_KILL,)) -> CompletedProcess:
+    """``augment`` with these arguments in ``folder``, with a ``tiny.yaml`` there; ``kill``: see :data:`DRIVER`."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     return subprocess.run(
-        [sys.executable, "-c", DRIVER, kill[0], str(kill[1]), *arguments],
+        [sys.executable, "-c", DRIVER, json.dumps(kill), *arguments],
         cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def run_command() -> Command:
-    """``run_command(folder, *arguments, kill=(pattern, count))`` runs ``augment`` on the tiny configuration."""
+    """``run_command(folder, *arguments, kill=[(pattern, count)])`` runs ``augment`` on the tiny configuration."""
     return _run_command
 
 

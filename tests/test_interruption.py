@@ -1,18 +1,19 @@
 """kill -9 in the middle of every stage, then the same command: the manifests of an undisturbed run, byte for byte."""
 
+import json
 import signal
 
 LOCAL = ("run", "tiny.yaml", "--engine", "local")
 
-# (file that must not get into its place, the how many-th): one in the middle of every stage, in the order of the stages
+# (pattern of files, n): killed at the n-th; one in the middle of every stage, in the order of the stages
 KILLS = [
     (r"rendered/bounding_box_train/", 5),
     (r"images/\.parts/", 4),
     (r"poses/\.parts/", 3),
     (r"pairs/pairs\.parquet", 1),
-    (r"gan/state-000004", 1),  # its weights stand already
+    (r"gan/state-000004", 1),  # after its weights
     (r"gan/checkpoints\.parquet", 1),
-    (r"synthetic/\.parts/", 3),  # its pictures stand already
+    (r"synthetic/\.parts/", 3),  # after its images
     (r"quality/metrics\.parquet", 1),
     (r"reid/\.parts/", 2),
     (r"report\.html", 1),
@@ -24,11 +25,10 @@ def manifests(run):
 
 
 def test_killed_in_every_stage(run_command, finished_run, tmp_path):
-    for kill in KILLS:
-        done = run_command(tmp_path, *LOCAL, kill=kill)
-        assert done.returncode == -signal.SIGKILL, (kill, done.stderr)
-    done = run_command(tmp_path, *LOCAL)
+    done = run_command(tmp_path, *LOCAL, kill=[*KILLS, ("", 0)])
     assert done.returncode == 0, done.stderr
+    codes = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [-signal.SIGKILL] * len(KILLS) + [0], done.stderr
 
     run = tmp_path / "outputs" / "tiny"
     expected = manifests(finished_run)
@@ -42,7 +42,7 @@ def test_killed_in_every_stage(run_command, finished_run, tmp_path):
 
 def test_killed_under_prefect(run_command, finished_run, tmp_path):
     arguments = ("poses", "tiny.yaml", "--set", "flow.workers=2")
-    done = run_command(tmp_path, *arguments, kill=(r"poses/\.parts/", 3))
+    done = run_command(tmp_path, *arguments, kill=[(r"poses/\.parts/", 3)])
     assert done.returncode == -signal.SIGKILL, done.stderr
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
