@@ -1,1 +1,1 @@
-"""How good the generated images are: structural similarity, masks of the body, Inception Score, Detection Score."""
+"""Metrics of generated images: similarity to the targets, distances of distributions, identity, pose, detection."""

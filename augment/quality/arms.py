@@ -1,4 +1,4 @@
-"""The arms that are compared: the images of one or more generators, the sources handed back, the targets themselves."""
+"""The arms of the quality table: images of one or more generators, the sources unchanged, the targets themselves."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,19 +18,19 @@ Arms = dict[str, Observations]  # what was observed of the images of each arm
 def other_generators(section: QualityConfig, own: str = "") -> dict[str, Path]:
     """Name -> weights file of each of ``section.generators``, which are compared with the run's ``own``.
 
-    A shipped one has its own name, a run that of its folder, a file its stem; where that is taken, what was given.
-    Raises :class:`UsageError` where one was named twice, :class:`AugmentError` as :func:`find_generator` does.
+    Named by the shipped name, the run's folder or the file's stem; where that is taken, by what was given. Raises
+    :class:`UsageError` for duplicates, :class:`AugmentError` as :func:`find_generator` does.
     """
     short = [_name(given) for given in section.generators]
     taken = Counter([*short, own, COPIED, REAL])
     names = [given if taken[name] > 1 else name for given, name in zip(section.generators, short, strict=True)]
     if twice := [name for name, count in Counter([*names, own]).items() if count > 1]:
-        raise UsageError(f"quality.generators: {twice[0]} would stand there twice. Name each generator once.")
+        raise UsageError(f"quality.generators: {twice[0]} is duplicated. Name each generator once.")
     return dict(zip(names, map(find_generator, section.generators), strict=True))
 
 
 def generator_digests(section: QualityConfig) -> dict[str, str]:
-    """"generator NAME" -> SHA-256 of its weights: they count by name and content."""
+    """"generator NAME" -> SHA-256 of its weights."""
     return {f"generator {name}": sha256_file(file) for name, file in other_generators(section).items()}
 
 

@@ -93,6 +93,6 @@ def _between(
 
 def _discrepancy(within_ours: Sums, within_real: Sums, between: Sums, left_out: np.ndarray) -> float:
     kept = ~left_out.astype(bool)
-    one, two, both = (sums[kept][:, kept].sum() / count[kept][:, kept].sum()
-                      for sums, count in (within_ours, within_real, between))  # fmt: skip
-    return float(one + two - 2 * both)
+    ours, real, both = (sums[kept][:, kept].sum() / count[kept][:, kept].sum()
+                        for sums, count in (within_ours, within_real, between))  # fmt: skip
+    return float(ours + real - 2 * both)

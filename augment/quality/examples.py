@@ -45,7 +45,7 @@ def write_examples(
     pictures of pairs, ``draw`` generates.
     """
     shutil.rmtree(folder / "examples", ignore_errors=True)
-    selected = [(kind, *one) for kind, some in select_examples(scores).items() for one in enumerate(some, 1)]
+    selected = [(kind, *ranked) for kind, some in select_examples(scores).items() for ranked in enumerate(some, 1)]
     pictures = load([pairs[index] for _, _, index in selected])
     drawn = draw(pictures)
     rows = []
@@ -62,7 +62,7 @@ def write_examples(
 
 def _strip(pictures: PairPictures, generated: torch.Tensor, place: int) -> np.ndarray:
     source, target, image = (
-        one[place].permute(1, 2, 0).numpy() for one in (pictures.source, pictures.target, generated)
+        images[place].permute(1, 2, 0).numpy() for images in (pictures.source, pictures.target, generated)
     )
     size = source.shape[:2]
     poses = [draw_pose(joints[place].numpy(), size) for joints in (pictures.source_joints, pictures.target_joints)]

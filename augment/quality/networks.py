@@ -1,7 +1,7 @@
-"""The networks that judge images, and the file of weights that each needs.
+"""The networks of the metrics, and the weight file that each needs.
 
-None is ever random and none is downloaded: without its file a network is left out, and :func:`missing` says in a line
-which file that is, where it is published, and which key of the configuration takes it.
+Weights are never random and never downloaded: without its file a network is left out, and :func:`missing` describes
+the file, where it is published, and its key in the configuration.
 """
 
 from collections.abc import Callable
@@ -31,25 +31,25 @@ class Network:
     name: str
     key: str  # of the configuration's section quality
     holds: str  # what the file holds
-    published: str  # where it is to be had
+    published: str  # where it is published
     sha256: str  # of the published file, or how it begins
     seconds: float  # of an image of 128x64 on one thread of a current server, for the dry run
     open: Open
-    trained_on: str = ""  # what the metrics' names say of the published file; of another they tell its hash
+    trained_on: str = ""  # suffix of the metrics' names with the published file; with another file: its hash
 
     def file(self, section: QualityConfig) -> Path | None:
-        """The file that the configuration gives."""
+        """The file in the configuration."""
         given = getattr(section, self.key)
         if given is None:
             return None
         return find_checkpoint(given).path if self.name == "pose" else Path(given).expanduser()
 
     def line(self) -> str:
-        """What is missing."""
+        """A description of the missing file."""
         return f"quality.{self.key}: {self.holds}; {self.published}, sha256 {self.sha256}"
 
     def suffix(self, digest: str) -> str:
-        """What tells a metric by this network from the same by other weights."""
+        """The suffix that distinguishes a metric with these weights from the same with others."""
         return self.trained_on if digest.startswith(self.sha256.rstrip(".")) else f"_{digest[:8]}"
 
 
@@ -86,18 +86,18 @@ NETWORKS = (
 
 
 def open_networks(section: QualityConfig, device: torch.device) -> dict[str, Observe]:
-    """The networks whose files are given, by name. Raises :class:`AugmentError` where one holds something else."""
+    """The networks with a configured file, by name. Raises :class:`AugmentError` where a file is of another network."""
     return {network.name: network.open(file, device) for network in NETWORKS
             if (file := network.file(section)) is not None}  # fmt: skip
 
 
 def missing(section: QualityConfig) -> dict[str, str]:
-    """Name of each network without a file -> the line about it."""
+    """Name of each network without a file -> its description."""
     return {network.name: network.line() for network in NETWORKS if network.file(section) is None}
 
 
 def digests(section: QualityConfig) -> dict[str, str]:
-    """Key -> SHA-256 of each file that is given. Raises :class:`AugmentError` where one cannot be read."""
+    """Key -> SHA-256 of each configured file. Raises :class:`AugmentError` where one cannot be read."""
     found = {}
     for network in NETWORKS:
         if (file := network.file(section)) is None:
@@ -111,7 +111,7 @@ def digests(section: QualityConfig) -> dict[str, str]:
 
 
 def suffixes(section: QualityConfig) -> dict[str, str]:
-    """Name of each network -> what the names of its metrics end in; the published file's where none is given."""
+    """Name of each network -> suffix of its metrics' names; that of the published file where none is configured."""
     found = digests(section)
     return {network.name: network.suffix(found[network.key]) if network.key in found else network.trained_on
             for network in NETWORKS}  # fmt: skip

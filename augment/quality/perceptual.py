@@ -36,7 +36,7 @@ class VGGFeatures:
                              "Caffe's is told by 'caffe' in the file's name.") from None  # fmt: skip
         mean = CAFFE_MEAN if caffe else [255 * value for value in IMAGENET_MEAN]
         deviation = (1.0, 1.0, 1.0) if caffe else [255 * value for value in IMAGENET_DEVIATION]
-        self._mean, self._deviation = (torch.tensor(one, device=device).view(3, 1, 1) for one in (mean, deviation))
+        self._mean, self._deviation = torch.tensor([mean, deviation], device=device)[..., None, None]
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Observations:
@@ -69,5 +69,5 @@ class Lpips:
     def __call__(self, batch: Batch) -> Observations:
         """See the class."""
         whole = self._network(batch.images / 127.5 - 1, batch.targets / 127.5 - 1)
-        masked = self._network(*(one * batch.masks / 127.5 - 1 for one in (batch.images, batch.targets)))
+        masked = self._network(*(images * batch.masks / 127.5 - 1 for images in (batch.images, batch.targets)))
         return {"lpips": whole.flatten().cpu().numpy(), "mask_lpips": masked.flatten().cpu().numpy()}

@@ -1,4 +1,4 @@
-"""The test pairs that are judged, their pictures and joints."""
+"""The test pairs of the metrics, their images and joints."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ Pair = tuple[str, str]  # image ids: source, target
 
 @dataclass(frozen=True)
 class PairPictures:
-    """Some pairs: pictures uint8 (B, 3, H, W), joints float32 (B, 18, 2) in pixels, NaN where missing."""
+    """A set of pairs: images uint8 (B, 3, H, W), joints float32 (B, 18, 2) in pixels, NaN where missing."""
 
     source: torch.Tensor
     target: torch.Tensor
@@ -30,14 +30,14 @@ class PairPictures:
         return tuple(self.source.shape[-2:])
 
     def select(self, index: slice | torch.Tensor) -> "PairPictures":
-        """Some of them."""
+        """The pairs at ``index``."""
         return PairPictures(
             self.source[index], self.target[index], self.source_joints[index], self.target_joints[index]
         )
 
 
 def load_pairs(images: Manifest, poses: Manifest, pairs: list[Pair], size: tuple[int, int]) -> PairPictures:
-    """Pictures and joints of some pairs, brought to the generator's size (H, W)."""
+    """Images and joints of the pairs, resized to the generator's size (H, W)."""
     ids = sorted({id for pair in pairs for id in pair})
     place = {id: index for index, id in enumerate(ids)}
     pixels, joints = map(torch.from_numpy, load_images(images, poses, ids, size))
@@ -58,11 +58,10 @@ def choose_pairs(
 ) -> tuple[list[Pair], int]:
     """At most ``count`` of the pairs of a split, and how many were left out because an image or a pose is missing.
 
-    The table is sorted by source, so its first rows are few people: the chosen ones lie at equal distances.
+    The table is sorted by source, so its first rows are few people: the chosen ones are evenly spaced.
     """
-    usable_ids = set.intersection(
-        *(set(one.table.filter(pc.equal(one.table["status"], "ok"))["id"].to_pylist()) for one in (images, poses))
-    )
+    ok = (table.filter(pc.equal(table["status"], "ok")) for table in (images.table, poses.table))
+    usable_ids = set.intersection(*(set(table["id"].to_pylist()) for table in ok))
     table = pairs.table.filter(pc.equal(pairs.table["split"], split))
     every = list(zip(table["from"].to_pylist(), table["to"].to_pylist(), strict=True))
     usable = [pair for pair in every if usable_ids.issuperset(pair)]

@@ -1,4 +1,4 @@
-"""Every metric of `augment quality`, an entry each: what it needs, which way is better, where it comes from."""
+"""The metrics of `augment quality`: an entry for each with its requirements, direction and source."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from augment.quality.statistics import Parts, PerPair, Sample
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was observed of all pairs: of the images that are measured, of their sources and of the targets."""
+    """The observations of all pairs: of the measured images, of their sources and of the targets."""
 
     images: Observations
     sources: Observations
@@ -27,18 +27,18 @@ Measure = Callable[[Evidence], Sample]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric. ``name`` ends in the weights' where another file gives another metric: ``{osnet}`` stands for it."""
+    """A metric. ``name``: ``{osnet}``, say, is replaced by the suffix of that network's weights."""
 
     name: str
     title: str
     better: Literal["higher", "lower"]
     range: tuple[float, float]
     source: str
-    reads: str  # the observation without which it cannot be
+    reads: str  # the observation that it requires
     measure: Measure
     needs: str | None = None  # a network of augment.quality.networks
     sets: bool = False  # whether images and targets are compared as two sets, not pair by pair
-    biased: bool = False  # whether it depends on the number of images, which its name then tells
+    biased: bool = False  # whether it depends on the number of images, which is then part of its name
 
     def full_name(self, suffixes: Mapping[str, str], count: int) -> str:
         """As tables have it. ``suffixes``: as :func:`augment.quality.networks.suffixes` gives them."""
@@ -124,7 +124,7 @@ METRICS = (
 
 
 def find_metric(name: str) -> Metric | None:
-    """The entry of a name in a table, whatever weights and sample size it tells; None for an unknown one."""
+    """The entry of a metric's name in a table, for any weights and sample size; None for an unknown name."""
     bare = name.partition("@")[0]
     for metric in METRICS:
         stem, placeholder, _ = metric.name.partition("{")

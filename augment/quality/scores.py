@@ -1,4 +1,4 @@
-"""Scores of images beside the targets that they stand for."""
+"""Scores of images by comparison with their targets."""
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ _MASKED = ("ssim_released", "ssim_255")
 
 def body_masks(joints: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Evaluation masks of target poses (B, 18, 2) -> uint8 (B, 1, H, W), 1 on the body."""
-    return torch.from_numpy(np.stack([evaluation_mask(one, size) for one in joints.numpy()])).byte()[:, None]
+    return torch.from_numpy(np.stack([evaluation_mask(pose, size) for pose in joints.numpy()])).byte()[:, None]
 
 
 def pair_scores(images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor) -> dict[str, np.ndarray]:
-    """Each of :data:`PER_PAIR` for uint8 images (B, 3, H, W) beside their targets; masks from :func:`body_masks`.
+    """Each of :data:`PER_PAIR` for uint8 images (B, 3, H, W) and their targets; masks from :func:`body_masks`.
 
     ``l1_released`` is the mean absolute difference of images in [-1, 1], as in the released code; ``psnr`` is
     10 log10(255^2 / mean squared error) in decibels, infinite for equal images.
@@ -35,10 +35,10 @@ def pair_scores(images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor
 
 
 def score_images(images: torch.Tensor, pictures: PairPictures, device: torch.device) -> dict[str, np.ndarray]:
-    """Each of :data:`PER_PAIR` for any number of uint8 images (B, 3, H, W) that stand for the pairs' targets."""
+    """Each of :data:`PER_PAIR` for any number of uint8 images (N, 3, H, W) generated for the pairs."""
     found = []
     for batch in torch.arange(len(pictures)).split(100):  # scores are made of float64 maps, some MB an image
         some = pictures.select(batch)
         masks = body_masks(some.target_joints, tuple(some.target.shape[-2:])).to(device)
         found.append(pair_scores(images[batch].to(device), some.target.to(device), masks))
-    return {metric: np.concatenate([one[metric] for one in found]) for metric in PER_PAIR}
+    return {metric: np.concatenate([chunk[metric] for chunk in found]) for metric in PER_PAIR}

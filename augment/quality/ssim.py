@@ -1,20 +1,19 @@
-"""Structural similarity (Wang et al. 2004), batched, in the variants that published tables used without saying so.
+"""Structural similarity (Wang et al. 2004), batched, in the variants that are found in published tables.
 
-All share K1 = 0.01, K2 = 0.03 and the mean over the three channels and over all pixels whose window lies inside the
+All share K1 = 0.01, K2 = 0.03 and the mean over the three channels and over all pixels whose window is inside the
 image. The first two have Wang's window (Gaussian, sigma 1.5, 11 taps) and population covariance, and differ in the data
 range L, which sets the constants C1 = (K1 L)^2 and C2 = (K2 L)^2:
 
-- ``ssim_released``: L = max - min of EACH GENERATED image, as the authors' released code did. Tables of the paper.
-- ``ssim_255``: L = 255, the textbook's.
-
-- ``ssim_skimage``: what scikit-image gives when nothing is set: a uniform 7x7 window, sample covariance, L = 255.
+- ``ssim_released``: L = max - min of EACH GENERATED image, as in the authors' released code and the paper's tables.
+- ``ssim_255``: L = 255, the standard definition.
+- ``ssim_skimage``: scikit-image's defaults: a uniform 7x7 window, sample covariance, L = 255.
 
 The first two equal ``skimage.metrics.structural_similarity(generated, reference, gaussian_weights=True, sigma=1.5,
 use_sample_covariance=False, data_range=L, channel_axis=-1)``; skimage filters one channel of one image at a time.
 
-The masked versions (``mask_ssim_released``, ``mask_ssim_255``) are the same function of both images after their
-background was set to black: L is then that of the masked generated image, and all pixels count, so the black surround
-on which both agree lifts the score. This is how the released code and its followers got .8 where SSIM is .3.
+The masked versions (``mask_ssim_released``, ``mask_ssim_255``) are the same function of both images with their
+background set to black: L is that of the masked generated image, and all pixels count, so the black background, equal
+in both, raises the score. Hence the values of .8 of the released code and later work where SSIM is .3.
 """
 
 from collections.abc import Sequence
@@ -34,10 +33,10 @@ _K1, _K2 = 0.01, 0.03
 def ssim_scores(
     generated: torch.Tensor, reference: torch.Tensor, variants: Sequence[str] = SSIM_VARIANTS
 ) -> dict[str, torch.Tensor]:
-    """The score of each pair of images in some variants.
+    """The score of each pair of images, by variant.
 
     ``generated``, ``reference``: uint8 (B, C, H, W), at least 11 pixels high and wide. Returns variant -> (B,) float64.
-    A constant generated image has no range of its own; it is taken as 1 grey level, where skimage gives 0 / 0.
+    The range of a constant generated image is taken as 1 grey level, where skimage gives 0 / 0.
     Raises ValueError for other types or shapes.
     """
     if generated.dtype != torch.uint8 or reference.dtype != torch.uint8 or generated.shape != reference.shape:

@@ -1,7 +1,7 @@
-"""Values with their 95 % intervals: bootstrapped over pairs for means, by a jackknife over groups for distances.
+"""Values with their 95 % intervals: by bootstrap over pairs for means, by jackknife over groups for distances.
 
-A metric makes a :data:`Sample` of an arm's images. It has a figure; less another arm's it is a sample of the paired
-difference.
+A metric makes a :data:`Sample` of an arm's images. A sample has a value with its interval; the difference of two
+samples is a sample of the paired difference.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Figure(NamedTuple):
 def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray, seed: int = 0) -> Figure:
     """A statistic of ``values`` (N, ...) with the percentile interval over 1,000 resamples of the N (Efron 1979).
 
-    ``statistic`` takes (R, N, ...) and returns (R,). A single value has no interval, an infinite one neither.
+    ``statistic`` takes (R, N, ...) and returns (R,). Single and infinite values have no interval.
     """
     value = float(statistic(values[None])[0])
     if len(values) < 2 or not np.isfinite(value):
@@ -39,7 +39,7 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray,
 
 
 def mean(values: np.ndarray) -> Figure:
-    """Of values (N,); those that are NaN do not count. Without any the value is NaN."""
+    """The mean of values (N,) without NaN; NaN if there are none."""
     values = values[~np.isnan(values)]
     return bootstrap(lambda drawn: drawn.mean(axis=1), values) if len(values) else Figure(np.nan)
 
@@ -60,7 +60,7 @@ def ratio(ours: np.ndarray, others: np.ndarray) -> Figure:
 
 
 def students(values: np.ndarray) -> Figure:
-    """Mean of values (N,) with Student's interval; of fewer than two no interval, of none no value."""
+    """Mean of values (N,) with Student's interval; fewer than two values have no interval."""
     if len(values) < 2:
         return Figure(float(values.mean()) if len(values) else np.nan)
     value = float(values.mean())
@@ -70,7 +70,7 @@ def students(values: np.ndarray) -> Figure:
 
 @dataclass(frozen=True)
 class PerPair:
-    """A value of each pair (N,), NaN where there is none; its figure is the mean, or that ``over`` others' mean."""
+    """A value of each pair (N,), NaN where undefined; its figure is their mean, or its ratio to that of ``over``."""
 
     values: np.ndarray
     over: np.ndarray | None = None

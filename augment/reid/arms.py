@@ -1,7 +1,7 @@
-"""The arms of the comparison: what their batches hold, for how long, and the ready-made ones by name.
+"""The arms of the comparison: the composition of their batches over the training, and the ready-made arms by name.
 
-Two controls belong beside every use of synthetic images: ``real`` trains on as many images (equal computing),
-``real_equal_exposures`` sees as many real ones (equal exposures).
+Every use of synthetic images needs two controls: ``real`` trains on as many images (equal computing),
+``real_equal_exposures`` on as many real images per batch (equal exposures).
 """
 
 from augment.base.errors import UsageError
@@ -11,7 +11,7 @@ UNTIL = 0.6  # weak images help at first and harm at the end
 
 
 def ready_made(batch_size: int) -> dict[str, ArmConfig]:
-    """The arms that need no settings, for batches of ``batch_size`` images."""
+    """The ready-made arms, for batches of ``batch_size`` images."""
     half = batch_size // 2
     first = ArmConfig(real=batch_size - half, synthetic=half, until=UNTIL)
 
@@ -36,7 +36,7 @@ def ready_made(batch_size: int) -> dict[str, ArmConfig]:
 
 
 def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
-    """Every arm of the section with no field left open. Raises UsageError where a batch would hold too little."""
+    """Every arm of the section with all fields set. Raises :class:`UsageError` where a batch would be too small."""
     known = ready_made(section.batch_size)
     return {name: _settled(name, arm, known.get(name, ArmConfig()), section) for name, arm in section.arms.items()}
 
@@ -62,7 +62,7 @@ def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -
 
 
 def composition(arm: ArmConfig, iteration: int) -> tuple[int, int]:
-    """How many real and synthetic images the batch of an iteration holds; ``arm`` with no field left open."""
+    """The numbers of real and synthetic images in the batch of an iteration; all fields of ``arm`` are set."""
     if arm.synthetic == 0:
         return arm.real, 0
     if arm.start * arm.iterations <= iteration < arm.until * arm.iterations:
@@ -71,5 +71,5 @@ def composition(arm: ArmConfig, iteration: int) -> tuple[int, int]:
 
 
 def uses_synthetic(arm: ArmConfig) -> bool:
-    """Whether any batch holds an image that is not one of the arm's real ones."""
+    """Whether any batch has synthetic images."""
     return arm.synthetic > 0 and arm.until > arm.start

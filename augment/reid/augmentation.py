@@ -59,7 +59,7 @@ def _uniform(count: int, low: float, high: float, random: torch.Generator) -> Te
 
 
 def _window(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """From each image the window whose corner lies at (top, left); beyond the edge the edge's pixels."""
+    """The window of each image with its corner at (top, left); beyond the border the border is repeated."""
     rows = (top[:, None] + torch.arange(height)).clamp(0, images.shape[2] - 1).to(images.device)
     columns = (left[:, None] + torch.arange(width)).clamp(0, images.shape[3] - 1).to(images.device)
     each = torch.arange(len(images), device=images.device)
@@ -67,7 +67,7 @@ def _window(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) 
 
 
 def _cropped(images: Tensor, random: torch.Generator) -> Tensor:
-    """Every other image, enlarged, loses a random edge."""
+    """A random crop of the enlarged image, with probability 1/2."""
     crop = _happens(len(images), random)
     height, width = images.shape[2:]
     size = round(height * _ENLARGED), round(width * _ENLARGED)
@@ -79,7 +79,7 @@ def _cropped(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _jittered(images: Tensor, random: torch.Generator) -> Tensor:
-    """Brightness by 20 %, then contrast by 15 %."""
+    """Brightness by up to 20 %, then contrast by up to 15 %."""
     brightness, contrast = (_uniform(len(images), 1 - by, 1 + by, random).to(images.device)[:, None, None, None]
                             for by in (0.2, 0.15))  # fmt: skip
     images = (images * brightness).clamp(0, 1)
@@ -89,7 +89,7 @@ def _jittered(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _erased(images: Tensor, random: torch.Generator) -> Tensor:
-    """Every other image has a rectangle of random area and aspect painted over."""
+    """A rectangle of random area and aspect ratio is filled, with probability 1/2."""
     count, height, width = len(images), images.shape[2], images.shape[3]
     erase = _happens(count, random)
     area = _uniform(count, *_ERASED_AREA, random) * height * width

@@ -1,6 +1,6 @@
-"""Which images make which batch: any batch is known without those before it.
+"""The composition of batches; any batch can be computed without those before it.
 
-All follows from arm, seed and iteration alone, so an interrupted training goes on exactly where it was.
+It is a function of arm, seed and iteration alone, so an interrupted training is resumed exactly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ from augment.reid.dataset import REAL, SYNTHETIC, Item
 
 
 def seed_of(*numbers: int) -> int:
-    """A well mixed 32-bit seed from some numbers."""
+    """A well mixed 32-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class Batches:
     """The indices of each batch of an arm's training, start, ..., iterations - 1.
 
-    ``arm`` has no field left open (:func:`augment.reid.arms.settings_of_arms`). Softmax: passes over the real and
-    passes over the synthetic images that meet in each batch. Triplet: people drawn at random, ``reid.instances``
-    images of each. Raises UsageError or AugmentError where a batch cannot be made up.
+    All fields of ``arm`` are set (:func:`augment.reid.arms.settings_of_arms`). Softmax: each batch takes its real and
+    its synthetic images from separate shuffled passes over each. Triplet: a random sample of people,
+    ``reid.instances`` images of each. Raises :class:`UsageError` or :class:`AugmentError` where there are too few.
     """
 
     def __init__(self, train: Sequence[Item], arm: ArmConfig, section: ReidConfig, seed: int, start: int = 0):
@@ -46,7 +46,7 @@ class Batches:
         return map(sample, range(self._start, self._arm.iterations))
 
     def _image_counts(self) -> np.ndarray:
-        """(iterations + 1, 2): real and synthetic images that were shown before each iteration."""
+        """(iterations + 1, 2): the numbers of real and synthetic images before each iteration."""
         counts = [composition(self._arm, iteration) for iteration in range(self._arm.iterations)]
         return np.concatenate([[[0, 0]], np.cumsum(counts, axis=0)])
 
@@ -88,7 +88,7 @@ class Batches:
 
 
 def _choose(rng: np.random.Generator, items: np.ndarray, count: int) -> list[int]:
-    """Without repetition where there are enough."""
+    """A sample, without replacement where there are enough."""
     return rng.choice(items, count, replace=len(items) < count).tolist() if count else []
 
 

@@ -1,8 +1,8 @@
-"""Manifests -> torchreid's data set: one set, in which synthetic images are further pictures of the same people.
+"""torchreid's data set from manifests: a single set, in which synthetic images are further images of the same people.
 
 Identities and cameras come from the tables, never from file names: torchreid searches them in the whole path, where a
-folder named ``exp2_c1`` corrupts labels. A second torchreid data set for the synthetic images would make new people of
-them (it offsets pids and camids), so both kinds stand in one list and ``dsetid`` tells them apart.
+folder named ``exp2_c1`` corrupts labels. A second torchreid data set for the synthetic images would give them new
+identities (it offsets pids and camids), so both kinds are in one list, distinguished by ``dsetid``.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Item = tuple[str, int, int, int]  # path, pid, camid, dsetid, as torchreid has t
 
 @dataclass(frozen=True)
 class ReidData:
-    """What one arm trains on, and what all are tested on. Train pids are 0, 1, 2, ... in order of the true ones."""
+    """The training set of an arm, and the test set of all arms. Train pids are 0, 1, 2, ... in their order."""
 
     train: list[Item]
     query: list[Item]
@@ -47,11 +47,11 @@ class ReidData:
 
 
 def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "synthetic") -> ReidData:
-    """The rows that are ok -> lists for torchreid; with ``synthetic``, an arm's synthetic part after the real one.
+    """Lists for torchreid of the rows with status "ok"; with ``synthetic``, the synthetic part follows the real one.
 
-    ``kind`` is that of :class:`augment.config.ArmConfig`. Junk (pid -1) is left out. A synthetic image has the identity
-    and the camera of its source, whoever lent the pose. Raises AugmentError where a part is empty, training holds fewer
-    than two people, or a source is no training image.
+    ``kind``: ``images`` of :class:`augment.config.ArmConfig`. Junk (pid -1) is left out. A synthetic image has the
+    identity and the camera of its source, not of its pose. Raises :class:`AugmentError` where a part is empty, the
+    training set has fewer than two people, or a source is not a training image.
     """
     rows = images.frame()
     rows = rows[(rows["status"] == "ok") & (rows["pid"] != JUNK)]
@@ -83,7 +83,7 @@ def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "
 def _synthetic_part(
     images: Manifest, synthetic: Manifest, kind: str, rows: pd.DataFrame, train: pd.DataFrame
 ) -> tuple[Manifest, pd.DataFrame, pd.Series]:
-    """The table, rows and pids of what stands in an arm's synthetic part."""
+    """Table, rows and pids of an arm's synthetic part."""
     if kind == "copied":
         return images, train, train["pid"]
     if kind == "more_real":
@@ -99,7 +99,7 @@ def _synthetic_part(
 
 
 def shuffled(pids: pd.Series) -> pd.Series:
-    """Each person's images under another person's pid: the people in a ring of random order, each gets the next's."""
+    """The pids of the images exchanged between people: each person gets that of the next in a random cyclic order."""
     ring = np.random.default_rng(0).permutation(np.sort(pids.unique()))
     return pids.map(dict(zip(ring.tolist(), np.roll(ring, -1).tolist(), strict=True)))
 
@@ -109,7 +109,7 @@ def _usable_synthetic(synthetic: Manifest, train: pd.DataFrame, images: Manifest
     made = made[made["status"] == "ok"]
     made = made[made["verdict"] == OWN_POSE] if own_pose else made[made["kept"].eq(True)]
     if made.empty and own_pose:
-        raise AugmentError(f"{synthetic.path}: no image was redrawn in its own pose. Set synthesis.own_pose=true.")
+        raise AugmentError(f"{synthetic.path}: no image in its source's own pose. Set synthesis.own_pose=true.")
     if made.empty:
         raise AugmentError(f"{synthetic.path}: no synthetic image is usable, so there is nothing to augment with.")
     of_source = train.set_index("id")
@@ -117,7 +117,7 @@ def _usable_synthetic(synthetic: Manifest, train: pd.DataFrame, images: Manifest
     if len(stray):
         row = stray.iloc[0]
         raise AugmentError(
-            f"{synthetic.path}: {row['id']} was made from {row['source']}, which is no usable training image of "
+            f"{synthetic.path}: {row['id']} was made from {row['source']}, which is not a usable training image of "
             f"{images.path}. Make the synthetic images from this table."
         )
     source = of_source.loc[made["source"]]
@@ -136,7 +136,7 @@ def _items(manifest: Manifest, rows: pd.DataFrame, pids: pd.Series, dsetid: int)
 class ManifestDataset(torchreid.data.ImageDataset):
     """torchreid's image data set over :class:`ReidData`.
 
-    Pictures are read by our own reader: torchreid's tries a truncated file for ever.
+    Images are read by our own reader: torchreid's retries a truncated file for ever.
     """
 
     def __init__(self, data: ReidData, mode: str, transform=None, **kwargs):
@@ -171,10 +171,10 @@ class AugmentedRun(RealRun):
 
 
 def register_run(folder: Path, name: str) -> None:
-    """Make "name" known to torchreid as the real and synthetic images of one run; see :func:`augment.reid.register`."""
+    """Register the real and synthetic images of a run with torchreid as ``name``; see :func:`augment.reid.register`."""
     folder = folder.absolute()
     for stage, table in (("images", "images"), ("synthetic", "synthetic")):
-        read_manifest(folder / stage / f"{table}.parquet", table)  # what is missing is told here, not in the middle
+        read_manifest(folder / stage / f"{table}.parquet", table)  # missing tables are reported at once
 
     class OfRun(AugmentedRun):
         run_folder = folder
@@ -190,7 +190,7 @@ def register_run(folder: Path, name: str) -> None:
 
 
 def register_datasets() -> None:
-    """Make "run-real" and "run-augmented" known to torchreid; calling it again does no harm."""
+    """Register "run-real" and "run-augmented" with torchreid; repeated calls have no effect."""
     known = torchreid.data.datasets.__dict__["__image_datasets"]
     for name, kind in (("run-real", RealRun), ("run-augmented", AugmentedRun)):
         if name not in known:

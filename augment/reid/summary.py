@@ -1,6 +1,6 @@
-"""What the seeds say of the arms: means, paired differences with their 95 % intervals, and a verdict where one is due.
+"""The comparison of arms over seeds: means, paired differences with their 95 % intervals, and conclusions.
 
-mAP is the primary measure and alone gets a verdict; the others are shown with their intervals.
+mAP is the primary measure, the only one with a conclusion; the others have intervals only.
 """
 
 import json
@@ -16,18 +16,18 @@ from scipy import stats
 PRIMARY = "mAP"
 MEASURES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP")
 CONFIDENCE = 0.95
-FEWEST = 3  # seeds for a verdict: two leave one degree of freedom, and an interval nine standard deviations wide
+FEWEST = 3  # seeds for a conclusion: two leave one degree of freedom, and an interval nine standard deviations wide
 _MOST = 1000  # seeds that anyone could train
 _RESAMPLES = 2000
 
 
 def compare(metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None) -> pd.DataFrame:
-    """Rows of metrics -> one row for each measure and arm, in percent; the first of ``arms`` is the reference.
+    """A row for each measure and arm, in percent, from rows of metrics; the first of ``arms`` is the reference.
 
     Columns: measure (``mAP``, or ``mAP_xqda`` of a further distance), arm, mean, deviation (over seeds) and seeds; and
     for the other arms the paired difference to the reference: difference (mean over the seeds that both have), low and
     high (its t-interval), paired (seeds), verdict (of mAP only). With the ``folder`` of the re-ID stage also
-    query_low and query_high: the interval of the mAP's difference over the people that are searched for.
+    query_low and query_high: the interval of the mAP's difference over the people of the queries.
     """
     arms = [arm for arm in arms if arm in set(metrics["arm"])]
     of_queries = query_intervals(metrics, arms, folder) if folder is not None else {}
@@ -61,10 +61,10 @@ def difference_with_interval(difference: float, low: float, high: float) -> str:
 
 
 def judge(differences: dict[str, np.ndarray]) -> dict[str, str]:
-    """"gain" or "loss" for each arm whose difference is shown, else why it is not.
+    """"gain" or "loss" for each arm with a significant difference, else the reason why it is not.
 
-    One arm: where the t-interval of its paired differences (N,) excludes 0. Of several arms the more extreme are held
-    to stricter levels (Holm, 1979), so that at 5 % no more than one table in twenty says anything wrong.
+    A single arm: where the t-interval of its paired differences (N,) excludes 0. For several arms with Holm's
+    correction (1979), so that the family-wise error rate is at most 5 %.
     """
     p_values = {arm: p_value(of_arm) for arm, of_arm in differences.items() if len(of_arm) >= FEWEST}
     shown: set[str] = set()
@@ -87,7 +87,7 @@ def _verdict(differences: np.ndarray, shown: bool, arms: int) -> str:
 
 
 def p_value(differences: np.ndarray) -> float:
-    """Two-sided, of Student's test that the mean of differences (N,), N > 1, is 0."""
+    """Two-sided p-value of Student's t-test that the mean of differences (N,), N > 1, is 0."""
     error = differences.std(ddof=1) / math.sqrt(len(differences))
     if error == 0:
         return 1.0 if differences.mean() == 0 else 0.0
@@ -95,9 +95,9 @@ def p_value(differences: np.ndarray) -> float:
 
 
 def query_intervals(metrics: pd.DataFrame, arms: Sequence[str], folder: Path) -> dict[str, tuple[float, float]]:
-    """Arm -> the bootstrap interval of its mAP less the reference's, over people, seeds averaged; in percent.
+    """Arm -> the bootstrap interval over people of its mAP less the reference's, averaged over seeds; in percent.
 
-    Read from what each run left in ``folder`` (``<run>.json``); an arm of which a file is missing is left out.
+    Read from each run's ``<run>.json`` in ``folder``; an arm with a missing file is left out.
     """
     precision = {arm: _mean_precision(metrics, arm, folder) for arm in arms}
     reference = precision.pop(arms[0], None) if arms else None
@@ -122,7 +122,7 @@ def _mean_precision(metrics: pd.DataFrame, arm: str, folder: Path) -> pd.Series 
 
 
 def bootstrap_interval(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the mean of values (N,), whole clusters (N,) resampled: a person's queries are alike."""
+    """Percentile interval of the mean of values (N,), resampled by clusters (N,): a person's queries are correlated."""
     names, places = np.unique(clusters, return_inverse=True)
     sums, counts = np.bincount(places, values), np.bincount(places)
     chosen = np.random.default_rng(seed).integers(len(names), size=(_RESAMPLES, len(names)))
@@ -140,14 +140,14 @@ def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple
 
 
 def seeds_needed(mean: float, deviation: float) -> str:
-    """How many seeds would show a difference of this mean and deviation, in words."""
+    """The number of seeds at which a difference of this mean and deviation becomes significant, in words."""
     enough = np.abs(mean) > deviation * _half_widths()
     return f"about {FEWEST + enough.argmax()} seeds" if enough.any() else f"more than {_MOST} seeds"
 
 
 @cache
 def _half_widths() -> np.ndarray:
-    """Of the interval at deviation 1, for FEWEST seeds, one more, ..., _MOST."""
+    """Half-widths of the interval at deviation 1, for FEWEST, ..., _MOST seeds."""
     counts = np.arange(FEWEST, _MOST + 1)
     return stats.t.ppf((1 + CONFIDENCE) / 2, counts - 1) / np.sqrt(counts)
 

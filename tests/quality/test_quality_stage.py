@@ -282,7 +282,7 @@ def test_generators_have_the_names_that_people_know_them_by(tmp_path):
     names = other_generators(QualityConfig(generators=["market1501", str(file)]))
     assert list(names) == ["market1501", "dsc"] and names["dsc"] == file
     assert list(other_generators(QualityConfig(generators=[str(file)]), own="dsc")) == [str(file)]
-    with pytest.raises(UsageError, match=r"quality\.generators: market1501 would stand there twice"):
+    with pytest.raises(UsageError, match=r"quality\.generators: market1501 is duplicated"):
         other_generators(QualityConfig(generators=["market1501", "market1501"]))
     with pytest.raises(UsageError, match="nobody: neither a weights file"):
         generator_digests(QualityConfig(generators=["nobody"]))

@@ -44,7 +44,7 @@ def test_no_synthetic_row_one_person_and_strays_are_named(people):
     for row in people.synthetic[1:]:
         row["kept"] = False
     people.synthetic[0]["source"] = "train/9999_c1s1_000000_00"
-    with pytest.raises(AugmentError, match="which is no usable training image"):
+    with pytest.raises(AugmentError, match="which is not a usable training image"):
         read_data(*people.manifests())
     people.synthetic[0]["kept"] = False
     with pytest.raises(AugmentError, match="no synthetic image is usable"):
