@@ -1,1 +1,1 @@
-"""Prefect around the stages of ``augment``: one flow for all, one for each stage, one task a shard."""
+"""Prefect flows of the stages of ``augment``: a flow for the pipeline, a flow per stage, a task per shard."""

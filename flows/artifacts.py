@@ -1,4 +1,4 @@
-"""What a run shows on Prefect's pages beside its states. A courtesy: nothing that goes wrong here may fail a run."""
+"""Artifacts of a run on Prefect's pages. Errors here never fail a run."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def _courtesy(what: str) -> Iterator[None]:
 
 
 def show_progress(stage: str, shards: int) -> Callable[[], None]:
-    """A progress bar of the stage's shards; call what is returned after each."""
+    """A progress bar of the stage's shards; returns a function to call after each."""
     artifact, done, shown = None, 0, time.monotonic()
     with _courtesy("progress"):
         artifact = create_progress_artifact(progress=0.0, key=stage, description=f"{stage}: {shards} shards")
@@ -40,7 +40,7 @@ def show_progress(stage: str, shards: int) -> Callable[[], None]:
 
 
 def show_arms(config: Config) -> None:
-    """The table of the arms."""
+    """The comparison of arms as a table."""
     with _courtesy("the table of the arms"):
         header, *lines = arms_cells(config)
         rows = [header, ["---"] * len(header), *lines]
@@ -49,6 +49,6 @@ def show_arms(config: Config) -> None:
 
 
 def show_report(config: Config, page: Path) -> None:
-    """Where the report lies: a path, since Prefect's server has no access to the run's folder."""
+    """The report's path: Prefect's server has no access to the run's folder."""
     with _courtesy("the report's path"):
         create_markdown_artifact(key="report", markdown=f"`{page}`", description=f"Report of {config.name}")

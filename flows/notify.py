@@ -1,4 +1,4 @@
-"""``flow.notify``: a command that is told when a run failed, crashed or was cancelled."""
+"""``flow.notify``: a command that is called when a run failed, crashed or was cancelled."""
 
 import shlex
 import subprocess
@@ -14,9 +14,9 @@ _LIMIT_S = 30
 
 
 def notify(flow: Any, flow_run: FlowRun, state: State) -> None:
-    """A hook of the flow: ``flow.notify`` is called with one more argument that says what happened to which run.
+    """A hook of the flow: ``flow.notify`` is called with a message about the run as additional argument.
 
-    Prefect gives the arguments by these names. A command that fails is a line in the log, no more.
+    Prefect passes arguments by these names. A command that fails is only logged.
     """
     config = Config.model_validate(flow_run.parameters["config"])
     if not config.flow.notify:

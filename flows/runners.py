@@ -1,4 +1,4 @@
-"""Where shards are worked on: threads of this process, or a Dask or Ray cluster."""
+"""Task runners for shards: threads of this process, or a Dask or Ray cluster."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from augment.config import FlowConfig
 
 @contextmanager
 def task_runners(section: FlowConfig) -> Iterator[Callable[[], Any]]:
-    """Yield a maker of task runners that share one cluster, so that it starts once and not with every stage.
+    """Yield a factory of task runners that share a cluster, so that it is started once and not for every stage.
 
     Raises :class:`AugmentError` where the runner's package is not installed.
     """

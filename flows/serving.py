@@ -1,4 +1,4 @@
-"""``augment serve``: this machine works on the runs that are started from the page of a Prefect server."""
+"""``augment serve``: execute runs that are started from the page of a Prefect server."""
 
 from prefect import serve
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
@@ -11,7 +11,7 @@ from flows.pipeline import pipeline_flow
 
 
 def deployments(config: Config) -> list[RunnerDeployment]:
-    """One for everything, and one for each stage after those it needs. ``config`` is what their forms begin with."""
+    """A deployment for the pipeline, and one per stage with the stages it needs. ``config``: defaults of their forms."""
     values = config.model_dump(mode="json")
     return [
         pipeline_flow.to_deployment(
@@ -23,7 +23,7 @@ def deployments(config: Config) -> list[RunnerDeployment]:
 
 
 def serve_stages(config: Config, limit: int) -> None:
-    """Work on runs, at most ``limit`` at once, until Ctrl-C. Raises :class:`UsageError` where no server is named."""
+    """Execute runs, at most ``limit`` at once, until Ctrl-C. Raises :class:`UsageError` where no server is set."""
     if not PREFECT_API_URL.value():
         raise UsageError(
             "no Prefect server is named. Start one with `prefect server start`, then set "

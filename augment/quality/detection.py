@@ -1,7 +1,7 @@
-"""Detection Score (Sec. 6): how sure is a person detector that the generated image shows a person?
+"""Detection Score (Sec. 6): the confidence of a person detector in the generated image.
 
-The paper's detector is SSD300 trained on Pascal VOC 07+12. torchvision has SSD300 trained on COCO: the same network
-on other data, so the metric has another name than the paper's DS.
+The paper's detector is SSD300 trained on Pascal VOC 07+12; torchvision has SSD300 trained on COCO. With other training
+data the metric has another name than the paper's DS.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class PersonDetector:
     """torchvision's SSD300. Observes "detection_score" (B,), in [0, 1]."""
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        """Raises :class:`AugmentError` where the file holds no such weights."""
+        """Raises :class:`AugmentError` where the file has no such weights."""
         from torchvision.models.detection import ssd300_vgg16
 
         state = read_weights(weights, _KEY)

@@ -1,6 +1,6 @@
-"""Distances between two sets of images, by the features of any network.
+"""Distances between two sets of images, by the features of a network.
 
-On the features of the Inception network of 2015 these are FID and KID, on those of another they have names of its own.
+With the features of the Inception network of 2015 these are FID and KID; with those of others they have other names.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ _ROWS = 2000  # of a kernel matrix at a time
 
 
 def frechet_distance(ours: np.ndarray, real: np.ndarray) -> float:
-    """Between Gaussians with the means and covariances of features (N, D) and (M, D) (Heusel et al. 2017)."""
+    """Fréchet distance of Gaussians with the means and covariances of features (N, D), (M, D) (Heusel et al. 2017)."""
     return _frechet(*_moments(ours.astype(np.float64)), *_moments(real.astype(np.float64)))
 
 
 def kernel_distance(ours: np.ndarray, real: np.ndarray) -> float:
     """Unbiased squared maximum mean discrepancy of (x'y / D + 1)^3, features (N, D) and (M, D) (Binkowski et al. 2018).
 
-    Over all images at once; KID as usually given is the same averaged over random subsets.
+    Over all images at once; KID is usually the same averaged over random subsets.
     """
     return _discrepancy(*_kernel_sums(ours, real, np.zeros(len(ours), int), np.zeros(len(real), int), 1), np.zeros(1))
 
@@ -68,7 +68,7 @@ Sums = tuple[np.ndarray, np.ndarray]  # of a kernel between groups, and how many
 def _kernel_sums(
     ours: np.ndarray, real: np.ndarray, of_ours: np.ndarray, of_real: np.ndarray, groups: int
 ) -> tuple[Sums, Sums, Sums]:
-    """Within ours, within real (nothing with itself), and between, from which any group can be left out."""
+    """The sums within ours, within real (without pairs of equals) and between, by pairs of groups."""
     return (
         _between(ours, ours, of_ours, of_ours, groups, same=True),
         _between(real, real, of_real, of_real, groups, same=True),

@@ -1,4 +1,4 @@
-"""Strips of the best, the typical and the worst images, because a mean hides what they look like."""
+"""Example strips: the best, the typical and the worst images by SSIM."""
 
 import shutil
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from augment.quality.pictures import Pair, PairPictures
 Load = Callable[[list[Pair]], PairPictures]
 
 KINDS = ("best", "typical", "worst")
-EACH = 12  # strips of a kind
+EACH = 12  # strips per kind
 
 
 def select_examples(scores: np.ndarray, each: int = EACH) -> dict[str, list[int]]:
     """Kind -> indices of pairs: the highest scores, those around the median, the lowest (the lowest first).
 
-    Ties go by index. With few pairs each kind gets a third of them, but at least one.
+    Ties are in order of the index. With few pairs each kind gets a third of them, but at least one.
     """
     order = np.argsort(-scores, kind="stable")
     each = min(each, max(1, len(order) // 3))
@@ -37,22 +37,22 @@ def write_examples(
     pairs: list[Pair],
     scores: np.ndarray,
     load: Load,
-    draw: Callable[[PairPictures], torch.Tensor],
+    generate: Callable[[PairPictures], torch.Tensor],
 ) -> list[str]:
     """Write ``examples/<kind>-<number>.png`` and ``examples.csv`` (file, kind, from, to, ssim_released); their names.
 
-    A strip shows source, source pose, target pose, target, generated. ``load`` gets the
-    pictures of pairs, ``draw`` generates.
+    A strip shows source, source pose, target pose, target, generated. ``load`` reads the images of pairs, ``generate``
+    generates theirs.
     """
     shutil.rmtree(folder / "examples", ignore_errors=True)
     selected = [(kind, *ranked) for kind, some in select_examples(scores).items() for ranked in enumerate(some, 1)]
     pictures = load([pairs[index] for _, _, index in selected])
-    drawn = draw(pictures)
+    generated = generate(pictures)
     rows = []
     for place, (kind, number, index) in enumerate(selected):
         file = f"examples/{kind}-{number:02d}.png"
         with atomic_write(folder / file) as stream:
-            Image.fromarray(_strip(pictures, drawn, place)).save(stream, "PNG")
+            Image.fromarray(_strip(pictures, generated, place)).save(stream, "PNG")
         source, target = pairs[index]
         rows.append({"file": file, "kind": kind, "from": source, "to": target, "ssim_released": scores[index]})
     with atomic_write(folder / "examples.csv") as stream:

@@ -1,7 +1,7 @@
-"""The Inception network of 2015, by which papers give FID, KID and the Inception Score, and that score.
+"""The Inception network of 2015, of published FID, KID and Inception Scores, and the Inception Score.
 
-torch-fidelity's port of the TensorFlow graph resizes as TensorFlow 1 did; torchvision's Inception is another network
-with other figures. The paper itself calls the Inception Score unsuitable where all images show one class (Sec. 6).
+torch-fidelity's port of the TensorFlow graph resizes as TensorFlow 1 does; torchvision's Inception is another network
+with other values. The paper itself calls the Inception Score unsuitable where all images show the same class (Sec. 6).
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ class Inception:
     """Observes "inception" (B, 2048), "probabilities" and "mask_probabilities" (B, 1008)."""
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        """Raises :class:`AugmentError` where the file holds no such weights."""
+        """Raises :class:`AugmentError` where the file has no such weights."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         read_weights(weights, "quality.inception_weights")  # torch-fidelity would execute code in a pickle

@@ -1,7 +1,7 @@
-"""Where the person is, for the masked scores: drawn from the target pose as the released code and Ma et al. do.
+"""Masks of the person for the masked scores, rendered from the target pose as in the released code and by Ma et al.
 
-These masks have nothing to do with those of the deformable skips (``augment.gan.regions``); the paper says so in
-Sec. 6, and warns that they favour Ma et al., who trained with them.
+They are unrelated to the masks of the deformable skips (``augment.gan.regions``), as Sec. 6 states; it also warns that
+they favour Ma et al., who trained with them.
 """
 
 import cv2

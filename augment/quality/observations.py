@@ -1,4 +1,4 @@
-"""What is observed of images one by one; metrics are made of the observations of all."""
+"""Observations of single images, from which the metrics are computed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """Images that stand for the targets of some pairs."""
+    """A batch of images generated for pairs."""
 
     images: torch.Tensor  # uint8 (B, 3, H, W), like targets and masks on the device that works
     targets: torch.Tensor

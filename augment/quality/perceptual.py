@@ -1,4 +1,4 @@
-"""What VGG-19 and AlexNet make of images: features for a Fréchet distance, and LPIPS."""
+"""Perceptual metrics: features of VGG-19 for a Fréchet distance, and LPIPS with AlexNet."""
 
 from pathlib import Path
 
