@@ -11,7 +11,7 @@ from flows.pipeline import pipeline_flow
 
 
 def deployments(config: Config) -> list[RunnerDeployment]:
-    """A deployment for the pipeline, and one per stage with the stages it needs. ``config``: defaults of their forms."""
+    """A deployment for the pipeline, and one per stage with those it needs. ``config``: defaults of their forms."""
     values = config.model_dump(mode="json")
     return [
         pipeline_flow.to_deployment(
