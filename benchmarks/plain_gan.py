@@ -95,7 +95,7 @@ class PlainNorm(nn.Module):
 
 
 class PlainTrainer:
-    """One iteration: D on one batch of real pairs and one of drawn, G on a third."""
+    """An iteration: D on a batch of real and a batch of generated images, G on a third."""
 
     def __init__(self, config: GanConfig, image_size: tuple[int, int]):
         self.generator = PlainGenerator(config, image_size, HUMAN)
@@ -110,19 +110,19 @@ class PlainTrainer:
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
 
     def step(self, real: Batch, for_discriminator: Batch, for_generator: Batch) -> tuple[float, float]:
-        drawn = for_discriminator
-        fake = self._draw(drawn).detach()
+        pairs = for_discriminator
+        fake = self._generate(pairs).detach()
         on_real = self.discriminator(real.source, real.source_joints, real.target, real.target_joints)
-        on_fake = self.discriminator(drawn.source, drawn.source_joints, fake, drawn.target_joints)
+        on_fake = self.discriminator(pairs.source, pairs.source_joints, fake, pairs.target_joints)
         loss = functional.softplus(-on_real).mean() + functional.softplus(on_fake).mean()
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         self.discriminator_optimizer.step()
 
-        drawn = for_generator
-        fake = self._draw(drawn)
-        on_fake = self.discriminator(drawn.source, drawn.source_joints, fake, drawn.target_joints)
-        reconstruction = 0.01 * nearest_neighbour_loss(self.features(fake), self.features(drawn.target))
+        pairs = for_generator
+        fake = self._generate(pairs)
+        on_fake = self.discriminator(pairs.source, pairs.source_joints, fake, pairs.target_joints)
+        reconstruction = 0.01 * nearest_neighbour_loss(self.features(fake), self.features(pairs.target))
         total = functional.softplus(-on_fake).mean() + reconstruction
         self.generator_optimizer.zero_grad()
         total.backward()
@@ -131,7 +131,7 @@ class PlainTrainer:
             self.average[name] = 0.999 * self.average[name] + 0.001 * weight
         return loss.item(), total.item()
 
-    def _draw(self, batch: Batch) -> Tensor:
+    def _generate(self, batch: Batch) -> Tensor:
         noise = self.generator.sample_noise(len(batch), torch.Generator())
         return self.generator(batch.source, batch.source_joints, batch.target_joints, noise)
 

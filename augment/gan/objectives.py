@@ -1,4 +1,4 @@
-"""What is minimised in each of the four systems, with the weights of each preset (Sec. 4, 6.3, App. A)."""
+"""The objectives of the four systems, with the weights of each preset (Sec. 4, 6.3, App. A)."""
 
 from pathlib import Path
 

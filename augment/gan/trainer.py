@@ -1,9 +1,9 @@
 """One training iteration: a step of D, a step of G (Eq. 10), a step of the exponential average.
 
-Nothing in an iteration asks the device for a value. All randomness (pairs, dropout) is a function of the seed and the
-iteration alone, drawn for the batch of all processes together, so that a resumed training and one spread over several
-processes do what an undisturbed single one does. A resumed one does it to the bit on a CPU; a GPU adds up in no fixed
-order, and so do several processes.
+An iteration never synchronises with the device. All randomness (pairs, dropout) is a function of the seed and the
+iteration alone, sampled for the batch of all processes together, so that resumed and distributed trainings follow an
+undisturbed one. A resumed training does so to the bit on a CPU; sums have no fixed order on a GPU, or over several
+processes.
 """
 
 import copy
@@ -33,7 +33,7 @@ SINCE = ("log", "checkpoint")
 
 
 class Trainer:
-    """Both networks, their optimisers, and how far they are (``iteration``: so many are done)."""
+    """Both networks, their optimisers, and the number of finished iterations (``iteration``)."""
 
     def __init__(self, section: GanConfig, data: PairData, device: torch.device, skeleton: Skeleton = HUMAN):
         world = processes.world_size()
@@ -55,23 +55,23 @@ class Trainer:
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
         self.order = Shuffled(len(data.train), section.seed)
         share = section.batch_size // world
-        self._planned = max(1, PLANNED_PIXELS // (share * math.prod(data.image_size)))  # iterations whose plans are one
+        self._planned = max(1, PLANNED_PIXELS // (share * math.prod(data.image_size)))  # iterations with a common plan
         self._plans: tuple[int, Plan] = -1, {}  # number of those iterations' group, and their plans
         self.iteration = 0
-        # Sums of losses and how many, since the last line of the log and since the last checkpoint.
+        # Sums of losses and their number, since the last line of the log and since the last checkpoint.
         self.losses = ("discriminator", *self.objectives.names)
         self.loss_sums = torch.zeros(len(SINCE), len(self.losses) + 1, device=device)
-        self._draw: nn.Module = self.generator
-        self._judge: nn.Module = self.discriminator
+        self._run_generator: nn.Module = self.generator
+        self._run_discriminator: nn.Module = self.discriminator
         if mode == "full":
-            self._draw = torch.compile(self.generator, dynamic=False)
-            self._judge = torch.compile(self.discriminator, dynamic=False)
-        # D judges twice in an iteration, but only the pass that trains it has gradients to exchange.
-        self._shared_draw, self._shared_judge = self._draw, self._judge
+            self._run_generator = torch.compile(self.generator, dynamic=False)
+            self._run_discriminator = torch.compile(self.discriminator, dynamic=False)
+        # D has two passes in an iteration, but only in the one that trains it gradients are synchronised.
+        self._synced_generator, self._synced_discriminator = self._run_generator, self._run_discriminator
         if world > 1:
             devices = [device.index] if device.type == "cuda" else None
-            self._shared_draw = DistributedDataParallel(self._draw, devices)
-            self._shared_judge = DistributedDataParallel(self._judge, devices)
+            self._synced_generator = DistributedDataParallel(self._run_generator, devices)
+            self._synced_discriminator = DistributedDataParallel(self._run_discriminator, devices)
         self._captured = bool(mode) and world == 1
         self._work = self._make_work()
 
@@ -81,7 +81,7 @@ class Trainer:
         return Captured(self._iterate, self.device, fall_back=self.section.compile == "auto")
 
     def start_from(self, generator: nn.Module) -> None:
-        """Begin with another generator's weights. The discriminator is new."""
+        """Initialise with another generator's weights. The discriminator is new."""
         for network in (self.generator, self.average):
             network.load_state_dict(generator.state_dict())
 
@@ -100,7 +100,7 @@ class Trainer:
                     group["lr"] = rate
 
     def step(self) -> None:
-        """Do the next iteration."""
+        """Run the next iteration."""
         if self.section.decay_iterations:
             self._set_learning_rate()
         pairs = self._pairs(self.iteration)
@@ -117,24 +117,24 @@ class Trainer:
         return slice(processes.rank() * share, (processes.rank() + 1) * share)
 
     def _pairs(self, iteration: int) -> np.ndarray:
-        """Two different sets of pairs, (2, B, 2): the real ones D sees, and those that G draws."""
+        """Two different sets of pairs, (2, B, 2): for D's real images, and for those that G generates."""
         size = self.section.batch_size
         chosen = self.data.train[self.order.take(2 * size * iteration, 2 * size)]
         return chosen.reshape(2, size, 2)[:, self._mine()]
 
     def _tables(self) -> list[Tensor]:
-        """The plan of what G draws next, a table a level. None where plans have no fixed shapes: G makes its own.
+        """The plan of the next iteration, a table per level. Empty where plans have no fixed shapes: G makes its own.
 
-        Plans of several iterations are made at once: for a few pairs they are hundreds of kernels that only start.
+        Plans of several iterations are made at once: for a few pairs they are hundreds of tiny kernels.
         """
         if not plans_are_tables(self.device):
             return []
         group, place = divmod(self.iteration, self._planned)
         if self._plans[0] != group:
             first = group * self._planned
-            drawn = np.stack([self._pairs(first + step)[1] for step in range(self._planned)])
-            joints = self.data.joints[_to_device(torch.from_numpy(drawn).flatten(0, 1), self.device)]
-            self._plans = group, self.generator.plan(*joints.unbind(1), batch=drawn.shape[1])
+            pairs = np.stack([self._pairs(first + step)[1] for step in range(self._planned)])
+            joints = self.data.joints[_to_device(torch.from_numpy(pairs).flatten(0, 1), self.device)]
+            self._plans = group, self.generator.plan(*joints.unbind(1), batch=pairs.shape[1])
         return [level.table.chunk(self._planned)[place] for level in self._plans[1].values()]
 
     def _iterate(self, pairs: Tensor, *noise_and_tables: Tensor) -> None:
@@ -142,38 +142,38 @@ class Trainer:
         noise, tables = list(noise_and_tables[:layers]), noise_and_tables[layers:]
         levels = self.generator.deformed if tables else []
         plan = {size: LevelPlan(size, table) for size, table in zip(levels, tables, strict=True)}
-        real, drawn = (self.data.batch(half) for half in pairs.chunk(2))
+        real, fake = (self.data.batch(half) for half in pairs.chunk(2))
         with self._autocast():
-            generated = self._shared_draw(drawn.source, drawn.source_joints, drawn.target_joints, noise, plan or None)
+            generated = self._synced_generator(fake.source, fake.source_joints, fake.target_joints, noise, plan or None)
 
-        # D: one pass over real and generated together; the generated are not followed back into G.
+        # D: a single pass over real and generated images, without gradients of G.
         self.discriminator.requires_grad_(True)
         with self._autocast():
-            verdicts = self._shared_judge(
-                torch.cat([real.source, drawn.source]),
-                torch.cat([real.source_joints, drawn.source_joints]),
+            logits = self._synced_discriminator(
+                torch.cat([real.source, fake.source]),
+                torch.cat([real.source_joints, fake.source_joints]),
                 torch.cat([real.target, generated.detach()]),
-                torch.cat([real.target_joints, drawn.target_joints]),
+                torch.cat([real.target_joints, fake.target_joints]),
             )
-        distinction = self.objectives.discriminator(*verdicts.float().chunk(2))
+        discriminator_loss = self.objectives.discriminator(*logits.float().chunk(2))
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        distinction.backward()
+        discriminator_loss.backward()
         self.discriminator_optimizer.step()
 
-        # G: through the D just improved, whose own gradients nobody needs.
+        # G: through the updated D, without gradients of D's weights.
         self.discriminator.requires_grad_(False)
         with self._autocast():
-            verdict = self._judge(drawn.source, drawn.source_joints, generated, drawn.target_joints)
-        losses = self.objectives.generator(verdict.float(), generated, drawn.target)
+            fake_logits = self._run_discriminator(fake.source, fake.source_joints, generated, fake.target_joints)
+        losses = self.objectives.generator(fake_logits.float(), generated, fake.target)
         self.generator_optimizer.zero_grad(set_to_none=True)
         sum(losses).backward()
         self.generator_optimizer.step()
-        one = torch.ones((), device=self.device)
-        self.loss_sums += torch.stack([distinction, *losses, one]).detach()
+        count = torch.ones((), device=self.device)
+        self.loss_sums += torch.stack([discriminator_loss, *losses, count]).detach()
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Exponential average; early on it follows faster, or it would long remember the random start."""
+        """Exponential average, with a smaller decay early on, to forget the random initialisation."""
         decay = min(self.section.ema_decay, (1 + self.iteration) / (10 + self.iteration))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
 
@@ -181,7 +181,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.section.precision == "bf16")
 
     def read_losses(self, since: Literal["log", "checkpoint"]) -> dict[str, float]:
-        """Means over the iterations since the last call of that kind, over all processes. Waits for the device."""
+        """Means over the iterations since the last such call, over all processes. Synchronises with the device."""
         sums = self.loss_sums[SINCE.index(since)]
         *means, _ = sums / sums[-1].clamp_min(1)
         means = torch.stack(means)
@@ -210,17 +210,17 @@ class Trainer:
     def is_finite(self) -> bool:
         """Whether all weights are still numbers."""
         tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
-        return bool(torch.stack([one.isfinite().all() for one in tensors]).all())
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
     def state(self) -> dict[str, Any]:
-        """All that :meth:`restore` needs to go on exactly from here. Random state is the iteration itself."""
+        """The state that :meth:`restore` resumes from exactly. The random state is the iteration itself."""
         return {
             "iteration": self.iteration, "loss_sums": self.loss_sums,
             **{name: getattr(self, name).state_dict() for name in (*_NETWORKS, *_OPTIMIZERS)},
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that an equally configured trainer gave, on whatever device and however compiled."""
+        """Resume from a state of an equally configured trainer, on any device and with any compilation."""
         for name in _NETWORKS:
             getattr(self, name).load_state_dict(state[name])
         for name in _OPTIMIZERS:
@@ -230,7 +230,7 @@ class Trainer:
             optimizer.load_state_dict({"state": state[name]["state"], "param_groups": groups})
         self.loss_sums.copy_(state["loss_sums"])
         self.iteration = state["iteration"]
-        self._work = self._make_work()  # a graph would go on with the optimisers' former tensors
+        self._work = self._make_work()  # a captured graph refers to the optimisers' former tensors
 
 
 _FORMAT = torch.channels_last
@@ -295,7 +295,7 @@ class Captured:
         self.graph.replay()
 
     def _capture(self, inputs: Sequence[Tensor]) -> None:
-        self.inputs = [one.clone() for one in inputs]
+        self.inputs = [tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
