@@ -11,6 +11,7 @@ from augment.base.files import sha256_file
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
 from augment.pose.estimator.evaluation import pck
 from augment.pose.estimator.network_input import enlarge, input_size
+from augment.pose.estimator.openpifpaf_adapter import load_network
 from augment.pose.estimator.predictor import Estimator
 
 
@@ -98,6 +99,17 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
     path.write_bytes(b"text")
     with pytest.raises(AugmentError, match="not a checkpoint of openpifpaf"):
         Estimator(Checkpoint(path, sha256_file(path)))
+
+
+def test_a_checkpoint_of_other_joints_is_named(tmp_path):
+    shipped = find_checkpoint("crops")
+    network = load_network(shipped.path, shipped.sha256)
+    network.head_metas[0].keypoints = ["nose", "tail"]
+    path = tmp_path / "animals.pkl"
+    torch.save({"model": network}, path)
+    with pytest.raises(AugmentError) as refused:
+        load_network(path, sha256_file(path))
+    assert str(refused.value) == f"{path}: finds nose, tail..., not COCO's 17 joints of a person."
 
 
 def test_an_unknown_name_lists_the_known_ones():
