@@ -1,1 +1,1 @@
-"""Handing a run's images on: in the folders and files that other programs read."""
+"""Export of a run's images in the formats of other programs."""

@@ -1,4 +1,4 @@
-"""The data card: README.md with a YAML header that says what an export holds, what it came from and on which terms."""
+"""The data card: README.md with a YAML header that states the contents of an export, their origin and their terms."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ from augment.export.folders import IMAGEFOLDER
 from augment.export.selection import Filters, Selection
 from augment.gan.generators import read_card, shipped
 
-# Of the data set that usually lies in a layout; whose images these are is not in the run.
+# Of the data set that a layout usually means; the run does not know the owner of the images.
 _TERMS = {
     "market1501": "if these are Market-1501's images: research only, not to be redistributed, nor images made of them",
     "deepfashion": "if these are DeepFashion's images: research only, not to be redistributed, nor images made of them",
@@ -62,7 +62,7 @@ def facts(selection: Selection, filters: Filters, to: str, terms: str | None, co
 
 
 def write_card(header: dict[str, Any]) -> str:
-    """README.md: the header as YAML between dashes, then the same for people."""
+    """README.md: the header as YAML between dashes, then the same as text."""
     generator, source = header["generator"], header["source"]
     lines = ["---", yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=120).rstrip(), "---", "",
              f"# {header['pretty_name']}", "", _HOW_TO_READ[header["format"]], ""]  # fmt: skip
@@ -84,7 +84,7 @@ def write_card(header: dict[str, Any]) -> str:
 
 
 def _generator(selection: Selection) -> dict[str, Any] | None:
-    """Hash of the weights that made the synthetic images, system, iterations; the shipped ones that they began with."""
+    """The generator of the synthetic images: hash of its weights, system, iterations, and the shipped start, if any."""
     if not selection.rows["synthetic"].any():
         return None
     hashes = sorted(set(selection.run.frames["synthetic"]["checkpoint"]))

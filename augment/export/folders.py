@@ -21,14 +21,14 @@ IMAGEFOLDER = {"train": "train", "query": "test/query", "gallery": "test/gallery
 
 
 def write_market1501(selection: Selection, folder: Path, advance: Advance) -> None:
-    """``bounding_box_train``, ``query``, ``bounding_box_test`` with names that say person and camera. All three are
-    there, also where one is empty: readers ask for them."""
+    """``bounding_box_train``, ``query``, ``bounding_box_test`` with person and camera in the file names. All three are
+    created, even if empty: readers require them."""
     for split, name in MARKET_FOLDERS.items():
         _place_all(selection.of(split), folder / name, advance)
 
 
 def write_imagefolder(selection: Selection, folder: Path, advance: Advance) -> None:
-    """A folder a split with ``metadata.parquet`` (``file_name`` and what is known of each image)."""
+    """A folder per split with ``metadata.parquet`` (``file_name`` and the metadata of each image)."""
     for split in selection.splits:
         rows, place_of_split = selection.of(split), folder / IMAGEFOLDER[split]
         _place_all(rows, place_of_split, advance)
@@ -39,7 +39,7 @@ def write_imagefolder(selection: Selection, folder: Path, advance: Advance) -> N
 
 def write_coco(selection: Selection, folder: Path, advance: Advance) -> None:
     """``images/<split>/`` and ``annotations/person_keypoints_<split>.json`` with COCO's 17 key points of every image
-    whose pose is known; a synthetic image has the pose that it was generated in. The box is the whole crop."""
+    with a pose; of a synthetic image its target pose. The bounding box is the whole crop."""
     poses = _Poses(selection)
     for split in selection.splits:
         rows = selection.of(split)
@@ -57,7 +57,7 @@ def _place_all(rows: pd.DataFrame, folder: Path, advance: Advance) -> None:
 
 
 def _coco_text(rows: pd.DataFrame, poses: "_Poses") -> Iterator[str]:
-    """The annotation file in pieces: it is never in memory as a whole."""
+    """The annotation file in pieces, so that it is never in memory as a whole."""
     category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO_NAMES), "skeleton": []}
     yield f'{{"categories": {json.dumps([category])},\n"images": [\n'
     for number, (name, known) in enumerate(zip(rows["name"], records(rows), strict=True), 1):
@@ -85,7 +85,7 @@ def _annotation(number: int, joints: np.ndarray, image: dict[str, Any]) -> dict[
 
 
 class _Poses:
-    """Joints of real images, and of synthetic ones: those of the image that lent the pose, at the size generated."""
+    """Joints of real images, and of synthetic images those of the pose source, scaled to the generated size."""
 
     def __init__(self, selection: Selection) -> None:
         self._run = selection.run

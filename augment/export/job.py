@@ -1,4 +1,4 @@
-"""An export from beginning to end: it can be interrupted at any moment, and its folder appears whole or not at all."""
+"""The export job: it can be interrupted and resumed, and its folder is created atomically."""
 
 import json
 import os
@@ -33,12 +33,12 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
            command: str = "") -> Selection:  # fmt: skip
     """Write the usable images of a run to the new folder ``destination`` in one of :data:`FORMATS`.
 
-    The work is done in ``.<destination>.partial`` beside it, which the same call goes on with after an interruption.
-    What memory it takes depends on the rows of the run's tables, never on the images. ``terms`` and ``command`` go into
-    the data card. Raises :class:`UsageError` where ``destination`` holds something else.
+    It is written to ``.<destination>.partial`` beside it, from which the same call resumes after an interruption.
+    Memory grows with the rows of the run's tables, not with the images. ``terms`` and ``command`` go into the data
+    card. Raises :class:`UsageError` where ``destination`` has other content.
     """
     if filters.labels == "soft" and to == "market1501":
-        raise UsageError("--labels soft: names of files hold no soft label. Choose another format.")
+        raise UsageError("--labels soft: file names cannot hold soft labels. Choose another format.")
     selection = select(Run(run_folder), filters)
     header = facts(selection, filters, to, terms, command)
     content = metadata(selection.rows).append_column("name", [selection.rows["name"].tolist()])
@@ -47,8 +47,8 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
     header["digest"] = digest
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         if not _is_done(destination, digest):
-            raise UsageError(f"{destination}: is there already and holds something else. Name a new folder.")
-        say(f"{destination}: is there already, with the same images.")
+            raise UsageError(f"{destination}: exists already, with other content. Name a new folder.")
+        say(f"{destination}: exists already, with the same images.")
         return selection
     if to == "market1501":
         _warn_of_readers(selection, destination)
@@ -71,7 +71,7 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
 
 
 def _write_sums(folder: Path) -> None:
-    """Every file's SHA-256 as ``sha256sum`` writes it."""
+    """The SHA-256 of every file in the format of ``sha256sum``."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     with progress("checksums", total=len(files), unit="files") as advance, atomic_write(folder / _SUMS) as sums:
         for name in files:
@@ -81,7 +81,7 @@ def _write_sums(folder: Path) -> None:
 
 
 def _is_done(destination: Path, digest: str) -> bool:
-    """Whether the folder is this export, undamaged."""
+    """Whether the folder has this export, undamaged."""
     card, sums = destination / _CARD, destination / _SUMS
     if not (card.exists() and sums.exists() and f"\ndigest: {digest}\n" in card.read_text(encoding="utf-8")):
         return False

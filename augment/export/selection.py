@@ -1,4 +1,4 @@
-"""What is exported: the usable images of a run, real and synthetic, in one table, filtered and labelled."""
+"""The images to export: the usable images of a run, real and synthetic, in a table, filtered and labelled."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from augment.data.layouts import JUNK, SPLITS, parse_market
 from augment.manifest import Manifest
 from augment.run import Run
 
-# What --where may ask for, and what stands beside every exported image. Of a real image the last six are empty.
+# The columns of --where and of the metadata of exported images. For real images the last six are null.
 COLUMNS = ("id", "split", "pid", "camid", "width", "height", "sha256", "synthetic",
            "source", "pose_source", "pose_pid", "rank", "kept", "verdict")  # fmt: skip
 _FILE = ["file", "sequence", "frame"]
@@ -21,7 +21,7 @@ _FILE = ["file", "sequence", "frame"]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which of a run's images are exported, and under which label."""
+    """The selection of a run's images, and their labels."""
 
     kept_only: bool = False  # of the synthetic images only those that re-ID trains on
     per_image: int | None = None  # at most so many synthetic images of a source, those of lowest rank
@@ -42,12 +42,12 @@ class Selection:
     unique in a split); sorted by split and id."""
 
     def of(self, split: str) -> pd.DataFrame:
-        """The images of one split."""
+        """The images of a split."""
         return self.rows[self.rows["split"] == split]
 
     @property
     def splits(self) -> list[str]:
-        """Those that have an image, in the usual order."""
+        """The splits with images, in the usual order."""
         return [split for split in SPLITS if (self.rows["split"] == split).any()]
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -66,8 +66,8 @@ def count(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def select(run: Run, filters: Filters) -> Selection:
-    """The images of a run that pass the filters. Raises :class:`UsageError` where ``where`` is no SQL condition,
-    :class:`AugmentError` where the run has no image, or none is left."""
+    """The images of a run that pass the filters. Raises :class:`UsageError` where ``where`` is not an SQL condition,
+    :class:`AugmentError` where no image is left."""
     if "images" not in run.manifests:
         problem = run.problems[0] if run.problems else f"{run.folder}: holds no images/images.parquet."
         raise AugmentError(f"{problem} An export needs the folder of a run, like outputs/demo.")
@@ -111,8 +111,8 @@ def _synthetic(manifest: Manifest) -> pd.DataFrame:
 
 
 def _matches(rows: pd.DataFrame, condition: str) -> np.ndarray:
-    """For each row whether the condition holds, or says nothing: a column that real images do not have is NULL there,
-    and what comes out NULL keeps the image. So ``rank < 3`` filters the synthetic images alone."""
+    """For each row whether the condition is true or NULL: columns without a value for real images are NULL, so
+    ``rank < 3`` filters the synthetic images only."""
     with duckdb.connect(config={"enable_external_access": "false"}) as database:
         numbered = rows[list(COLUMNS)].assign(row=np.arange(len(rows)))
         database.register("images", pa.Table.from_pandas(numbered, preserve_index=False))
@@ -128,7 +128,7 @@ def _matches(rows: pd.DataFrame, condition: str) -> np.ndarray:
 
 
 def _own_classes(rows: pd.DataFrame) -> pd.Series:
-    """The synthetic images of a person become one class, under the lowest numbers that no image bears."""
+    """The synthetic images of a person become a class of their own, with the lowest unused numbers."""
     made = rows["synthetic"]
     taken = set(rows["pid"])
     people = sorted(rows.loc[made, "pid"].unique())
@@ -138,8 +138,8 @@ def _own_classes(rows: pd.DataFrame) -> pd.Series:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    """File names that readers of Market-1501 understand: person, camera, and what else the image's own name says in
-    that form; where one says it in another, the image's number instead."""
+    """File names for readers of Market-1501: person, camera, and the rest of the image's name where it has that form,
+    else the image's number."""
     parts = [_of_source(id, synthetic) for id, synthetic in zip(rows["id"], rows["synthetic"], strict=True)]
     stems, endings = zip(*parts, strict=True)
     if all(parse_market(f"{stem}.jpg") for stem in stems):
@@ -154,7 +154,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
 
 
 def _of_source(id: str, synthetic: bool) -> tuple[str, str]:
-    """The source's name and the ending of a synthetic image's: ``g7``, or ``gown`` in the source's own pose."""
+    """The source's name and the suffix of a synthetic image: ``g7``, or ``gown`` in the source's own pose."""
     stem = id.rpartition("/")[2]
     if not synthetic:
         return stem, ""

@@ -1,4 +1,4 @@
-"""Formats in which a file holds many images: webdataset's tar shards, and parquet with the bytes inside."""
+"""Formats with many images per file: webdataset's tar shards, and parquet with the encoded images."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
 
 
 def write_webdataset(selection: Selection, folder: Path, advance: Advance) -> None:
-    """``<split>-000000.tar``: of every image ``<key>.jpg`` and ``<key>.json``."""
+    """``<split>-000000.tar``, with ``<key>.jpg`` and ``<key>.json`` for every image."""
     for split in selection.splits:
         for number, rows in enumerate(_shards(selection.of(split))):
             path = folder / f"{split}-{number:06d}.tar"
@@ -45,8 +45,8 @@ def write_webdataset(selection: Selection, folder: Path, advance: Advance) -> No
 
 
 def write_parquet(selection: Selection, folder: Path, advance: Advance) -> None:
-    """``data/<split>-00000-of-00002.parquet``: the column ``image`` as ``datasets`` has it, and one for each thing
-    that is known of an image."""
+    """``data/<split>-00000-of-00002.parquet``: the column ``image`` in the format of ``datasets``, and a column for
+    each field of the metadata."""
     for split in selection.splits:
         shards = list(_shards(selection.of(split)))
         for number, rows in enumerate(shards):
@@ -59,8 +59,8 @@ def write_parquet(selection: Selection, folder: Path, advance: Advance) -> None:
 
 
 def _shards(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The images in an order that mixes people, real and synthetic: shards are read one after the other, and a person's
-    images side by side make poor batches. The same for the same images."""
+    """The images in a reproducible random order: shards are read sequentially, and adjacent images of the same person
+    make poor batches."""
     order = [hashlib.sha256(id.encode()).digest() for id in rows["id"]]
     rows = rows.assign(order=order).sort_values("order").drop(columns="order")
     for start in range(0, len(rows), PER_SHARD):

@@ -1,10 +1,10 @@
-"""PCK of a pose: which share of the joints asked for is found where it was asked to be."""
+"""PCK of a pose: the share of the target's joints that are found near their places."""
 
 import numpy as np
 
 
 def share_met(found: np.ndarray, wanted: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """Share of each pose's joints found ``within`` (B,) pixels: (B,), NaN without a wanted joint or a distance.
+    """Share of each target pose's joints found ``within`` (B,) pixels: (B,), NaN without joints or distance.
 
     found, wanted: (B, 18, 2), NaN missing.
     """

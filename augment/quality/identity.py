@@ -1,9 +1,9 @@
-"""Identity kept: does a re-ID network that never saw the data set still find the person by the generated image?
+"""Identity kept: retrieval with generated images as queries, by a re-ID network that never saw the data set.
 
-The query is a generated image, or the real source image in its place. The gallery holds all real images of the split;
-right are those of the same person from other cameras than the source's. As in the protocol of Market-1501 those from
-the source's own camera are left out, the source itself among them; and so is the target, whose pose the generated image
-has. Rank-1 and mAP of both queries, and their ratio: a generator that kept everything would reach 1.
+The query is a generated image, or the real source image in its place. The gallery has all real images of the split; the
+correct matches are those of the same person from other cameras than the source's. As in the protocol of Market-1501
+images from the source's camera are ignored, the source among them; and so is the target, whose pose the generated image
+has. Rank-1 and mAP of both queries, and their ratio, which is 1 for a generator that keeps the identity.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class IdentityFeatures:
 
 
 class Gallery(NamedTuple):
-    """Real images that people are looked for among: ids (G,), features (G, D) of unit length, pids and camids (G,)."""
+    """The gallery of real images: ids (G,), features (G, D) of unit length, pids and camids (G,)."""
 
     ids: np.ndarray
     features: np.ndarray
@@ -52,14 +52,14 @@ class Gallery(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What each query found, (Q,), NaN where no image of its person is from another camera."""
+    """The result of each query, (Q,), NaN where no image of its person is from another camera."""
 
     rank1: np.ndarray  # 1 where the first answer is right, else 0
     average_precision: np.ndarray
 
 
 def read_gallery(images: Manifest, split: str, embedder: Embedder, size: tuple[int, int]) -> Gallery:
-    """All usable real images of a split but junk, brought to the generator's size (H, W) as the sources are."""
+    """All usable real images of a split but junk, resized to the generator's size (H, W) like the sources."""
     rows = images.frame()
     rows = rows[(rows["status"] == "ok") & (rows["split"] == split) & (rows["pid"] != JUNK)]
     features = []
@@ -74,9 +74,9 @@ def read_gallery(images: Manifest, split: str, embedder: Embedder, size: tuple[i
 
 
 def look_for(features: np.ndarray, sources: Sequence[str], targets: Sequence[str], gallery: Gallery) -> Found:
-    """Look for people by query features (Q, D) of unit length, each made from a source for a target in the gallery.
+    """Retrieve people by query features (Q, D) of unit length, each generated from a source for a target.
 
-    Raises :class:`AugmentError` where nobody is in the gallery from another camera.
+    Raises :class:`NoRightAnswer` where the gallery has no person from another camera.
     """
     place = {id: index for index, id in enumerate(gallery.ids)}
     source, target = (np.array([place[id] for id in ids]) for ids in (sources, targets))
@@ -92,5 +92,5 @@ def look_for(features: np.ndarray, sources: Sequence[str], targets: Sequence[str
         found.rank1[part] = np.where(np.isnan(ranking.first_hit), np.nan, ranking.first_hit == 1)
         found.average_precision[part] = ranking.average_precision
     if np.isnan(found.rank1).all():
-        raise NoRightAnswer("identity kept: no person of the test pairs is there from another camera.")
+        raise NoRightAnswer("identity kept: the gallery has no person of the test pairs from another camera.")
     return found

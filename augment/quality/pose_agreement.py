@@ -1,7 +1,7 @@
-"""PCK: whether a pose estimator finds the joints of the generated image where the target pose has them.
+"""PCK: agreement of the joints that a pose estimator finds in a generated image with the target pose.
 
-Of each image the share of the target's joints that were found near enough; one that was not found counts as wrong.
-Near enough is .05 or .1 of the image's height, for PCKh half of the distance from nose to neck in the target pose.
+The share of the target's joints that are found within a distance: .05 or .1 of the image's height, for PCKh half of the
+distance from nose to neck in the target pose. A joint that is not found counts as wrong.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ _NOSE, _NECK = INDEX["nose"], INDEX["neck"]
 
 
 class PoseAgreement:
-    """The shipped estimator. Observes "pck_05", "pck_10" and "pckh_50" (B,), NaN where there is nothing to compare."""
+    """The shipped estimator. Observes "pck_05", "pck_10" and "pckh_50" (B,), NaN where undefined."""
 
     def __init__(self, checkpoint: Path, device: torch.device) -> None:
-        """``checkpoint``: the one that comes with the package."""
+        """``checkpoint``: that of the package."""
         from augment.pose.estimator.predictor import Estimator  # openpifpaf is imported for this metric alone
 
         self._estimator = Estimator(Checkpoint(checkpoint, sha256_file(checkpoint)), device=str(device))

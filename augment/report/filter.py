@@ -1,4 +1,4 @@
-"""What the filter of generated images went by: how the scores are spread, and what it left out, best and worst."""
+"""The filter of generated images in the report: distributions of the scores, and the best and worst rejected images."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from augment.synthesis.filtering import NAMES
 from augment.synthesis.scoring import FILE
 
 _TITLES = {
-    "similarity": "Cosine to the source", "margin": "Cosine to its own person less that to another",
-    "pose": "Share of joints where they were asked for", "person": "Estimator's mean confidence",
-    "sharpness": "Variance of the Laplacian over the source's",
+    "similarity": "Cosine to the source", "margin": "Cosine similarity to its own person minus that to another",
+    "pose": "Share of joints at their target", "person": "Estimator's mean confidence",
+    "sharpness": "Variance of the Laplacian relative to the source's",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A trained re-ID network from a file, for whoever wants to know who an image shows."""
+"""A trained re-ID network from a file, to compare the identities of images."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ class Embedder:
         self, weights: Path, device: torch.device, key: str, model: str = "osnet_x0_25",
         size: tuple[int, int] = (256, 128),
     ) -> None:  # fmt: skip
-        """``key``: the configuration's name for the file; ``size``: height and width of what the network sees.
+        """``key``: the configuration's key of the file; ``size``: the network's input height and width.
 
-        Raises :class:`AugmentError` where the file holds no such network.
+        Raises :class:`AugmentError` where the file is of another network.
         """
         network = build_model(model, 1, "softmax", False, torch.device("cpu"))
         load_weights(network, weights, key)

@@ -1,1 +1,1 @@
-"""Every training person in other people's poses (App. C)."""
+"""Synthetic images: every training person in poses of other images (App. C)."""

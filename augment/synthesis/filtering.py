@@ -1,4 +1,4 @@
-"""Which of the generated images are good enough to train on, by their scores, and in words why the others are not."""
+"""The filter of generated images: which are kept for training, by their scores, and the verdict on the others."""
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,10 @@ NOT_AMONG_BEST = "not among the best of its source"
 
 
 def filtered(made: pd.DataFrame, scores: pd.DataFrame, section: FilterConfig) -> pd.DataFrame:
-    """Rows of the table of generated images with ``kept`` and ``verdict`` as the filter would have them.
+    """Rows of the table of generated images with ``kept`` and ``verdict`` by the filter.
 
-    ``scores``: rows of the table of scores. Images that are not kept anyway (redrawn in their own pose, failed) stay as
-    they are. The verdict begins with a reason that many share; after a colon come this image's figures.
+    ``scores``: rows of the table of scores. Images that are not kept anyway (in their source's own pose, failed) are
+    unchanged. A verdict is a reason, common to many images, and after a colon the values of this image.
     """
     made = made.set_index("id", drop=False)
     scores = scores.set_index("id").reindex(made.index[made["kept"].eq(True)])
@@ -33,7 +33,7 @@ def filtered(made: pd.DataFrame, scores: pd.DataFrame, section: FilterConfig) ->
         source = made.loc[left.index, "source"]
         place = left.groupby(source).rank(method="first", ascending=False)
         best = np.ceil(section.share * left.groupby(source).transform("size") - 1e-9)
-        low = left.index[~(place <= best)]  # an unknown score has no place
+        low = left.index[~(place <= best)]  # an unknown score is not ranked
         verdict[low] = [f"{NOT_AMONG_BEST}: {section.by} {value:.3f}" for value in left[low]]
     made.loc[verdict.index, "kept"] = verdict == ""
     made.loc[verdict.index, "verdict"] = verdict
@@ -41,13 +41,13 @@ def filtered(made: pd.DataFrame, scores: pd.DataFrame, section: FilterConfig) ->
 
 
 def reasons(made: pd.DataFrame) -> dict[str, int]:
-    """Why images are not kept, without their figures: how many of each, most first."""
+    """The reasons for not keeping images, without the values: number of images by reason, most frequent first."""
     left_out = made.loc[(made["status"] == "ok") & made["kept"].ne(True), "verdict"]
     return left_out.astype(str).str.split(":").str[0].value_counts().to_dict()
 
 
 def tell(made: pd.DataFrame) -> None:
-    """Say how many are kept and why the others are not. Raises :class:`AugmentError` where none is."""
+    """Report how many are kept and why the others are not. Raises :class:`AugmentError` where none is kept."""
     kept, total = int(made["kept"].eq(True).sum()), int(made["rank"].notna().sum())
     why = "; ".join(f"{count:,} {reason}" for reason, count in reasons(made).items())
     if not kept:

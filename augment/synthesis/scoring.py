@@ -1,4 +1,4 @@
-"""What the filter goes by, for every generated image: who is on it, in which pose, how surely a person, how sharp."""
+"""The scores of generated images for the filter: identity, pose, confidence of the person, sharpness."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -34,7 +34,7 @@ _JUDGE = "synthesis.filter.judge"
 
 
 def judges(section: FilterConfig) -> dict[str, str]:
-    """The networks that the scores come from, by hash. Raises :class:`UsageError` where the re-ID one is missing."""
+    """The networks of the scores, by hash. Raises :class:`UsageError` where the re-ID network is missing."""
     found = {}
     if _BY_JUDGE & set(section.scores):
         if section.judge is None:
@@ -50,9 +50,9 @@ def judges(section: FilterConfig) -> dict[str, str]:
 
 def score(section: SynthesisConfig, made: Manifest, images: Manifest, poses: Manifest, folder: Path, *,
           spread: Spread, shard_size: int) -> Manifest:  # fmt: skip
-    """The table :data:`FILE` of the images that may be kept; what a network not asked would say is NaN.
+    """The table :data:`FILE` of the images that may be kept; scores of networks that are not used are NaN.
 
-    Thresholds are no part of it: they change without an image being scored again.
+    Thresholds are not part of it: after a change no image is scored again.
     """
     asked = section.filter
     inputs = {"synthetic": made, "images": images, "poses": poses, **judges(asked)}
@@ -68,7 +68,7 @@ def score(section: SynthesisConfig, made: Manifest, images: Manifest, poses: Man
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
-    """Variance of the Laplacian (4 neighbours) of uint8 images (B, H, W, 3) in grey: (B,)."""
+    """Variance of the Laplacian (4 neighbours) of uint8 images (B, H, W, 3), converted to grey: (B,)."""
     grey = images @ np.array([0.299, 0.587, 0.114])
     laplacian = (grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
                  - 4 * grey[:, 1:-1, 1:-1])  # fmt: skip
@@ -76,7 +76,7 @@ def sharpness(images: np.ndarray) -> np.ndarray:
 
 
 class _People(NamedTuple):
-    """The training images that an image's person is looked for among."""
+    """The training images, as the gallery for generated images."""
 
     features: np.ndarray  # (N, D) of unit length
     pids: np.ndarray  # (N,)
@@ -84,7 +84,7 @@ class _People(NamedTuple):
 
 
 class _Scorer:
-    """The tables and networks that the scores of one filter need, opened once for all shards of a process."""
+    """The tables and networks of the scores, opened once for all shards of a process."""
 
     def __init__(self, made: Path, images: Path, poses: Path, section: FilterConfig, device: str) -> None:
         self._made, self._images = Manifest(made), Manifest(images)
@@ -107,7 +107,7 @@ class _Scorer:
             self._sizes = table.select(["width", "height"]).to_pandas().to_numpy(np.float32)
 
     def __call__(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Rows of the table of scores for some images."""
+        """Rows of the table of scores for the images ``ids``."""
         rows = self._rows.loc[list(ids)]
         pixels = np.stack([read_image(self._made.file_of(path)) for path in rows["path"]])
         scores = pd.DataFrame({"id": list(ids)} | dict.fromkeys(_MEASURES, np.nan))

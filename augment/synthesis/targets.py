@@ -1,4 +1,4 @@
-"""Whom images are generated of, and in which poses (App. C)."""
+"""The sources and target poses of the synthetic images (App. C)."""
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,6 @@ def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
 
 
 def sample_poses(source: str, count: int, pool: int, seed: int) -> np.ndarray:
-    """Which of ``pool`` poses a source is generated in: ``count`` different ones (fewer of a smaller pool)."""
+    """The target poses of a source: ``count`` different ones of ``pool`` (fewer if there are fewer)."""
     rng = np.random.default_rng([seed, int.from_bytes(bytes.fromhex(sha256_bytes(source.encode())[:16]))])
     return rng.choice(pool, min(count, pool), replace=False)

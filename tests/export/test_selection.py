@@ -116,5 +116,5 @@ def test_soft_labels_leave_the_rest_to_all_people(small_run, tmp_path):
     assert dict(train.groupby("synthetic")["certainty"].unique().map(list)) == {False: [1.0], True: [np.float32(0.7)]}
     card = (tmp_path / "out" / "README.md").read_text()
     assert "certainty: 0.7\n" in card and "any of the 2 training people alike" in card
-    with pytest.raises(UsageError, match="names of files hold no soft label"):
+    with pytest.raises(UsageError, match="file names cannot hold soft labels"):
         export(small_run.folder, tmp_path / "names", "market1501", Filters(labels="soft"))

@@ -29,7 +29,7 @@ def test_a_person_of_one_other_image_is_no_figure_where_that_is_the_target():
     gallery = gallery_of(AXES[[0, 0, 1, 1, 1]], [1, 1, 2, 2, 2], [1, 2, 1, 2, 3])
     found = look_for(AXES[[0, 1]], ["0", "2"], ["1", "3"], gallery)
     np.testing.assert_array_equal(found.rank1, [np.nan, 1])
-    with pytest.raises(AugmentError, match="no person of the test pairs is there from another camera"):
+    with pytest.raises(AugmentError, match="the gallery has no person of the test pairs from another camera"):
         look_for(AXES[[0]], ["0"], ["1"], gallery)
 
 
