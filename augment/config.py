@@ -234,6 +234,8 @@ class SynthesisConfig(Section):
     256."""
     compile: bool = Runtime(False)
     """On CUDA: use torch.compile."""
+    format: Literal["files", "webdataset", "parquet"] = Runtime("files")
+    """How new images are stored: a JPEG file each, or a thousand in a tar or parquet file."""
     device: str = Runtime("auto")
 
 

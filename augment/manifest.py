@@ -111,14 +111,20 @@ class Manifest:
         """
         if not len(ids):
             return self.table.slice(0, 0).to_pandas().set_index("id", drop=False)
+        return self._some(ids).to_pandas().set_index("id", drop=False).loc[list(ids)]
+
+    def row(self, id: str) -> dict[str, Any] | None:
+        """The row of an id in plain types, or None; read as :meth:`rows` does, within a second whatever the size."""
+        return next(iter(self._some([id]).to_pylist()), None) if "id" in SCHEMAS[self.kind].names else None
+
+    def _some(self, ids: Sequence[str]) -> pa.Table:
         self._check_bound()
         id = pc.field("id")
         wanted = (id >= min(ids)) & (id <= max(ids)) & id.isin(pa.array(ids, pa.string()))
         try:
-            found = pq.read_table(self.path, filters=wanted, partitioning=None, page_checksum_verification=True)
+            return pq.read_table(self.path, filters=wanted, partitioning=None, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
-        return found.to_pandas().set_index("id", drop=False).loc[list(ids)]
 
     def _check_bound(self) -> None:
         if "_seal" in self.__dict__ and _footer(self.path).get(_SEAL) != self._seal:
@@ -150,6 +156,11 @@ class Manifest:
 
     @property
     def _metadata(self) -> dict[str, Any]:
+        if "table" not in self.__dict__:
+            try:
+                return json.loads(_footer(self.path)[_HEADER])
+            except (KeyError, ValueError):
+                pass  # damaged: reading the table says in which way
         return json.loads(self.table.schema.metadata[_HEADER])
 
     def frame(self) -> pd.DataFrame:
@@ -239,9 +250,9 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     """Open a table; raises :class:`AugmentError` where it is absent, damaged, too new or of another kind."""
     manifest = Manifest(Path(path))
-    found = manifest.kind  # reads the table, so that damage is reported here
-    if kind not in (None, found):
-        raise AugmentError(f"{path}: is a manifest of {found}, not of {kind}.")
+    manifest.table  # noqa: B018  damage is reported here
+    if kind not in (None, manifest.kind):
+        raise AugmentError(f"{path}: is a manifest of {manifest.kind}, not of {kind}.")
     return manifest
 
 

@@ -158,13 +158,14 @@ def run_shards(
     shard_size: int = 1000,
     unit: str = "images",
     files: Callable[[str], Sequence[str]] = no_files,
+    whole: bool = False,
 ) -> Manifest:
     """Make the table ``path`` with one or more rows for each of ``ids``, computing only what is missing.
 
     ``work(ids, folder=...)`` returns the rows of some ids, given in ``id_column``. It must be picklable, must not
     depend on how ids are grouped, and writes its files before it returns. ``files(id)``: paths, relative to the folder,
     of further files of an id; they are verified like those of the rows. Every finished shard is kept in
-    ``<folder>/.parts`` until the table is written.
+    ``<folder>/.parts`` until the table is written. ``whole``: a shard is written to one file, so it is made as a whole.
     """
     folder = path.parent
     parts = folder / ".parts" / origin["digest"][:16]
@@ -180,7 +181,13 @@ def run_shards(
     if made is not None and not missing and len(known) == len(made.table):
         return made
 
-    shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
+    if whole:
+        shards = [shard for shard in _cut(ids, shard_size) if not done.issuperset(shard)]
+        again = {id for shard in shards for id in shard}
+        known = known.filter(pc.invert(pc.is_in(known[id_column], pa.array(again, pa.string()))))
+        done -= again
+    else:
+        shards = _cut(missing, shard_size)
     shard_work = partial(_work_shard, kind=kind, parts=parts, origin=origin, work=work, folder=folder,
                          id_column=id_column, files=files)  # fmt: skip
     tables = [known]
@@ -194,6 +201,10 @@ def run_shards(
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin, side_files)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return manifest
+
+
+def _cut(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id") -> Begun:

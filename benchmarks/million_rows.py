@@ -79,7 +79,7 @@ def sample(config: Config) -> int:
     (config.folder / "synthetic" / "images").mkdir(parents=True, exist_ok=True)
     rows = _generate_shard(ids, folder=config.folder / "synthetic", section=config.synthesis,
                            images=tables["images"].path, poses=tables["poses"].path, weights=weights,
-                           checkpoint=checkpoint)  # fmt: skip
+                           checkpoint=checkpoint, per_shard=SAMPLE)  # fmt: skip
     return len(rows)
 
 

@@ -4,8 +4,10 @@ import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+import webdataset
 from gan.tiny_run import TINY, make_run
 from PIL import Image
 
@@ -212,3 +214,42 @@ def test_provenance_tells_the_generator(made):
     last = checkpoints.frame().set_index("id").loc["gan/last", "sha256"]
     assert synthetic.provenance["inputs"]["generator"] == last
     assert json.dumps(synthetic.provenance["section"])  # plain JSON
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet"])
+def test_images_in_few_files_are_the_same_images(made, tmp_path, format, monkeypatch):
+    monkeypatch.setattr(synthesis, "IN_CONTAINER", 20)  # of 5 sources
+    images, poses, checkpoints, synthetic = made
+    section = SECTION.model_copy(update={"format": format})
+    contained = synthesize(section, images, poses, checkpoints, tmp_path, shard_size=8)
+    ending = {"webdataset": "tar", "parquet": "parquet"}[format]
+    files = sorted(tmp_path.glob("images/*"))
+    assert [file.name for file in files] == [f"00000{k}.{ending}" for k in range(4)]  # 5, 5, 5 and 1 of 16 sources
+    assert contained.digest == synthetic.digest
+    assert verify(contained).empty
+    found = contained.row("synthetic/0002_c1s1_000000_01g2")
+    twin = synthetic.file_of(synthetic.row(found["id"])["path"])
+    np.testing.assert_array_equal(read_image(contained.file_of(found["path"])), read_image(twin))
+    if format == "webdataset":
+        shards = webdataset.WebDataset([str(file) for file in files], shardshuffle=False)
+        samples = list(shards.to_tuple("__key__", "jpg", "json"))
+    else:
+        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        samples = [(row["name"], row.pop("jpg"), json.dumps(row)) for row in rows]
+    assert len(samples) == 64
+    for key, jpeg, known in samples:
+        row = synthetic.row(f"synthetic/{key}")
+        assert jpeg == synthetic.file_of(row["path"]).read_bytes()
+        assert json.loads(known)["source"] == row["source"] and json.loads(known)["pid"] == row["pid"]
+
+    before = [file.read_bytes() for file in files]
+    with open(files[1], "r+b") as file:  # one image of the second file
+        file.seek(files[1].stat().st_size // 2)
+        file.write(bytes(400))
+    files[3].unlink()
+    contained.path.unlink()
+    problems = len(verify(write_manifest(contained.path, "synthetic", contained.table, contained.provenance)))
+    assert 5 <= problems <= 6  # of the unlinked file four, of the other one or two
+    again = synthesize(section, images, poses, checkpoints, tmp_path, shard_size=1000)
+    assert [file.read_bytes() for file in files] == before
+    assert again.table.equals(contained.table)

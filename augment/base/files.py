@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from augment.base.errors import AugmentError
+
+_PART = re.compile(r"(?P<file>.+\.(?:tar|parquet))#(?P<start>\d+)\+(?P<size>\d+)")
 
 # A person crop has thousands of pixels. The limit rejects a decompression bomb before anything is decoded.
 MAX_PIXELS = 4096 * 4096
@@ -37,11 +40,27 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content. Raises OSError where it cannot be read or is no regular file."""
+    """Hexadecimal SHA-256 of the content of a file, or of a part of one (:func:`read_stored`).
+
+    Raises OSError where it cannot be read or is no regular file.
+    """
+    if _PART.fullmatch(path.name):
+        return sha256_bytes(read_stored(path))
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_stored(path: Path) -> bytes:
+    """The bytes of a file, or of a part of a tar or parquet file: ``0001.tar#1536+4312`` is 4,312 bytes from byte 1,536
+    on. Raises OSError."""
+    part = _PART.fullmatch(path.name)
+    if part is None:
+        return path.read_bytes()
+    with open(path.with_name(part["file"]), "rb") as file:
+        file.seek(int(part["start"]))
+        return file.read(int(part["size"]))
 
 
 @contextmanager
@@ -97,7 +116,7 @@ def decode_image(data: bytes) -> np.ndarray:
 def read_image(path: Path) -> np.ndarray:
     """An image file -> uint8 RGB array (H, W, 3). Raises :class:`AugmentError` that names the file."""
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(read_stored(Path(path)))
     except (OSError, ValueError) as error:
         raise AugmentError(f"{path}: cannot be read as an image: {error}") from error
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, encode_jpeg, sha256_bytes, sha256_file
+from augment.base.files import decode_image, encode_jpeg, read_stored, sha256_bytes, sha256_file
 
 # Beside every image, whatever the format. ``pid`` is the label; ``certainty``: its probability where labels are
 # soft, else 1. ``source`` leads to the person of a synthetic image.
@@ -37,7 +37,7 @@ def read_jpeg(file: str, sha256: str) -> bytes:
     Raises :class:`AugmentError` where the file is gone or not as the run's table says.
     """
     try:
-        data = Path(file).read_bytes()
+        data = read_stored(Path(file))
     except OSError as error:
         raise AugmentError(f"{file}: {error.strerror}. The run's command, given again, remakes what is gone.") from None
     if sha256_bytes(data) != sha256:

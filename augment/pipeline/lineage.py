@@ -21,7 +21,7 @@ def manifests_of(run: Path) -> Iterator[Manifest]:
     for stage in STAGES:
         path = stage.path(run)
         if path.exists():
-            yield read_manifest(path, stage.table)
+            yield Manifest(path)
 
 
 def problems_of(run: Path) -> Iterator[tuple[Path, int, list[str]]]:
@@ -44,7 +44,7 @@ def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, l
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
     """The only run that has that row. Raises :class:`AugmentError` where none has it, or several have."""
-    runs = [run for run in sorted(outputs.glob("*")) if any(_row(manifest, row_id) for manifest in manifests_of(run))]
+    runs = [run for run in sorted(outputs.glob("*")) if any(manifest.row(row_id) for manifest in manifests_of(run))]
     if not runs:
         raise AugmentError(f"{row_id}: no run in {outputs}/ has a row with this id. Name the run with --run FOLDER.")
     if len(runs) > 1:
@@ -62,18 +62,11 @@ def trace(run: Path, row_id: str) -> Tree:
     if not tables:
         raise AugmentError(f"{run}: holds no manifest. Give the folder of a run, like outputs/demo.")
     for stage in reversed(tables):  # an image and its pose share their id: the later stage's row says more
-        row = _row(tables[stage], row_id)
+        row = tables[stage].row(row_id)
         if row is not None:
             return _grow(Tree(f"{row_id}  ({run})"), stage, row, tables)
     raise AugmentError(f"{run}: no row with the id {row_id}. Ids look like train/0002_c1s1_000451_03 or "
                        "synthetic/0002_c1s1_000451_03g0; `augment manifest show` lists them.")  # fmt: skip
-
-
-def _row(manifest: Manifest, row_id: str) -> dict[str, Any] | None:
-    if "id" not in manifest.table.column_names:
-        return None
-    found = manifest.table.filter(pc.field("id") == row_id).to_pylist()
-    return found[0] if found else None
 
 
 def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifest]) -> Tree:
@@ -100,7 +93,7 @@ def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifes
 
 def _image(tree: Tree, image_id: str, with_pose: bool, tables: dict[str, Manifest]) -> None:
     for stage in ("images", "poses") if with_pose else ("images",):
-        row = _row(tables[stage], image_id) if stage in tables else None
+        row = tables[stage].row(image_id) if stage in tables else None
         if row is None:
             tree.add(f"not in the manifest of {stage} any more: run the pipeline again")
         elif stage == "images":

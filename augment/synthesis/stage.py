@@ -37,6 +37,7 @@ from augment.stage import (
     readable,
     run_shards,
 )
+from augment.synthesis.containers import CONTAINERS, Image
 from augment.synthesis.filtering import filtered, tell
 from augment.synthesis.scoring import judges, score
 from augment.synthesis.targets import find_sources, sample_poses
@@ -44,7 +45,9 @@ from augment.synthesis.targets import find_sources, sample_poses
 STAGE, VERSION = "synthetic", 1
 TABLE, UNFILTERED = "synthetic.parquet", "unfiltered.parquet"
 WRITERS = min(16, os.cpu_count() or 1)  # threads that encode and write while the next batch is generated
+BESIDE = ("pid", "camid", "source", "pose_source", "pose_pid", "rank")  # said of an image in a tar or parquet file
 OWN_POSE = "own pose"  # verdict of a source redrawn as it stands: no new image, so it is not kept
+IN_CONTAINER = 1000  # images of a tar or parquet file: fixed, so that flow.shard_size does not change its content
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
 
 
@@ -92,8 +95,9 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     replacement, seeded by image. ``images/<source>g<rank>.jpg`` keeps the source's name, so that whoever reads
     Market-1501's names gives it the source's identity and camera. An unreadable source gives one row with status
     "failed". With a filter all images are drawn and scored (``unfiltered.parquet``, ``scores.parquet``), and those that
-    fail are not kept. ``shard_size`` counts generated images. Raises :class:`AugmentError` where there is no source or
-    no generator.
+    fail are not kept. ``shard_size`` counts generated images. In the formats webdataset and parquet a thousand images
+    are one file, and ``path`` says where in it each lies (:func:`augment.base.files.read_stored`). Raises
+    :class:`AugmentError` where there is no source or no generator.
     """
     folder = Path(folder)
     origin = identity(section, images, poses, checkpoints, folder)
@@ -125,12 +129,14 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
     if len(sources) < of_train:
         lacking = of_train - len(sources)
         say(f"{STAGE}: {lacking} of {of_train} training images have no accepted pose; none are generated from them.")
+    as_files = section.format == "files"
+    per_shard = max(1, (shard_size if as_files else IN_CONTAINER) // section.poses_per_image)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     work = partial(_generate_shard, section=section, images=images.path, poses=poses.path,
-                   weights=weights, checkpoint=checkpoint)  # fmt: skip
+                   weights=weights, checkpoint=checkpoint, per_shard=per_shard)  # fmt: skip
     try:
         return run_shards(STAGE, path, origin, list(sources["id"]), work, id_column="source", spread=spread,
-                          shard_size=max(1, shard_size // section.poses_per_image))  # fmt: skip
+                          shard_size=per_shard, whole=not as_files)  # fmt: skip
     finally:
         _generator.cache_clear()
         _pool.cache_clear()
@@ -158,7 +164,7 @@ class _Pool:
 
 
 def _generate_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfig, images: Path, poses: Path,
-                    weights: Path, checkpoint: str) -> list[dict[str, Any]]:  # fmt: skip
+                    weights: Path, checkpoint: str, per_shard: int) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of some sources, after their images were written to ``folder/images``."""
     generator = _generator(weights, checkpoint, section)
     size = generator.image_size
@@ -179,20 +185,34 @@ def _generate_shard(ids: Sequence[str], *, folder: Path, section: SynthesisConfi
             sampled = sample_poses(pool.ids[position], section.poses_per_image, len(pool.ids), section.seed)
             jobs += [_Job(position, pose, rank) for rank, pose in enumerate(sampled.tolist())]
             jobs += [_Job(position, position, None)] if section.own_pose else []
-        written: list[Future[list[str]]] = []
+        written: list[Future[list[tuple[str, bytes]]]] = []
         start = 0
         for batch in generator.batches(len(jobs), _inputs(jobs, pixels, pool.joints)):
             each = -(-len(batch) // WRITERS)
             for first in range(0, len(batch), each):
                 part = jobs[start + first : start + first + each]
-                files = [folder / "images" / f"{_name(pool, job)}.jpg" for job in part]
+                files = [folder / _file(pool, job) for job in part] if section.format == "files" else None
                 written.append(threads.submit(_write, files, batch[first : first + each], section.jpeg_quality))
             start += len(batch)
             if len(written) > BACKLOG:
                 written[-BACKLOG].result()
-        hashes = [sha256 for future in written for sha256 in future.result()]
-    rows += [row(job.source, job=job, size=size, sha256=sha256) for job, sha256 in zip(jobs, hashes, strict=True)]
+        made = [image for future in written for image in future.result()]
+    rows += [row(job.source, job=job, size=size, sha256=sha256) for job, (sha256, _) in zip(jobs, made, strict=True)]
+    if section.format != "files" and jobs:
+        _contain(folder, section.format, positions[0] // per_shard, rows[-len(jobs) :], [jpeg for _, jpeg in made])
     return rows
+
+
+def _contain(folder: Path, format: str, number: int, rows: list[dict[str, Any]], jpegs: list[bytes]) -> None:
+    """Write the images of a shard to one file, and into their rows where they lie in it."""
+    ending, write = CONTAINERS[format]
+    path = f"images/{number:06d}.{ending}"
+    images = [
+        Image(row["id"].rpartition("/")[2], jpeg, {name: row[name] for name in BESIDE})
+        for row, jpeg in zip(rows, jpegs, strict=True)
+    ]
+    for row, (start, size) in zip(rows, write(folder / path, images), strict=True):
+        row["path"] = f"{path}#{start}+{size}"
 
 
 def _inputs(jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor) -> Callable[[Tensor], Inputs]:
@@ -247,14 +267,18 @@ def _decode(file: Path, size: tuple[int, int]) -> np.ndarray | str:
         return str(error)
 
 
-def _write(files: list[Path], images: np.ndarray, quality: int) -> list[str]:
-    """Write JPEGs; returns their hashes. A torn file has no row yet, or another hash than its row: it is made again."""
-    hashes = []
-    for file, image in zip(files, images, strict=True):
+def _write(files: list[Path] | None, images: np.ndarray, quality: int) -> list[tuple[str, bytes]]:
+    """Write JPEGs, or only encode them: their hashes, and their bytes where no file holds them yet.
+
+    A torn file has no row yet, or another hash than its row: it is made again.
+    """
+    made = []
+    for number, image in enumerate(images):
         data = encode_jpeg(image, quality)
-        file.write_bytes(data)
-        hashes.append(sha256_bytes(data))
-    return hashes
+        if files is not None:
+            files[number].write_bytes(data)
+        made.append((sha256_bytes(data), b"" if files is not None else data))
+    return made
 
 
 def _stem(image_id: str) -> str:
@@ -263,6 +287,10 @@ def _stem(image_id: str) -> str:
 
 def _name(pool: _Pool, job: _Job) -> str:
     return f"{_stem(pool.ids[job.source])}g{'own' if job.rank is None else job.rank}"
+
+
+def _file(pool: _Pool, job: _Job) -> str:
+    return f"images/{_name(pool, job)}.jpg"
 
 
 def _row(pool: _Pool, section: SynthesisConfig, checkpoint: str, position: int, *, job: _Job | None = None,
