@@ -4,17 +4,21 @@
     python benchmarks/identity_kept.py OSNET.pt FILE... --people 150      # the first 150 people of the train part
 
 OSNET.pt: OSNet x0.25, trained on another data set. After it generators: a shipped name, a weights file or a run's
-folder. Of the pairs some at equal distances are taken, and each source is drawn twice: in the pose of its target, and
-in that of a random image of another person, as synthesis does it. Intervals are bootstrapped over pairs.
+folder. Of the pairs some at equal distances are taken, and each source is generated in its own pose, in that of its
+target, and in that of a random image of another person, as synthesis does it. What the network itself bears is measured
+beside them: the real target in the source's place, and the source blurred. Intervals are bootstrapped over pairs.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.devices import pick_device
 from augment.base.progress import progress
 from augment.config import DataConfig, PairsConfig, PoseConfig
@@ -25,11 +29,12 @@ from augment.manifest import Manifest
 from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
 from augment.quality.identity import look_for, open_embedder, read_gallery
-from augment.quality.pictures import Pair, choose_pairs, generated_targets, load_pairs
+from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.statistics import ratio
 
 ANNOTATIONS = {"train": "market-annotation-train.csv", "gallery": "market-annotation-test.csv"}
 SIZE = (128, 64)
+BLURS = (1.2, 2.0)
 _AT_ONCE = 96  # pairs
 
 
@@ -46,6 +51,8 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
+    from torchvision.transforms.functional import gaussian_blur
+
     part, pairs_of = ("train", "train") if options.people else ("gallery", "test")
     images = scan_images(DataConfig(train_identities=options.people), folder / "images")
     splits = ("train",) if options.people else ("train", "gallery")
@@ -62,22 +69,31 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     copied = gallery.features[[place[source] for source, _ in pairs]]
     people = len({gallery.pids[place[source]] for source, _ in pairs})
     print(f"{len(pairs)} pairs of {people} people; gallery of {len(gallery.ids)} images")
+    real = look_for(copied, *zip(*pairs, strict=True), gallery)
+
+    def tell(what: str, drawn: list[Pair], images_of: Callable[[PairPictures], torch.Tensor]) -> None:
+        features = []
+        with progress(what, total=len(drawn), unit="pairs") as advance:
+            for start in range(0, len(drawn), _AT_ONCE):
+                pictures = load_pairs(images, poses, drawn[start : start + _AT_ONCE], SIZE)
+                features.append(embedder(images_of(pictures)))
+                advance(len(pictures))
+        found = look_for(np.concatenate(features), *zip(*pairs, strict=True), gallery)
+        for measure, of_found, of_real in zip(("rank-1", "mAP"), found, real, strict=True):
+            kept = ratio(of_found, of_real)
+            print(f"{what}: {measure} of the source {100 * np.nanmean(of_real):.1f}, now "
+                  f"{100 * np.nanmean(of_found):.1f}, kept {kept.value:.3f} [{kept.low:.3f}, {kept.high:.3f}]",
+                  flush=True)  # fmt: skip
+
+    tell("the real target", pairs, lambda pictures: pictures.target)
+    for deviation in BLURS:
+        tell(f"the source, blurred by {deviation:g} pixels", pairs,
+             partial(lambda deviation, pictures: gaussian_blur(pictures.source, 9, deviation), deviation))  # fmt: skip
     for name in options.generators:
         generator = BatchedGenerator.load(find_generator(name), device, size=SIZE)
-        for what, drawn in (("the target's pose", pairs), ("a pose of another person", others)):
-            features = []
-            with progress(f"{name}, {what}", total=len(drawn), unit="pairs") as advance:
-                for start in range(0, len(drawn), _AT_ONCE):
-                    pictures = load_pairs(images, poses, drawn[start : start + _AT_ONCE], SIZE)
-                    features.append(embedder(generated_targets(generator, pictures)))
-                    advance(len(pictures))
-            ours, real = (look_for(queries, *zip(*pairs, strict=True), gallery)
-                          for queries in (np.concatenate(features), copied))  # fmt: skip
-            for measure, of_ours, of_real in zip(("rank-1", "mAP"), ours, real, strict=True):
-                kept = ratio(of_ours, of_real)
-                print(f"{name}, {what}: {measure} of the source {100 * np.nanmean(of_real):.1f}, generated "
-                      f"{100 * np.nanmean(of_ours):.1f}, kept {kept.value:.3f} [{kept.low:.3f}, {kept.high:.3f}]",
-                      flush=True)  # fmt: skip
+        own = [(source, source) for source, _ in pairs]
+        for what, drawn in (("its own", own), ("the target's", pairs), ("another person's", others)):
+            tell(f"{name}, {what} pose", drawn, partial(generated_targets, generator))
 
 
 def poses_of_others(pairs: list[Pair], images: Manifest, poses: Manifest, part: str) -> list[Pair]:
