@@ -1,8 +1,9 @@
 """Seals: a file's SHA-256 of its own content, so that damage is detected when the file is read."""
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, is_regular_file
+from augment.base.files import atomic_write, is_regular_file, sha256_bytes
 
 _MARK = b"\naugment-sha256:"
 _TRAILER = len(_MARK) + 64
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22  # torch.save and np.savez write zip archives, which end so
+SEAL = "seal"  # key of a JSON object
 
 
 def seal_of_table(header: bytes, table: pa.Table) -> str:
@@ -82,3 +84,34 @@ def check_seal(path: Path) -> None:
             left -= len(chunk)
     if trailer != _MARK + digest.hexdigest().encode():
         raise AugmentError(f"{path}: damaged: its content is not what was written.")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a file of :func:`sealed_write` as it was written."""
+    try:
+        check_seal(path)
+    except (AugmentError, OSError):
+        return False
+    return True
+
+
+def sealed_json(fields: Mapping[str, Any]) -> str:
+    """A JSON object in one line that carries a hash of its other fields."""
+    return json.dumps({**fields, SEAL: _seal_of_fields(fields)})
+
+
+def read_sealed_json(text: str | bytes) -> dict[str, Any]:
+    """The fields of a :func:`sealed_json`. Raises ValueError where it is damaged.
+
+    An object without a seal was written by an earlier version and is taken as it is.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")
+    if SEAL in fields and fields.pop(SEAL) != _seal_of_fields(fields):
+        raise ValueError("its content is not what was written")
+    return fields
+
+
+def _seal_of_fields(fields: Mapping[str, Any]) -> str:
+    return sha256_bytes(json.dumps(fields, sort_keys=True).encode())[:32]

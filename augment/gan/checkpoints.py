@@ -11,45 +11,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from augment.base import tensors
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, sha256_bytes
 from augment.base.state import load_state
 from augment.config import GanConfig
 from augment.gan.networks import Generator, build_generator
 
+_KEY = "augment"
 Weights = Literal["raw", "average"]
 
 
 def save_weights(path: Path, raw: Mapping[str, Tensor], average: Mapping[str, Tensor], header: dict[str, Any]) -> str:
     """Write a weights file, whole or not at all; returns its SHA-256. The same content gives the same bytes."""
-    tensors = {f"raw.{name}": tensor.detach().cpu().contiguous() for name, tensor in raw.items()}
-    tensors |= {f"average.{name}": tensor.detach().cpu().contiguous() for name, tensor in average.items()}
-    # One key only: safetensors writes several in an order that changes from run to run.
-    data = safetensors.torch.save(tensors, {"augment": json.dumps(header, sort_keys=True)})
-    with atomic_write(path) as file:
-        file.write(data)
-    return sha256_bytes(data)
+    stored = {f"raw.{name}": tensor for name, tensor in raw.items()}
+    stored |= {f"average.{name}": tensor for name, tensor in average.items()}
+    return tensors.save_tensors(path, stored, _KEY, header)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a weights file. Raises :class:`AugmentError` where it is not one written by this program."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise AugmentError(f"{path}: no such weights file.") from None
-    except (SafetensorError, OSError) as error:
-        raise AugmentError(f"{path}: not a safetensors file, or damaged ({error}). Use a weights-*.safetensors "
-                           "file that `augment gan train` wrote.") from None  # fmt: skip
-    if "augment" not in metadata:
-        raise AugmentError(f"{path}: a safetensors file, but not one of this program's generators.")
-    return json.loads(metadata["augment"])
+    """What a weights file says about itself. Raises :class:`AugmentError` where it is none of ours."""
+    return tensors.read_header(path, _KEY)
 
 
 def load_generator(path: Path, *, weights: Weights = "average",
@@ -59,31 +43,27 @@ def load_generator(path: Path, *, weights: Weights = "average",
     Raises :class:`AugmentError` where the file is damaged, not written by this program or of another architecture.
     """
     path = Path(path)
-    header = read_header(path)
+    stored, header = tensors.load_tensors(path, _KEY)
     try:
         config = GanConfig.model_validate(header["config"])
-        image_size = tuple(header["image_size"])
-    except (KeyError, ValidationError) as error:
+        height, width = header["image_size"]
+        generator = build_generator(config, (int(height), int(width)))
+    except (KeyError, TypeError, ValueError) as error:
         raise AugmentError(f"{path}: its header does not fit this version of reid-augment ({error}). "
                            "Train again, or use the version that wrote it.") from None  # fmt: skip
-    generator = build_generator(config, image_size)
-    try:
-        stored = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise AugmentError(f"{path}: damaged ({error}). Train again or restore the file.") from None
     prefix = f"{weights}."
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
-    if not tensors and stored:
+    chosen = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
+    if not chosen and stored:
         raise AugmentError(f"{path}: has no {weights} weights, only the average. Use the averaged ones.")
-    _check_fit(path, generator, tensors, config)
-    generator.load_state_dict(tensors)
+    _check_fit(path, generator, chosen, config)
+    generator.load_state_dict(chosen)
     generator.eval().requires_grad_(False)
     return generator.to(device, memory_format=torch.channels_last), config
 
 
-def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], config: GanConfig) -> None:
+def _check_fit(path: Path, generator: nn.Module, given: Mapping[str, Tensor], config: GanConfig) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
     if expected != found:
         wrong = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
         raise AugmentError(
@@ -91,11 +71,11 @@ def _check_fit(path: Path, generator: nn.Module, tensors: Mapping[str, Tensor], 
             f"{config.width:g}) that its header names: {wrong} is {found.get(wrong, 'absent')} instead of "
             f"{expected.get(wrong, 'absent')}. It comes from another architecture; use a file of this version."
         )
-    for name, tensor in tensors.items():
+    for name, tensor in given.items():
         if not tensor.isfinite().all():
             raise AugmentError(f"{path}: {name} holds values that are not finite. Train again or restore "
                                "the file.")  # fmt: skip
-    if not any(tensor.any() for tensor in tensors.values()):
+    if not any(tensor.any() for tensor in given.values()):
         raise AugmentError(f"{path}: all its weights are zero. Train again or restore the file.")
 
 

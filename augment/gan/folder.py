@@ -5,12 +5,12 @@ moved back when that digest is run again: a long training is never discarded. If
 ``gan.decay_iterations`` have changed, a training is resumed where it ended, unless its learning rate has begun to fall.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from augment.base.files import atomic_write
 from augment.base.progress import say
+from augment.base.seals import read_sealed_json, sealed_json
 
 SCHEDULE = ("iterations", "decay_iterations")  # when the learning rate falls: may change until it does
 OWNER = "training.json"
@@ -45,14 +45,20 @@ def take_folder(folder: Path, origin: dict[str, Any]) -> None:
         place.rmdir()
     if _owner(folder).get("digest") != origin["digest"]:
         with atomic_write(folder / OWNER) as file:
-            file.write(json.dumps({key: origin[key] for key in ("digest", "section", "inputs")}, indent=1).encode())
+            file.write(sealed_json({key: origin[key] for key in ("digest", "section", "inputs")}).encode())
 
 
 def _owner(folder: Path) -> dict[str, Any]:
-    """Provenance of the training whose files are in the folder; empty where there is none."""
+    """Provenance of the training whose files are in the folder; empty where there is none, or it is damaged.
+
+    Its states say what they come from, too: nothing resumes from the files of another training.
+    """
     try:
-        return json.loads((folder / OWNER).read_text())
+        return read_sealed_json((folder / OWNER).read_bytes())
     except FileNotFoundError:
+        return {}
+    except ValueError:
+        say(f"{folder / OWNER}: damaged; it is written anew.")
         return {}
 
 

@@ -8,13 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write, sha256_bytes, sha256_file
+from augment.base.files import atomic_write, sha256_file
 from augment.config import GanConfig
-from augment.gan.checkpoints import load_generator, read_header
+from augment.gan.checkpoints import load_generator, read_header, save_weights
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -66,23 +65,19 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
     weights = find_generator(source)
     generator, config = load_generator(weights)
     header = read_header(weights)
-    tensors = {f"average.{key}": tensor.half().contiguous() for key, tensor in generator.state_dict().items()}
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+    halves = {key: tensor.half() for key, tensor in generator.state_dict().items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in halves.values()):
         raise AugmentError(f"{weights}: a weight is not finite in half precision; the generator cannot be exported.")
     card = {
         "name": name, **statements, "settings": config.identity(), "iterations": header["iteration"],
         "image_size": header["image_size"], "inputs": header.get("inputs", {}), "exported_from": sha256_file(weights),
     }  # fmt: skip
     kept = {key: header[key] for key in ("system", "image_size", "iteration", "digest", "inputs") if key in header}
-    text = json.dumps({**kept, "config": config.identity(), "parent": card["exported_from"], "card": card},
-                      sort_keys=True)  # fmt: skip
-    data = safetensors.torch.save(tensors, {"augment": text})
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    with atomic_write(path) as file:
-        file.write(data)
+    sha256 = save_weights(path, {}, halves, {**kept, "config": config.identity(), "parent": card["exported_from"],
+                                             "card": card})  # fmt: skip
     with atomic_write(path.with_suffix(".json")) as file:
-        file.write(json.dumps({**card, "sha256": sha256_bytes(data)}, indent=1, sort_keys=True).encode() + b"\n")
+        file.write(json.dumps({**card, "sha256": sha256}, indent=1, sort_keys=True).encode() + b"\n")
     return path
 
 

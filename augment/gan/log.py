@@ -1,10 +1,11 @@
 """The log of a training: JSON lines, one for every ``gan.log_every`` iterations."""
 
-import json
 from pathlib import Path
 from typing import TextIO
 
 from augment.base.files import atomic_write
+from augment.base.progress import say
+from augment.base.seals import read_sealed_json, sealed_json
 
 FILE = "log.jsonl"
 
@@ -12,26 +13,34 @@ FILE = "log.jsonl"
 def read_log(folder: Path) -> list[dict[str, float]]:
     """The lines in the folder of a training, oldest first: iteration, losses, iterations_per_second.
 
-    A truncated line (the process was killed, or is writing it) is skipped. Empty where there is no log.
+    A damaged line is left out with a word, a truncated last one (the process was killed, or is writing it) without.
+    Empty where there is no log.
     """
+    path = folder / FILE
     try:
-        lines = (folder / FILE).read_text(errors="replace").splitlines()
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
     except OSError:
         return []
-    rows = []
+    rows, damaged = [], 0
     for line in lines:
         try:
-            row = {name: float(value) for name, value in json.loads(line).items()}
-        except (ValueError, TypeError, AttributeError):
-            continue
-        if "iteration" in row:
+            row = {name: float(value) for name, value in read_sealed_json(line).items()}
             rows.append(row | {"iteration": int(row["iteration"])})
+        except (ValueError, TypeError, KeyError):
+            damaged += line.endswith("\n")
+    if damaged:
+        say(f"{path}: {damaged} damaged lines are left out.")
     return rows
+
+
+def log_line(row: dict[str, float]) -> str:
+    """A line of the log."""
+    return sealed_json(row) + "\n"
 
 
 def open_log(folder: Path, iteration: int) -> TextIO:
     """The log, open for appending, without the lines after ``iteration``."""
     kept = [row for row in read_log(folder) if row["iteration"] <= iteration]
     with atomic_write(folder / FILE) as file:
-        file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        file.write("".join(map(log_line, kept)).encode())
     return open(folder / FILE, "a", encoding="utf-8")

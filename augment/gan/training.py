@@ -15,7 +15,7 @@ from augment.gan.checkpoints import load_own_state, save_weights
 from augment.gan.dataset import to_uint8
 from augment.gan.folder import same_so_far, training_identity
 from augment.gan.gallery import Examples, Gallery
-from augment.gan.log import open_log
+from augment.gan.log import log_line, open_log
 from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
 
@@ -112,7 +112,7 @@ class Training:
         rate = (self.trainer.iteration - before) / max(now - then, 1e-9)
         self.last_log = (self.trainer.iteration, now)
         line = {"iteration": self.trainer.iteration, **losses, "iterations_per_second": round(rate, 3)}
-        log.write(json.dumps(line) + "\n")
+        log.write(log_line(line))
         log.flush()
         gallery.scalars(self.trainer.iteration, {**losses, "iterations_per_second": rate})
 
@@ -163,7 +163,7 @@ class Training:
             if problem and record is self.records[-1]:
                 self._save_weights(record)
             elif problem:
-                raise AugmentError(f"{self.folder}: {problem}. Restore it, or delete the folder to train from scratch.")
+                raise AugmentError(f"{self.folder / problem}. Restore it, or delete {self.folder} to train from scratch.")
 
     def _best(self) -> dict[str, Any]:
         return min(self.records, key=lambda record: record["validation"])

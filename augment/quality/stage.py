@@ -11,6 +11,7 @@ import pandas as pd
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write
 from augment.base.progress import progress, say
+from augment.base.seals import is_whole, sealed_write
 from augment.config import Config, QualityConfig
 from augment.gan.checkpoints import read_header
 from augment.gan.cost import generation_seconds
@@ -49,7 +50,7 @@ def identity(
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     """See augment/stage.py; counts pairs."""
     parts = _parts_folder(folder, origin).glob("*.npz")
-    return Begun(sum(len(_read_part(part)[COPIED]["ssim_255"]) for part in parts))
+    return Begun(sum(len(_read_part(part)[COPIED]["ssim_255"]) for part in parts if is_whole(part)))
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:
@@ -138,7 +139,7 @@ def _observe_all(
         for start in range(0, len(pairs), _PAIRS_PER_PART):
             some = pairs[start : start + _PAIRS_PER_PART]
             part = parts / f"{start:08d}.npz"
-            if part.exists():
+            if is_whole(part):
                 found.append(_read_part(part))
                 advance(len(some))
                 continue
@@ -149,7 +150,7 @@ def _observe_all(
                 batches.append(_observe(batch, generators, networks))
                 advance(len(batch))
             found.append(_joined(batches))
-            with atomic_write(part) as file:
+            with sealed_write(part) as file:
                 np.savez(file, **{f"{arm}|{name}": values for arm, observed in found[-1].items()
                                   for name, values in observed.items()})  # fmt: skip
     return _joined(found)
@@ -176,12 +177,12 @@ def _observe(pictures: PairPictures, generators: dict[str, BatchedGenerator], ne
 def _gallery(images: Manifest, pairs: list[Pair], embedder: Embedder, size: tuple[int, int], parts: Path) -> Gallery:
     """The real images of the test pairs' split, kept in ``parts`` as the observations are."""
     file = parts / "gallery"
-    if file.exists():
+    if is_whole(file):
         with np.load(file, allow_pickle=False) as arrays:
             return Gallery(**arrays)
     split = images.frame().set_index("id")["split"][pairs[0][0]]
     gallery = read_gallery(images, split, embedder, size)
-    with atomic_write(file) as stream:
+    with sealed_write(file) as stream:
         np.savez(stream, **gallery._asdict())
     return gallery
 

@@ -13,6 +13,7 @@ import torch
 
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write, sha256_bytes
+from augment.base.seals import read_sealed_json, sealed_json
 from augment.config import ArmConfig, Config, ReidConfig
 from augment.manifest import Manifest, file_problem
 from augment.reid.arms import composition, settings_of_arms, uses_synthetic
@@ -130,13 +131,13 @@ def train_and_test(
     }  # fmt: skip
     result = {"digest": digest, "metrics": metrics, "queries": queries, "files": hashes_of(folder, side_files)}
     with atomic_write(folder / result_file) as file:
-        file.write(json.dumps(result).encode())
+        file.write(sealed_json(result).encode())
     return metrics
 
 
 def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
     try:
-        result = json.loads(path.read_text())
+        result = read_sealed_json(path.read_bytes())
         return result if result["digest"] == digest and "files" in result else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,8 +10,6 @@ import json
 import time
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -21,6 +19,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress, say
 from augment.base.state import load_state, save_state
+from augment.base.tensors import load_tensors, save_tensors
 from augment.config import ArmConfig, ReidConfig
 from augment.reid.arms import uses_synthetic
 from augment.reid.batches import Batches, seed_of
@@ -30,6 +29,7 @@ from augment.retrieval.networks import build_model
 from augment.retrieval.torchreid_quiet import torchreid
 from augment.retrieval.weights import load_weights, weights_digest
 
+_KEY = "origin"  # of the weights files' headers
 VERSION = 2  # of training and testing: another one makes other figures from the same section
 _SAVE_EVERY_S = 60.0  # what a kill can cost
 _LOOK_EVERY = 20  # iterations: reading a loss waits for the device
@@ -49,21 +49,18 @@ def trained_model(
     weights = folder / f"{run}.safetensors"
     torch.manual_seed(seed)
     model = build_model(section.model, data.people, section.loss, section.pretrained, device)
-    trained = _origin_of(weights)
+    known, trained = _trained(weights)
     if trained.get("digest") == origin["digest"]:
         if "curve" in trained:  # the file beside the weights may be gone
             _write(folder / f"training-{run}.csv", trained["curve"])
-        model.load_state_dict(safetensors.torch.load_file(weights, device=str(device)))
+        model.load_state_dict(known)
         return model
     if section.start is not None and not load_weights(model, section.start, "reid.start"):
         say("reid: the classifier of reid.start is of other people; this one's begins anew.")
     state = folder / f"state-{run}.pt"
     curve = _curve_text(_train(run, seed, section, arm, data, model, device, state, origin["digest"]))
     _write(folder / f"training-{run}.csv", curve)
-    with atomic_write(weights) as file:
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        # One key: safetensors writes several in an order that differs from run to run.
-        file.write(safetensors.torch.save(tensors, {"origin": json.dumps({**origin, "curve": curve}, sort_keys=True)}))
+    save_tensors(weights, model.state_dict(), _KEY, {**origin, "curve": curve})
     state.unlink(missing_ok=True)
     return model
 
@@ -180,13 +177,15 @@ def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: i
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 
-def _origin_of(weights: Path) -> dict:
-    """What a weights file was trained from, and its training curve; empty where there is no such file."""
+def _trained(weights: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a weights file, what they were trained from and their curve; empty where there is none."""
+    if not weights.exists():
+        return {}, {}
     try:
-        with safetensors.safe_open(weights, "pt") as file:
-            return json.loads(file.metadata()["origin"])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError):
-        return {}
+        return load_tensors(weights, _KEY)
+    except AugmentError as error:
+        say(f"{error} It is trained again.")
+        return {}, {}
 
 
 def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:

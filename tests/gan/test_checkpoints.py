@@ -65,7 +65,7 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_another_programs_file_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(AugmentError, match="not one of this program's generators"):
+    with pytest.raises(AugmentError, match="none that this program wrote"):
         load_generator(path)
     with pytest.raises(AugmentError, match="no such weights file"):
         load_generator(tmp_path / "absent.safetensors")

@@ -1,0 +1,126 @@
+"""One bit flipped in a file of a finished run, and its stage called again: noticed and healed, told, or without effect.
+
+Healed: every file is again as the undisturbed run left it. Harmless: the file stays damaged and nothing that is read,
+counted or shown differs; for a file that no table names, the report is made and compared, too.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from harness import FAILED, HARMLESS, HEALED, MESSAGE, OUTPUT, Golden, Outcome, Tally, in_batches, new_folder, rng
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of a run, the stage whose business they are, and what must be gone for it to read them."""
+
+    files: str
+    stage: str
+    without: tuple[str, ...] = ()
+    shown: str = ""  # a picture that the report shows may differ there, and only there
+
+
+_TESTED = ("reid/metrics.parquet", "reid/real-s0.json", "reid/augmented-s0.json")
+
+KINDS = {
+    "rendered images": Kind("rendered/*/*.jpg", "images"),
+    "rendered key points": Kind("rendered/*.csv", "images"),
+    "rendered set's own files": Kind("rendered/rendered.*", "images"),
+    "images.parquet": Kind("images/images.parquet", "images"),
+    "poses.parquet": Kind("poses/poses.parquet", "poses"),
+    "pairs.parquet": Kind("pairs/pairs.parquet", "pairs"),
+    "checkpoints.parquet": Kind("gan/checkpoints.parquet", "gan"),
+    "generator's weights": Kind("gan/weights-*.safetensors", "gan"),
+    "training state": Kind("gan/state-*.pt", "gan", ("gan/checkpoints.parquet",)),
+    "training.json": Kind("gan/training.json", "gan", ("gan/checkpoints.parquet",)),
+    "training log": Kind("gan/log.jsonl", "gan"),
+    "training samples": Kind("gan/samples/*.jpg", "gan", shown="report.html"),
+    "gallery, tensorboard": Kind("gan/gallery.html gan/tensorboard/*", "gan"),
+    "synthetic.parquet": Kind("synthetic/synthetic.parquet", "synthetic"),
+    "synthetic images": Kind("synthetic/images/*.jpg", "synthetic"),
+    "quality/metrics.parquet": Kind("quality/metrics.parquet", "quality"),
+    "quality's CSV": Kind("quality/*.csv", "quality"),
+    "quality's pictures": Kind("quality/examples/*.png", "quality"),
+    "reid/metrics.parquet": Kind("reid/metrics.parquet", "reid"),
+    "re-ID results (JSON)": Kind("reid/*.json", "reid"),
+    "re-ID weights": Kind("reid/*.safetensors", "reid", _TESTED),
+    "re-ID CSV": Kind("reid/*.csv", "reid"),
+    "config.yaml, timings.json": Kind("config.yaml timings.json", "images"),
+    "report.html": Kind("report.html", ""),
+}
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    """With one bit turned over."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def trial(golden: Golden, folder: Path, tally: Tally, count: int, only: str = "", first: int = 0) -> None:
+    """``count`` flips of every kind."""
+    new_folder(folder)
+    for title, kind in KINDS.items():
+        if only not in title:
+            continue
+        names = sorted(name for name in golden.files for pattern in kind.files.split() if Path(name).match(pattern)
+                       and name.count("/") == pattern.count("/"))  # fmt: skip
+        place = partial(_place, golden, names, tally.seed, title)
+        attempt = partial(_attempt, golden, kind, place)
+        for number, outcome in in_batches(range(first, first + count), attempt, folder):
+            name, bit = place(number)
+            tally.add(title, outcome, f"flip {number} (bit {bit} of {name})")
+
+
+def _place(golden: Golden, names: list[str], seed: int, title: str, number: int) -> tuple[str, int]:
+    random = rng(seed, "flip", title, number)
+    name = random.choice(names)
+    return name, random.randrange(8 * len(golden.files[name]))
+
+
+@cache
+def _pristine_table(golden_bytes: bytes):
+    import io
+
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(golden_bytes))
+
+
+def _attempt(golden: Golden, kind: Kind, place: Callable[[int], tuple[str, int]], number: int) -> Outcome:
+    from augment.base.errors import AugmentError
+    from augment.config import load_config
+    from augment.manifest import read_manifest
+    from augment.pipeline.stages import locked_run, run_local, run_stage, stage_named
+
+    name, bit = place(number)
+    run = OUTPUT.absolute()
+    before = os.path.getsize(".said")
+    golden.restore(run)
+    for other in kind.without:
+        (run / other).unlink()
+    (run / name).write_bytes(flip(golden.files[name], bit))
+    config = load_config(Path("tiny.yaml"))
+    try:
+        with locked_run(config):
+            if kind.stage:
+                run_stage(stage_named(kind.stage), config)
+            whole = golden.is_whole(run, name)
+            if whole and not golden.differing(run):
+                return HEALED, ""
+            if not whole and name.endswith(".parquet"):  # everybody reads tables through read_manifest
+                read = read_manifest(run / name).table
+                if read.equals(_pristine_table(golden.files[name]), check_metadata=True):
+                    return HARMLESS, ""
+            run_local(config)
+    except AugmentError as error:
+        return (MESSAGE, "") if Path(name).name in str(error) else (FAILED, f"the message does not name it: {error}")
+    differing = set(golden.differing(run)) - {name, kind.shown}
+    if differing == {"report.html"} and f"{name}: " in Path(".said").read_text(errors="replace")[before:]:
+        return MESSAGE, ""
+    if differing:
+        return FAILED, f"silently different: {', '.join(sorted(differing)[:5])}"
+    return (HEALED if golden.is_whole(run, name) else HARMLESS), ""

@@ -1,0 +1,55 @@
+"""Trials by the thousand: ``python tests/trials/run.py [flips|mutants|writes|kills ...] [--share 0.1] [--seed 0]``.
+
+The whole of it: 1,000 flips of every kind of file, 1,000 mutants of every format, every write fails once, 100 kills.
+Exit code 1 where one attempt fails: an internal error, a hang, or other figures without a word.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import faults
+import flips
+import kills
+import mutants
+import writes
+from harness import Golden, Tally, import_everything
+
+# name -> what does it, and how many there are in all; of writes as many as there are
+TRIALS = {
+    "flips": (flips.trial, 1000), "mutants": (mutants.trial, 1000), "writes": (writes.trial, None),
+    "kills": (kills.trial, 100),
+}  # fmt: skip
+
+
+def main() -> int:
+    """Run the trials that are named, all of them by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", nargs="*", default=list(TRIALS), choices=[*TRIALS, []], metavar="TRIAL")
+    parser.add_argument("--share", type=float, default=1.0, help="of the full counts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="kinds whose name holds this")
+    parser.add_argument("--first", type=int, default=0, help="number of the first attempt, to repeat one")
+    chosen = parser.parse_args()
+    faults.install()
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="trials-") as scratch:
+        work = Path(scratch)
+        import_everything(work / "import")
+        golden = Golden.make(work / "golden")
+        for name in chosen.trials:
+            trial, count = TRIALS[name]
+            tally = Tally(chosen.seed)
+            print(f"\n{name}", flush=True)
+            amount = chosen.share if count is None else max(1, round(count * chosen.share))
+            trial(golden, work / "trial", tally, amount, chosen.only, chosen.first)
+            tally.show()
+            failed += tally.failures
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
