@@ -8,11 +8,13 @@ the JSON schema and so in the form of Prefect's page.
 import difflib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from augment.base.errors import UsageError
 
@@ -116,7 +118,7 @@ class PairsConfig(Section):
     seed: int = 0
 
 
-def _usual_features(values: dict[str, Any]) -> str:
+def _usual_features(values: dict[str, Any]) -> Literal["vgg19", "vgg19+rgb"]:
     return "vgg19+rgb" if (values.get("fidelity"), values.get("system")) == ("modern", "full") else "vgg19"
 
 
@@ -431,7 +433,7 @@ def differences(config: Config) -> dict[str, Any]:
     return dict(_flat_differences(config.model_dump(mode="json"), Config().model_dump(mode="json"), ""))
 
 
-def _flat_differences(values: dict, defaults: dict, prefix: str):
+def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict) and default:
@@ -478,7 +480,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not valid YAML: {error}") from None
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(problem: ErrorDetails) -> str:
     location = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         *parents, wrong = problem["loc"]

@@ -90,7 +90,7 @@ class Manifest:
 
     path: Path
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _bound, (self.path, self._seal)
 
     @cached_property

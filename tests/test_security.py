@@ -69,7 +69,8 @@ def test_the_loader_of_yaml_makes_no_objects():
 @pytest.mark.parametrize("source", [
     "eval(text)", "exec(text)", "import pickle\npickle.loads(data)", "from pickle import loads", "os.system(text)",
     "torch.load(path)", "torch.load(path, weights_only=False)", "torch.load(path, weights_only=flag)", "np.load(path)",
-    "np.load(path, allow_pickle=True)", "pd.read_pickle(path)", "yaml.load(text)", "yaml.load(text, Loader=yaml.Loader)",
+    "np.load(path, allow_pickle=True)", "pd.read_pickle(path)", "yaml.load(text)",
+    "yaml.load(text, Loader=yaml.Loader)",
     "subprocess.run(text, shell=True)", "subprocess.run(text, shell=flag)", "torch.hub.load('a/b', 'c')",
 ])  # fmt: skip
 def test_each_danger_is_found(source):

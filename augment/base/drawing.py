@@ -36,7 +36,7 @@ def draw_pose(joints: np.ndarray, size: tuple[int, int], image: np.ndarray | Non
     else:
         canvas = np.array(image, np.uint8, order="C")
     joints = np.asarray(joints, np.float64).reshape(18, 2)
-    present = np.isfinite(joints).all(axis=1)
+    present: np.ndarray = np.isfinite(joints).all(axis=1)
     # A joint far outside still gives its bone a direction; the limit keeps OpenCV's integers from overflowing.
     limit = 16.0 * max(size)
     points = np.round(np.clip(np.where(present[:, None], joints, 0.0), -limit, limit) * 2**_SHIFT).astype(int)
@@ -69,7 +69,7 @@ def image_grid(rows: Sequence[Sequence[np.ndarray | None]], *, gap: int = 4,
     columns = max(len(row) for row in rows)
     heights = [max((image.shape[0] for image in row if image is not None), default=0) for row in rows]
     widths = [
-        max((row[column].shape[1] for row in rows if column < len(row) and row[column] is not None), default=0)
+        max((image.shape[1] for row in rows for image in row[column : column + 1] if image is not None), default=0)
         for column in range(columns)
     ]
     canvas = np.empty((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), np.uint8)

@@ -163,7 +163,8 @@ class Training:
             if problem and record is self.records[-1]:
                 self._save_weights(record)
             elif problem:
-                raise AugmentError(f"{self.folder / problem}. Restore it, or delete {self.folder} to train from scratch.")
+                raise AugmentError(f"{self.folder / problem}. Restore it, or delete {self.folder} to train from "
+                                   "scratch.")  # fmt: skip
 
     def _best(self) -> dict[str, Any]:
         return min(self.records, key=lambda record: record["validation"])
