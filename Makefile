@@ -1,5 +1,7 @@
 # make demo   the whole pipeline on a set that is drawn on the spot
 # make test   the tests
+# make lint   style and types
+# make trials damage, faults and kills by the thousand (docs/reliability.md): two hours on one core
 # make setup  only the environment; the others call it, and it does nothing where nothing has changed
 #
 # For a machine with a GPU nothing is different: pip brings the CUDA build of torch where the index has it.
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint trials clean
 
 setup: $(STAMP)
 
@@ -21,6 +23,10 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+trials: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/trials/run.py
 
 clean:
 	rm -rf $(VENV)

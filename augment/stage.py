@@ -253,7 +253,7 @@ def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[s
     """The rows of those ids whose files are all unchanged."""
     ids = dict.fromkeys(table[id_column].to_pylist())
     # A table of an earlier version lists none and is accepted as it is.
-    listed = ((id, name, hashes[name]) for id in ids for name in files(id) if name in hashes)
-    listed = chain(listed, files_of_rows(table, id_column))
+    others = ((id, name, hashes[name]) for id in ids for name in files(id) if name in hashes)
+    listed = chain(others, files_of_rows(table, id_column))
     damaged = {id for id, path, sha256 in listed if file_problem(folder, path, sha256)}
     return table.filter(pc.invert(pc.is_in(table[id_column], pa.array(damaged, pa.string()))))

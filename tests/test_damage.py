@@ -184,3 +184,75 @@ def test_postscript_below_the_name_of_a_jpeg_is_no_image():
 
     with pytest.raises(ValueError, match="not an image"):
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+
+
+def test_a_sealed_json_object_tells_every_flipped_bit():
+    from augment.base.seals import read_sealed_json, sealed_json
+
+    fields = {"digest": "ab" * 8, "metrics": {"mAP": 0.25, "rank1": 0.5}, "files": []}
+    data = sealed_json(fields).encode()
+    assert read_sealed_json(data) == fields
+    assert read_sealed_json(json.dumps(fields)) == fields  # of an earlier version
+    for bit in range(8 * len(data)):
+        try:
+            found = read_sealed_json(flip(data, bit))
+        except ValueError:
+            continue
+        assert {key: value for key, value in found.items() if key in fields} == fields  # the seal's own name was hit
+
+
+def test_weights_tell_every_flipped_bit(tmp_path):
+    import torch
+
+    from augment.base.tensors import load_tensors, read_header, save_tensors
+
+    path = tmp_path / "weights.safetensors"
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7), "c": torch.ones(4).half()}
+    sha256 = save_tensors(path, tensors, "augment", {"iteration": 7})
+    data = path.read_bytes()
+    assert save_tensors(path, dict(reversed(tensors.items())), "augment", {"iteration": 7}) == sha256
+    assert read_header(path, "augment") == {"iteration": 7}
+    for bit in random.Random(0).sample(range(8 * len(data)), 500):
+        path.write_bytes(flip(data, bit))
+        try:
+            found, header = load_tensors(path, "augment")
+        except AugmentError as error:
+            assert str(path) in str(error)
+            continue
+        assert header["iteration"] == 7 and all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_a_flipped_result_of_a_run_is_no_known_result(tmp_path):
+    from augment.base.seals import sealed_json
+    from augment.reid.stage import _known_result
+
+    path = tmp_path / "real-s0.json"
+    path.write_text(sealed_json({"digest": "d", "metrics": {"mAP": 0.25}, "files": {}}))
+    assert _known_result(path, "d")["metrics"] == {"mAP": 0.25}
+    path.write_text(path.read_text().replace("0.25", "0.35"))
+    assert _known_result(path, "d") is None
+
+
+def test_a_damaged_line_of_the_log_is_left_out_with_a_word(tmp_path, capfd):
+    from augment.gan.log import log_line, read_log
+
+    lines = [log_line({"iteration": number, "loss": number / 8}) for number in (1, 2, 3)]
+    (tmp_path / "log.jsonl").write_text("".join(lines) + lines[2][:20])  # the process is writing the last one
+    assert [row["iteration"] for row in read_log(tmp_path)] == [1, 2, 3]
+    assert capfd.readouterr().err == ""
+    (tmp_path / "log.jsonl").write_text(lines[0] + lines[1].replace("0.25", "0.75") + lines[2])
+    assert [row["loss"] for row in read_log(tmp_path)] == [0.125, 0.375]
+    assert "log.jsonl: 1 damaged lines are left out" in capfd.readouterr().err
+
+
+def test_a_training_whose_owner_is_damaged_goes_on(tmp_path, capfd):
+    from augment.gan.folder import OWNER, place_of_training, take_folder
+
+    origin = {"digest": "0" * 64, "section": {"iterations": 4, "decay_iterations": 0}, "inputs": {}}
+    take_folder(tmp_path, origin)
+    owner = (tmp_path / OWNER).read_bytes()
+    (tmp_path / "state-000002.pt").touch()
+    (tmp_path / OWNER).write_bytes(owner.replace(b"iterations", b"iterationz", 1))
+    take_folder(tmp_path, origin)
+    assert (tmp_path / OWNER).read_bytes() == owner and (tmp_path / "state-000002.pt").exists()
+    assert "training.json: damaged" in capfd.readouterr().err and place_of_training(tmp_path, origin) == tmp_path

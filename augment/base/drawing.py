@@ -36,7 +36,7 @@ def draw_pose(joints: np.ndarray, size: tuple[int, int], image: np.ndarray | Non
     else:
         canvas = np.array(image, np.uint8, order="C")
     joints = np.asarray(joints, np.float64).reshape(18, 2)
-    present: np.ndarray = np.isfinite(joints).all(axis=1)
+    present = np.asarray(np.isfinite(joints).all(axis=1))
     # A joint far outside still gives its bone a direction; the limit keeps OpenCV's integers from overflowing.
     limit = 16.0 * max(size)
     points = np.round(np.clip(np.where(present[:, None], joints, 0.0), -limit, limit) * 2**_SHIFT).astype(int)
