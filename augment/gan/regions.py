@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from augment.gan.affine import fit_affine, has_area, moments
 from augment.gan.fidelity import Fidelity, Outline, preset
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 
 Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing
 Valid = Bool[Tensor, "B R"]  # whether each region is defined
 
-FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points spread 1,000 times as far one way are collinear
 HEAD_HALF_SIDE = 0.4  # released code, in torso scales
 
 
@@ -49,7 +49,7 @@ def part_transforms(
     source, target = source.to(torch.float64), target.to(torch.float64)
     p, p_valid = _with_twins(*_outlines(source, skeleton, fidelity, "transform"), skeleton)
     q, q_valid = _outlines(target, skeleton, fidelity, "transform")
-    maps, valid = _fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity)
+    maps, valid = fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity)
     valid = valid & p_valid & q_valid
     if fidelity.head == "joints":  # matches the head's joints, not the corners of its box
         for index, region in enumerate(skeleton.regions):
@@ -121,8 +121,8 @@ def _outlines(joints: Tensor, skeleton: Skeleton, fidelity: Fidelity, outline: O
     stacked = torch.stack(corners, dim=1)
     valid = stacked.isfinite().flatten(2).all(2)
     stacked = torch.where(valid[..., None, None], stacked, 0.0)
-    _, scatter = _moments(stacked, torch.ones_like(stacked[..., 0]))
-    valid = valid & _has_area(scatter, stacked)
+    _, scatter = moments(stacked, torch.ones_like(stacked[..., 0]))
+    valid = valid & has_area(scatter, stacked)
     return torch.where(valid[..., None, None], stacked, 0.0), valid
 
 
@@ -177,80 +177,8 @@ def _fit_cluster(source: Tensor, target: Tensor, region: Region, fidelity: Fidel
     common = p.isfinite().all(-1) & q.isfinite().all(-1)
     own, anchors = common[:, : len(region.joints)], common[:, len(region.joints) :]
     p, q = (torch.where(common[..., None], points, 0.0)[:, None] for points in (p, q))
-    maps, valid = _fit_affine(p, q, common[:, None].to(p.dtype), fidelity)
+    maps, valid = fit_affine(p, q, common[:, None].to(p.dtype), fidelity)
     return maps[:, 0], valid[:, 0] & own.any(1) & anchors.all(1)
-
-
-def _fit_affine(p: Tensor, q: Tensor, weights: Tensor, fidelity: Fidelity) -> tuple[Tensor, Tensor]:
-    """Least squares over points (B, R, K, 2) with weights (B, R, K): maps p -> q (B, R, 2, 3), valid (B, R).
-
-    In coordinates relative to the weighted means the normal equations are 2x2. With C = Σ dq dpᵀ, Eq. 2 gives the
-    linear part C (Σ dp dpᵀ)⁻¹; the inverse of the fit in the other direction is (Σ dq dqᵀ) C⁻ᵀ. The homogeneous fit
-    takes its residual off the scatter matrix that is fitted from.
-    """
-    p_mean, p_scatter = _moments(p, weights)
-    q_mean, q_scatter = _moments(q, weights)
-    cross = ((q - q_mean[..., None, :]) * weights[..., None]).transpose(-1, -2) @ (p - p_mean[..., None, :])
-    forward = fidelity.fit == "source-to-target"
-    start, end, start_to_end = (p_scatter, q_scatter, cross.mT) if forward else (q_scatter, p_scatter, cross)
-    if fidelity.homogeneous_fit:
-        start = start - _homogeneous_residual(start, end, start_to_end)
-    linear = cross @ _inverse(start) if forward else start @ _inverse(cross.mT)
-    shift = q_mean[..., None] - linear @ p_mean[..., None]
-    size = _trace(p_scatter) * _trace(q_scatter)
-    valid = _has_area(p_scatter, p) & _has_area(q_scatter, q) & (_det(cross).abs() > FLATTEST * size)
-    maps = torch.cat((linear, shift), dim=-1)
-    return maps, valid & maps.isfinite().flatten(2).all(2)
-
-
-def _homogeneous_residual(start: Tensor, end: Tensor, cross: Tensor) -> Tensor:
-    """What the homogeneous fit takes off the scatter matrix that it starts from, a multiple of the identity.
-
-    skimage's: A h = 0 is solved for the unit vector h of six coefficients and their common divisor, after points were
-    shifted to their means and scaled to scatter matrices of trace 2 (S of those fitted from, K the cross scatter). The
-    shift drops out; the eigenvector of AᵀA to its smallest eigenvalue λ has the linear part Kᵀ (S - λ)⁻¹, and λ is the
-    smallest of three real roots: (2 - λ) det(S - λ) = tr(Kᵀ adj(S - λ) K). ``start``, ``end``: scatter matrices
-    (..., 2, 2); ``cross``: start times end.
-    """
-    scale, other = _trace(start) / 2, _trace(end) / 2
-    start, cross = start / scale[..., None, None], cross / (scale * other).sqrt()[..., None, None]
-    adjugate = 2 * torch.eye(2, dtype=start.dtype, device=start.device) - start
-    # λ³ - 4 λ² + slope λ + constant = 0, solved with cosines
-    slope = 4 + _det(start) - cross.square().sum((-1, -2))
-    constant = (cross * (adjugate @ cross)).sum((-1, -2)) - 2 * _det(start)
-    radius = ((16 / 3 - slope) / 3).clamp_min(0).sqrt()
-    cosine = (64 / 27 - 2 * slope / 3 - constant / 2) / radius.pow(3)
-    root = 4 / 3 + 2 * radius * ((cosine.clamp(-1, 1).acos() + 2 * torch.pi) / 3).cos()
-    return torch.diag_embed((root.clamp_min(0) * scale)[..., None].expand(*scale.shape, 2))
-
-
-def _moments(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean (..., 2) and scatter matrix (..., 2, 2) of points (..., K, 2)."""
-    mean = (points * weights[..., None]).sum(-2) / weights.sum(-1, keepdim=True).clamp_min(1)
-    offset = (points - mean[..., None, :]) * weights[..., None]
-    return mean, offset.transpose(-1, -2) @ offset
-
-
-def _has_area(scatter: Tensor, points: Tensor) -> Tensor:
-    """Whether points are not collinear, relative to their spread, and their spread exceeds rounding errors."""
-    trace = _trace(scatter)
-    rounding = (1e-9 * points.abs().amax((-1, -2))).square()
-    return (_det(scatter) > FLATTEST * trace.square()) & (trace > rounding) & trace.isfinite()
-
-
-def _det(m: Tensor) -> Tensor:
-    return m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
-
-
-def _trace(m: Tensor) -> Tensor:
-    return m[..., 0, 0] + m[..., 1, 1]
-
-
-def _inverse(m: Tensor) -> Tensor:
-    """In closed form: solvers synchronise with the device and raise. Infinite where singular."""
-    (a, b), (c, d) = (row.unbind(-1) for row in m.unbind(-2))
-    adjugate = torch.stack((d, -b, -c, a), dim=-1).unflatten(-1, (2, 2))
-    return adjugate / _det(m)[..., None, None]
 
 
 def _take(tensor: Tensor, indices: tuple[int, ...]) -> Tensor:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from skimage.transform import estimate_transform
 
 from augment.base.errors import UsageError
+from augment.gan.affine import fit_affine
 from augment.gan.fidelity import RELEASED
-from augment.gan.regions import _fit_affine, body_regions, deformation, part_transforms, region_masks
+from augment.gan.regions import body_regions, deformation, part_transforms, region_masks
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 from augment.pose.skeleton import INDEX
 
@@ -134,7 +135,7 @@ def test_the_homogeneous_fit_is_skimages(seed, noise, forward):
     q = p @ rng.normal(size=(2, 2)) + rng.normal(scale=noise, size=(6, 2))
     used = np.arange(6) < rng.integers(4, 7)
     preset = replace(RELEASED, fit="source-to-target" if forward else "target-to-source")
-    maps, valid = _fit_affine(*(torch.tensor(x)[None, None] for x in (p, q, used.astype(float))), preset)
+    maps, valid = fit_affine(*(torch.tensor(x)[None, None] for x in (p, q, used.astype(float))), preset)
     p, q = p[used], q[used]
     expected = homogeneous(p, q) if forward else inverse(homogeneous(q, p))
     assert valid.item()

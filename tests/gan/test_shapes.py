@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError, jaxtyped
 
-from augment.gan import losses, regions, warp
+from augment.gan import affine, losses, regions, warp
+from augment.gan.fidelity import preset
 from augment.pose.heatmaps import render_heatmaps
 
 
@@ -35,6 +36,11 @@ def test_regions_and_deformation(batch, height, width, seed, fidelity):
     checked(regions.part_transforms)(source, target, fidelity=fidelity)
     checked(regions.region_masks)(source, size, fidelity=fidelity)
     matrices, masks, valid = checked(regions.deformation)(source, target, size, fidelity=fidelity)
+    points = torch.rand(2, batch, 3, 5, 2)
+    weights = torch.ones(batch, 3, 5)
+    checked(affine.fit_affine)(*points, weights, preset(fidelity))
+    _, scatter = checked(affine.moments)(points[0], weights)
+    checked(affine.has_area)(scatter, points[0])
     features = torch.rand(batch, 3, 2 * height, 2 * width)
     checked(warp.deform_by_equations)(features, matrices, masks, valid, size, fidelity=fidelity)
     for form in ("gaussian", "exponential"):
