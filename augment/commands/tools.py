@@ -53,14 +53,33 @@ def _leaves(values: dict, prefix: str = ""):
 
 
 @click.command()
-@with_config
-def report(config: Config) -> None:
-    """Write the HTML page of CONFIG's run again, from the existing manifests."""
+@click.argument("runs", metavar="CONFIG|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value, of each.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("outputs/report.html"), show_default=True,
+              help="The page of several runs; that of one is report.html in its folder.")  # fmt: skip
+def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path) -> None:
+    """Write the HTML page again, from the existing manifests. Each run is named by its CONFIG or its folder; several
+    come on one page: their results side by side, then each in full."""
     from augment.pipeline.stages import locked_run, make_report
+    from augment.report.page import write_joint_report
 
-    with locked_run(config):
-        make_report(config)
-    click.echo(f"Report: {config.folder / 'report.html'}")
+    configs = [_config_of(run, overrides) for run in runs]
+    if len(configs) == 1:
+        with locked_run(configs[0]):
+            make_report(configs[0])
+        output = configs[0].folder / "report.html"
+    else:
+        write_joint_report(configs, output)
+    click.echo(f"Report: {output}")
+
+
+def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:
+    """Of a configuration, or of a run's folder, which holds what it was made with."""
+    if not run.is_dir():
+        return read_config(run, overrides)
+    from augment.config import load_config
+
+    return load_config(run / "config.yaml", overrides).model_copy(update={"output": run})
 
 
 @click.command()

@@ -45,7 +45,8 @@ def not_measured(table: pd.DataFrame) -> dict[str, list[str]]:
     lacking = table[table["missing"].fillna("") != ""].drop_duplicates("metric")
     found: dict[str, list[str]] = {}
     for name, line in zip(lacking["metric"], lacking["missing"], strict=True):
-        found.setdefault(line, []).append(_title(name))
+        metric = find_metric(name)
+        found.setdefault(line, []).append(metric.title if metric else name)
     return found
 
 
@@ -78,7 +79,7 @@ def _rows(table: pd.DataFrame, arms: list[str], columns: tuple[str, str, str], s
 
 
 def _cell(value: float, low: float, high: float, signed: bool) -> str:
-    places = 3 if max(abs(value), 0 if math.isnan(low) else abs(low)) < 100 else 1
+    places = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
     text = f"{value:{'+' if signed else ''}.{places}f}"
     if math.isnan(low) or low == high == value:
         return text

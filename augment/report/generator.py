@@ -1,5 +1,6 @@
 """The generator's part of the page: how it trained, how close it comes, and what its images look like."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,17 @@ from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.config import Config
 from augment.gan.log import read_log
-from augment.quality.registry import METRICS, find_metric
+from augment.quality import tables
+from augment.quality.published import published
 from augment.report.charts import Series, line_chart
 from augment.report.outcome import read_csv
-from augment.report.pictures import data_uri, grid, picture
-from augment.report.published import QUALITY
+from augment.report.pictures import data_uri, picture
 from augment.run import Run
 from augment.synthesis.filtering import reasons
 
 _KINDS = {"best": "Best", "typical": "Typical", "worst": "Worst"}
 _SAMPLES = 6  # strips that show the training's course
-_COPIED = "source copied"
+_GAP = 2  # pixels between the pictures of a strip, and around them
 
 
 def training(run: Run) -> dict[str, Any] | None:
@@ -53,31 +54,32 @@ def training(run: Run) -> dict[str, Any] | None:
 
 
 def quality(run: Run, config: Config) -> dict[str, Any] | None:
-    """Every metric by arm, with published figures of the same variant beside it."""
-    if "quality" not in run.frames or run.frames["quality"].empty:
+    """Every metric by arm with its interval, paired differences, what is missing, and published figures beside ours."""
+    table = quality_table(run)
+    if table is None:
         return None
-    metrics = run.frames["quality"]
-    values = metrics.pivot_table(index="metric", columns="arm", values="value", aggfunc="first")
-    arms = [arm for arm in values.columns if arm not in (_COPIED, "real target")]
-    arms += [arm for arm in (_COPIED, "real target") if arm in values.columns]
-    published = QUALITY.get(config.data.layout, {})
-    rows = [
-        {
-            "metric": _title(metric),
-            "variant": metric,
-            "cells": ["" if np.isnan(values.loc[metric, arm]) else _figure(values.loc[metric, arm]) for arm in arms],
-            "published": "; ".join(f"{system} {_figure(value)}" for system, value in published.get(metric, ())),
-        }
-        for metric in sorted(values.index, key=_order)
-        if metric != "pairs"
-    ]
+    layout = config.data.layout
     return {
-        "arms": arms,
-        "pairs": int(values.loc["pairs"].max()) if "pairs" in values.index else 0,
-        "rows": rows,
-        "published": any(row["published"] for row in rows),
+        "pairs": quality_pairs(run),
+        "by_metric": tables.by_metric(table),
+        "differences": tables.differences(table),
+        "not_measured": tables.not_measured(table),
+        "beside": None if published(layout).empty else tables.beside(table, layout),
         "against_source": _against_source(run),
     }
+
+
+def quality_table(run: Run) -> pd.DataFrame | None:
+    """What the stage left as ``table.csv``; None where it has not run, or on no pairs."""
+    if "quality" not in run.frames or run.frames["quality"].empty:
+        return None
+    return read_csv(run, "quality/table.csv")
+
+
+def quality_pairs(run: Run) -> int:
+    """On how many test pairs the stage measured."""
+    rows = run.frames["quality"]
+    return int(rows[rows["metric"] == "pairs"]["value"].max())
 
 
 def examples(run: Run, count: int) -> list[dict[str, Any]]:
@@ -89,17 +91,33 @@ def examples(run: Run, count: int) -> list[dict[str, Any]]:
     for kind, title in _KINDS.items():
         rows = table[table["kind"] == kind].head(count)
         strips = [
-            {"src": uri, "from": row["from"], "to": row["to"], "score": _figure(row["ssim_released"])}
+            {**pictures, "from": row["from"], "to": row["to"], "score": f"{row['ssim_released']:.3f}"}
             for row in rows.to_dict("records")
-            if (uri := _uri(run, run.folder / "quality" / row["file"]))
+            if (pictures := _strip(run, run.folder / "quality" / row["file"]))
         ]
         if strips:
             groups.append({"title": title, "strips": strips})
     return groups
 
 
+def _strip(run: Run, path: Path) -> dict[str, str] | None:
+    """A strip in three: source and poses, target, generated. It is five pictures of one width with gaps."""
+    try:
+        strip = read_image(path)
+    except AugmentError as error:
+        run.problems.append(str(error))
+        return None
+    inside = strip[_GAP:-_GAP, _GAP:-_GAP]
+    width = (inside.shape[1] + _GAP) // 5
+    before, target, generated = inside[:, : 3 * width - _GAP], inside[:, 3 * width :], inside[:, 4 * width :]
+    return {
+        "src": data_uri(before), "target": data_uri(target[:, : width - _GAP]),
+        "generated": data_uri(generated[:, : width - _GAP]),
+    }  # fmt: skip
+
+
 def synthetic(run: Run, count: int) -> dict[str, Any] | None:
-    """Random source images with all that was made of them: pose sources above, generated images below."""
+    """Random source images with all that was made of them, each with the picture whose pose it took."""
     if "synthetic" not in run.frames or run.frames["synthetic"].empty:
         return None
     rows = run.frames["synthetic"]
@@ -109,11 +127,12 @@ def synthetic(run: Run, count: int) -> dict[str, Any] | None:
     groups = []
     for source in sources[np.sort(chosen)]:
         made = good[good["source"] == source].sort_values("rank")
-        poses = [picture(run, "images", id, pose=True) for id in made["pose_source"]]
-        images = [picture(run, "synthetic", id) for id in made["id"]]
-        groups.append(
-            {"id": source, "src": data_uri(grid([[picture(run, "images", source), *poses], [None, *images]]))}
-        )
+        images = [
+            {"id": row.id, "src": data_uri(picture(run, "synthetic", row.id)), "pose_id": row.pose_source,
+             "pose": data_uri(picture(run, "images", row.pose_source, pose=True))}
+            for row in made.itertuples()
+        ]  # fmt: skip
+        groups.append({"id": source, "src": data_uri(picture(run, "images", source)), "images": images})
     return {
         "total": len(rows), "failed": int((rows["status"] == "failed").sum()), "sources": len(sources),
         "left_out": reasons(rows),
@@ -144,17 +163,3 @@ def _uri(run: Run, path: Any) -> str | None:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _title(name: str) -> str:
-    metric = find_metric(name)
-    return f"{metric.title} ({metric.better} is better)" if metric else name
-
-
-def _order(name: str) -> int:
-    metric = find_metric(name)
-    return METRICS.index(metric) if metric else len(METRICS)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3f}"

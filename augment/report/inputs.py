@@ -70,6 +70,12 @@ def settings(config: Config) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in differences(config).items() if key not in ("name", "output")]
 
 
+def commands(run: Run, config: Config) -> dict[str, str]:
+    """Stage -> the command that made its table, as it can be pasted; the study's shows its figures again."""
+    made = {stage: str(manifest.provenance.get("command", "")) for stage, manifest in run.manifests.items()}
+    return {stage: made.get(stage, "") for stage in TABLES} | {"study": f"augment study {config.folder} --results"}
+
+
 def failures(run: Run) -> dict[str, Any] | None:
     """Rows with status "failed", with their reasons: how many of each, and the first by name."""
     found = []

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from augment.config import Config
+from augment.reid.published import published
 from augment.reid.summary import compare, difference_with_interval, split_measure
 from augment.report.charts import COLOURS, Interval, Lane, Series, dot_chart, forest_chart, line_chart
 from augment.report.pictures import data_uri, picture
-from augment.report.published import REID
 from augment.run import Run
 
 _METRIC = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "mAP": "mAP",
@@ -35,7 +35,7 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
         "chart": _seeds_chart(metrics, known),
         "curves": _curves(run, metrics, known),
         "facts": _facts(metrics, known),
-        "published": REID.get(config.data.layout, ()),
+        "published": published(config.data.layout),
     }
 
 

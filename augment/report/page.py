@@ -1,12 +1,16 @@
-"""The page: every section whose stage is there, in one HTML file that needs nothing else."""
+"""The page: every section whose stage is there, in one HTML file that needs nothing else; of one run or of several."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
+from augment.base.errors import AugmentError
 from augment.base.files import atomic_write
 from augment.config import Config, ReportConfig
-from augment.report import generator, inputs, outcome
+from augment.report import generator, inputs, outcome, overview
 from augment.report.filter import filtered
 from augment.report.study import study
 from augment.run import Run
@@ -18,6 +22,17 @@ _TITLES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """A run on the page: its sections, and what leads to them."""
+
+    id: str
+    name: str
+    about: str
+    contents: list[tuple[str, str]]  # id, title
+    body: Markup
+
+
 def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> Path:
     """Write ``report.html`` into the run's folder from the tables that lie there; returns its path.
 
@@ -25,15 +40,45 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
     bytes. Raises :class:`AugmentError` where the folder cannot be written to.
     """
     run = Run(folder_of_run)
-    context = {
+    shown = _show(run, config, section.examples)
+    return _write(run.folder / "report.html", shown.name, shown.about, shown.contents, shown.body)
+
+
+def write_joint_report(configs: list[Config], path: Path) -> Path:
+    """Write one page of several runs: what they came to side by side, then each in full. Returns its path.
+
+    Raises :class:`AugmentError` where a run's folder holds nothing.
+    """
+    runs = [Run(config.folder.absolute()) for config in configs]
+    for run, config in zip(runs, configs, strict=True):
+        if not run.manifests:
+            raise AugmentError(f"{config.folder}: no finished stage of a run there, so there is nothing to show. "
+                               "Name configurations, or folders of runs.")  # fmt: skip
+    names = overview.names(configs)
+    shown = [
+        _show(run, config, config.report.examples, name=name, prefix=f"run{number}-", level=3)
+        for number, (run, config, name) in enumerate(zip(runs, configs, names, strict=True), 1)
+    ]
+    beside = overview.overview(runs, configs, names)
+    body = Markup(template("runs.html").render(runs=shown, **beside))
+    contents = [("overview-settings", "Overview"), *((run.id, run.name) for run in shown)]
+    if beside["reid"].rows:
+        contents[0] = ("overview-reid", "Overview")
+    elif beside["quality"].rows:
+        contents[0] = ("overview-quality", "Overview")
+    return _write(path, ", ".join(names), f"{len(runs)} runs side by side", contents, body)
+
+
+def _show(run: Run, config: Config, count: int, name: str | None = None, prefix: str = "", level: int = 2) -> _Shown:
+    context: dict[str, Any] = {
         "arms": outcome.arms(run, config),
-        "synthetic": generator.synthetic(run, section.examples),
-        "filtered": filtered(run, config, section.examples),
+        "synthetic": generator.synthetic(run, count),
+        "filtered": filtered(run, config, count),
         "quality": generator.quality(run, config),
-        "examples": generator.examples(run, section.examples),
+        "examples": generator.examples(run, count),
         "study": study(run, config),
         "training": generator.training(run),
-        "retrieval": outcome.retrieval(run, config, section.examples),
+        "retrieval": outcome.retrieval(run, config, count),
         "images": inputs.images(run),
         "pairs": inputs.pairs(run),
         "poses": inputs.poses(run),
@@ -41,18 +86,19 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
         "settings": inputs.settings(config),
         "lineage": inputs.lineage(run),
     }
-    shown = {name for name, value in context.items() if value} | {"settings"}
-    shown |= {"filter"} if "filtered" in shown else set()
-    shown |= {"quality"} if "examples" in shown else set()
-    shown |= {"data"} if shown & {"images", "poses"} else set()
-    page = template("page.html").render(
-        name=config.name,
-        about=_about(config),
-        contents=[(id, title) for id, title in _TITLES.items() if id in shown],
-        problems=sorted(set(run.problems)),
-        **context,
+    ids = {name for name, value in context.items() if value} | {"settings"}
+    ids |= {"filter"} if "filtered" in ids else set()
+    ids |= {"quality"} if "examples" in ids else set()
+    ids |= {"data"} if ids & {"images", "poses"} else set()
+    body = template("sections.html").render(
+        prefix=prefix, h=level, commands=inputs.commands(run, config), problems=sorted(set(run.problems)), **context
     )
-    path = run.folder / "report.html"
+    contents = [(prefix + id, title) for id, title in _TITLES.items() if id in ids]
+    return _Shown(prefix.rstrip("-"), name or config.name, _about(config), contents, Markup(body))
+
+
+def _write(path: Path, title: str, about: str, contents: list[tuple[str, str]], body: Markup) -> Path:
+    page = template("page.html").render(title=title, about=about, contents=contents, body=body)
     with atomic_write(path) as file:
         file.write(page.encode(errors="backslashreplace"))  # file names may hold what is no text
     return path

@@ -27,15 +27,15 @@ from augment.config import Config, GanConfig, load_config
 from augment.gan.checkpoints import read_header
 from augment.gan.inference import BatchedGenerator
 from augment.gan.log import read_log
+from augment.quality.arms import COPIED, REAL
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
-from augment.quality.scores import score_images
+from augment.quality.published import figure_of
+from augment.quality.scores import PERFECT, score_images
 from augment.report.charts import Series, line_chart
 from augment.report.page import template
 from augment.report.pictures import data_uri
-from augment.report.published import SYSTEMS
 from augment.run import Run
 
-COPIED = "source copied"  # a generator that is not better than handing back the source has learned nothing
 POINTS = 8  # checkpoints of each run on the curves
 SIDE_BY_SIDE = 2  # pairs in a row of the picture
 
@@ -80,8 +80,9 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
     """Score the generators of several runs on the same ``pairs`` test pairs and draw ``drawn`` of them.
 
     Returns what ``scores.csv`` holds, a line for each checkpoint: run, iteration, minutes, and of each metric the mean
-    and its standard error over pairs. The run "source copied" hands back the source. Raises :class:`AugmentError` where
-    a run has no finished generator, or where their test pairs or the sizes of their images differ.
+    and its standard error over pairs. The run "source copied" hands back the source, "real target" is the target.
+    Raises :class:`AugmentError` where a run has no finished generator, or where their test pairs or the sizes of their
+    images differ.
     """
     trained = open_runs(folders)
     chosen = _same_pairs(trained, pairs)
@@ -124,7 +125,7 @@ def open_runs(folders: Sequence[Path]) -> list[Trained]:
 
 def at_the_same(scores: pd.DataFrame, what: str) -> pd.DataFrame:
     """Of each run the checkpoint nearest to the ``iteration`` or ``minutes`` that all runs have reached."""
-    scores = scores[scores["run"] != COPIED]
+    scores = scores[~scores["run"].isin([COPIED, REAL])]
     limit = scores.groupby("run")[what].max().min()
     return scores.loc[(scores[what] - limit).abs().groupby(scores["run"], sort=False).idxmin()]
 
@@ -148,6 +149,7 @@ def _score_all(trained: Sequence[Trained], pictures: PairPictures, folder: Path,
                device: torch.device) -> pd.DataFrame:  # fmt: skip
     """A line for the source handed back and for every checkpoint on the curves."""
     rows = [{"run": COPIED, "iteration": 0, "minutes": 0.0, **_means(score_images(pictures.source, pictures, device))}]
+    rows.append({"run": REAL, "iteration": 0, "minutes": 0.0, **PERFECT, **{f"{metric} ±": 0.0 for metric in PERFECT}})
     wanted = _on_the_curves(trained)
     with progress("compare", total=sum(map(len, wanted)), unit="checkpoints") as advance:
         for one, iterations in zip(trained, wanted, strict=True):
@@ -225,7 +227,8 @@ def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray,
     setting = {f"{one.config.gan.fidelity}, width {one.config.gan.width:g}" for one in trained}
     systems = {one.name: one for one in trained}
     return template("systems.html").render(
-        names=[one.name for one in trained], setting=", ".join(setting) if len(setting) == 1 else "",
+        title=", ".join(one.name for one in trained), names=[one.name for one in trained],
+        setting=", ".join(setting) if len(setting) == 1 else "",
         pairs=pairs, drawn=drawn, columns=list(_COLUMNS.values()), curves=curves,
         tables=[(title, [_row(row, systems.get(row["run"]), len(setting) > 1) for row in table.to_dict("records")])
                 for title, table in tables],
@@ -249,5 +252,6 @@ def _system(gan: GanConfig, in_full: bool) -> str:
 
 
 def _published(config: Config) -> str:
-    known = config.data.layout == "market1501" and config.gan.system in SYSTEMS
-    return "{:.3f} / {:.3f}".format(*SYSTEMS[config.gan.system]) if known else ""
+    metrics = ("ssim_released", "mask_ssim_released")
+    figures = [figure_of(config.data.layout, config.gan.system, metric) for metric in metrics]
+    return " / ".join(f"{figure:.3f}" for figure in figures if figure is not None)

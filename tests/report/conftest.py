@@ -114,6 +114,16 @@ class FakeRun:
         rows = [{"run": "quality", "arm": arm, "seed": 0, "metric": metric, "value": value}
                 for arm, some in values.items() for metric, value in some.items()]  # fmt: skip
         self.table("quality", "metrics", rows, ("images", "poses", "pairs", "gan"))
+        columns = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high",
+                   "missing"]  # fmt: skip
+        pd.DataFrame([
+            ("dsc", "ssim_released", 0.231, 0.22, 0.24, *[np.nan] * 4),
+            ("dsc", "mask_ssim_released", 0.79, *[np.nan] * 6),
+            ("dsc", "fid@24", *[np.nan] * 6, "quality.inception_weights: a <file>"),
+            ("source copied", "ssim_released", 0.153, 0.14, 0.16, -0.078, -0.08, -0.07, np.nan),
+            ("source copied", "mask_ssim_released", 0.77, *[np.nan] * 6),
+            ("real target", "ssim_released", 1, 1, 1, 0.769, 0.76, 0.78, np.nan),
+        ], columns=columns).to_csv(self.folder / "quality" / "table.csv", index=False)  # fmt: skip
         examples = []
         for kind in ("best", "typical", "worst"):
             for number in range(1, 5):

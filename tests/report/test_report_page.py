@@ -1,14 +1,17 @@
 import re
+import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 
+from augment.base.errors import AugmentError
 from augment.base.files import sha256_bytes
-from augment.config import Config, ReportConfig, load_config
+from augment.config import Config, ReidConfig, ReportConfig, load_config
 from augment.manifest import read_manifest, write_manifest
 from augment.report.inputs import lineage
-from augment.report.page import write_report
+from augment.report.page import write_joint_report, write_report
 from augment.run import Run
 from augment.stage import hashes_of
 
@@ -20,14 +23,19 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.text, self.sections, self.links, self.pictures, self.open = "", [], [], 0, []
+        self.text, self.sections, self.links, self.pictures, self.scripts, self.open = "", [], [], 0, 0, []
+        self.ids, self.levels, self.alts = [], [], []
         self.feed(text)
         self.text = " ".join(self.text.split())
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        assert tag != "script" and not any(name.startswith("on") for name in attrs)
+        assert not any(name.startswith("on") for name in attrs)
+        self.scripts += tag == "script"
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.levels += [int(tag[1])] if tag in ("h1", "h2", "h3", "h4") else []
+        self.alts += [attrs["alt"]] if tag == "img" else []
         if tag == "section":
             self.sections.append(attrs["id"])
         self.links += [attrs[name] for name in ("href", "src") if name in attrs]
@@ -40,7 +48,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += " " + data
 
 
@@ -64,8 +72,16 @@ def test_page_needs_nothing_but_itself_and_is_small(fake_run):
     assert outside == ["gan/gallery.html"]
     assert "@import" not in path.read_text() and "url(" not in path.read_text()
     assert path.stat().st_size < 5e6
-    # 3 sources; 3 x 3 strips; 3 samples over time; 2 queries with 2 arms of 8 answers
-    assert page.pictures == 3 + 9 + 3 + 2 * (1 + 2 * 8)
+    # 3 sources, of each 3 images with their poses; 3 x 3 strips in 3; 3 samples over time; 2 queries with 2 arms of 8
+    assert page.pictures == 3 * (1 + 2 * 3) + 9 * 3 + 3 + 2 * (1 + 2 * 8)
+    assert "default-src 'none'" in path.read_text() and page.scripts == 1
+
+
+def test_headings_go_down_by_one_ids_are_single_and_every_picture_is_described(fake_run):
+    _, page = write(fake_run)
+    assert page.levels[0] == 1 and page.levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(page.levels))
+    assert len(set(page.ids)) == len(page.ids) and all(page.alts)
 
 
 def test_arms_are_told_in_words_with_difference_and_interval(fake_run):
@@ -92,7 +108,7 @@ def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):
     text = write(fake_run, config)[1].text
     assert "13 of 18 images are kept; re-ID network feedfacecafebeef" in text
     assert "5 not used: little like its source" in text
-    best, worst = text.index("Best of those left out"), text.index("Worst little")
+    best, worst = text.index("Best of those left out"), text.index("Worst copy command little")
     assert "similarity 0.4" in text[best:worst] and "similarity 0.3" in text[best:worst]
     assert "similarity 0.0" in text[worst:] and "similarity 0.1" in text[worst:]
     assert "Cosine to the source" in text and "Estimator" not in text  # that was not asked
@@ -102,7 +118,11 @@ def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):
 
 def test_quality_stands_beside_the_source_and_published_figures(fake_run):
     _, page = write(fake_run)
-    assert "0.231 0.153 Ma et al. 0.253; the paper's Full 0.290; PATN 0.311" in page.text
+    assert "SSIM ↑ ssim_released 0.231 [0.220, 0.240] 0.153 [0.140, 0.160] 1.000" in page.text
+    assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in page.text
+    assert "ours: dsc 0.231 [0.220, 0.240] 0.790" in page.text
+    assert "Paired differences to dsc" in page.text and "SSIM ↑ -0.078 [-0.080, -0.070]" in page.text
+    assert "weights: 1 metrics FID: missing is quality.inception_weights: a <file>" in page.text
     assert "On 75% of 24 test pairs" in page.text  # three of four pairs
     assert "no better than copying the source" not in page.text
 
@@ -110,7 +130,7 @@ def test_quality_stands_beside_the_source_and_published_figures(fake_run):
 def test_published_figures_only_beside_the_same_data(fake_run):
     config = fake_run.config.model_copy(update={"data": Config().data.model_copy(update={"layout": "rendered"})})
     _, page = write(fake_run, config)
-    assert "Ma et al." not in page.text and "the paper: IDE" not in page.text
+    assert "Ma et al." not in page.text and "IDE + XQDA" not in page.text
 
 
 def test_hostile_names_stay_text(fake_run):
@@ -118,7 +138,7 @@ def test_hostile_names_stay_text(fake_run):
     assert "train/<script>alert(1)<_script>&\"'" in page.text
     assert "the file is <b>empty</b>" in page.text
     assert "fake <run>" in page.text
-    assert "<script" not in path.read_text()
+    assert path.read_text().count("<script") == page.scripts == 1
 
 
 def test_settings_that_differ_are_listed(fake_run):
@@ -144,6 +164,28 @@ def test_absent_and_damaged_stages_are_left_out(fake_run, stage):
     _, page = write(fake_run)
     gone = {"images": "nothing", "poses": "nothing", "pairs": "nothing", "gan": "nothing", "reid": "arms"}
     assert gone.get(stage, stage) not in page.sections
+
+
+def test_several_runs_on_one_page(fake_run, tmp_path):
+    other = shutil.copytree(fake_run.folder, tmp_path / "other")
+    configs = [
+        fake_run.config.model_copy(update={"name": name, "output": folder, "reid": ReidConfig(height=height)})
+        for name, folder, height in (("first", fake_run.folder, 256), ("second", other, 128))
+    ]
+    path = write_joint_report(configs, tmp_path / "pages" / "both.html")
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.sections[:4] == ["overview-reid", "overview-quality", "overview-settings", "run1-arms"]
+    assert [id for id in page.sections if id.endswith("-lineage")] == ["run1-lineage", "run2-lineage"]
+    assert len(set(page.ids)) == len(page.ids) and page.levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(page.levels))
+    fragments = {link[1:] for link in page.links if link.startswith("#")}
+    assert fragments <= set(page.ids) and {"run1", "run2"} <= fragments
+    assert "second, augmented 65.5 ± 0.7 +4.5 [-1.9, 10.9]" in page.text
+    assert "SSIM ↑ ssim_released 0.231 [0.220, 0.240] 0.231 [0.220, 0.240] 0.153 [0.140, 0.160] 1.000" in page.text
+    assert "All on the same test pairs" in page.text
+    assert "reid.height default 128" in page.text and "gan.iterations 400 400" not in page.text
+    with pytest.raises(AugmentError, match="nothing: no finished stage of a run there"):
+        write_joint_report([configs[0], Config(output=tmp_path / "nothing")], path)
 
 
 def test_empty_folder_gives_a_page(tmp_path):

@@ -14,10 +14,11 @@ from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, write_manifest
+from augment.quality.arms import COPIED, REAL
 from augment.quality.pictures import choose_pairs, load_pairs
 from augment.quality.ssim import ssim_scores
 from augment.report import systems
-from augment.report.systems import COPIED, at_the_same, compare_generators, open_runs
+from augment.report.systems import at_the_same, compare_generators, open_runs
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_scores_are_the_mean_ssim_over_pairs(runs, compared):
 def test_every_checkpoint_has_a_line(compared):
     scores, output = compared
     iterations = {run: rows["iteration"].tolist() for run, rows in scores.groupby("run")}
-    assert iterations == {COPIED: [0], "systems0/dsc": [2, 4], "systems1/full": [2, 4, 6, 8]}
+    assert iterations == {COPIED: [0], REAL: [0], "systems0/dsc": [2, 4], "systems1/full": [2, 4, 6, 8]}
     pd.testing.assert_frame_equal(pd.read_csv(output / "scores.csv"), scores, rtol=1e-5)
 
 
