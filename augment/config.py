@@ -8,12 +8,14 @@ the JSON schema and so in the form of Prefect's page.
 import difflib
 import os
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from augment.base.errors import UsageError
@@ -24,10 +26,38 @@ def Runtime(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"runtime": True}, **constraints)
 
 
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys are errors."""
+def _at_home(path: Any) -> Any:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+def _file_at_home(name: str) -> str:
+    return str(_at_home(Path(name))) if name.startswith("~") else name
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("must be odd")
+    return number
+
+
+Location = Annotated[Path, AfterValidator(_at_home)]  # ~ is the user's home, as in a shell
+File = Annotated[str, AfterValidator(_file_at_home)]  # the same of a file that may be looked for in several folders
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
+Count = Annotated[int, Field(ge=1, le=10**9)]
+People = Annotated[int, Field(ge=1, le=10**6)]
+Batch = Annotated[int, Field(ge=1, le=2**16)]
+Edge = Annotated[int, Field(ge=16, le=1024)]  # pixels
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys are errors, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def identity(self) -> dict[str, Any]:
         """The fields that can change a result, as plain JSON types."""
@@ -44,36 +74,43 @@ class Section(BaseModel):
 class RenderedConfig(Section):
     """The rendered demo set."""
 
-    train_identities: int = Field(40, ge=1)
-    test_identities: int = Field(40, ge=1)
-    images_per_identity: int = Field(12, ge=2)
-    cameras: int = Field(6, ge=2)
-    seed: int = 0
+    train_identities: People = 40
+    test_identities: People = 40
+    images_per_identity: int = Field(12, ge=2, le=10_000)
+    cameras: int = Field(6, ge=2, le=999)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _can_be_listed(self) -> "RenderedConfig":
+        images = (self.train_identities + self.test_identities) * self.images_per_identity
+        if images > 10**6:
+            raise ValueError(f"{images:,} images are more than the 1,000,000 that a demo set may have")
+        return self
 
 
 class SubsetConfig(Section):
     """A random subset of the training images: augmentation helps most where there are few."""
 
-    identities: int | None = Field(None, ge=2)
+    identities: int | None = Field(None, ge=2, le=10**6)
     """Number of people; None: all."""
-    images_per_identity: int | None = Field(None, ge=1)
+    images_per_identity: Count | None = None
     """Maximum of images per person, the others get the split "left_out"; None: all."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class DataConfig(Section):
     """The data set: images and identities."""
 
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
-    root: Path | None = Runtime(None)
+    root: Location | None = Runtime(None)
     """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else its usual name in ../data."""
-    validation_identities: int = Field(0, ge=0)
+    validation_identities: int = Field(0, ge=0, le=10**6)
     """The last N training people, by pid, replace query and gallery: for validation, without the test set."""
-    skip_identities: int = Field(0, ge=0)
+    skip_identities: int = Field(0, ge=0, le=10**6)
     """The first N training people, by pid, are not used."""
-    train_identities: int | None = Field(None, ge=1)
+    train_identities: People | None = None
     """Number of training people, the first after the skipped ones; None: all."""
-    test_identities: int | None = Field(None, ge=1)
+    test_identities: People | None = None
     """Number of test people, the first of query and gallery; None: all."""
     subset: SubsetConfig = SubsetConfig()
     """Of the training images; query and gallery are not affected."""
@@ -88,7 +125,7 @@ class PoseConfig(Section):
     """"crops" ships with the package; else a file, or openpifpaf's name of a published checkpoint."""
     checkpoint_sha256: str | None = None
     """Required for a file: openpifpaf's checkpoints are pickles and can execute code."""
-    annotations: dict[str, str] = {}
+    annotations: dict[str, File] = {}
     """For each split a .csv (the paper's format) or .json (COCO key points)."""
     splits: tuple[str, ...] = ("train", "gallery")
     """Nothing is generated from queries, so they need no pose."""
@@ -100,7 +137,7 @@ class PoseConfig(Section):
     """With openpifpaf, there is no person where the mean over all joints is below it."""
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)
     """Below it the run stops with an error."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: Batch = 32
     """Part of the identity: the last bits of a pose depend on it."""
     device: str = Runtime("auto")
 
@@ -111,11 +148,11 @@ class PairsConfig(Section):
     train_cameras: Literal["any", "same"] = "any"
     """Training pairs of any two images of a person, or only of two from one camera: a generator cannot know the colours
     of another camera, and learns to invent them."""
-    test_pairs: int = Field(12_000, ge=1)
+    test_pairs: Count = 12_000
     """Sampled from all ordered pairs of each person (Sec. 6)."""
-    test_pairs_file: str | None = Runtime(None)
+    test_pairs_file: File | None = Runtime(None)
     """A published list (from,to) instead of a random sample; identified by its content."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _usual_features(values: dict[str, Any]) -> Literal["vgg19", "vgg19+rgb"]:
@@ -132,44 +169,44 @@ class GanConfig(Section):
     (docs/fidelity.md)."""
     width: float = Field(1.0, gt=0, le=1)
     """Scales every layer's channels; 1 is the paper's."""
-    neighbourhood: int | None = None
+    neighbourhood: Annotated[int, Field(ge=1, le=31), AfterValidator(_odd)] | None = None
     """N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)."""
     features: Literal["vgg19", "vgg19+rgb", "patches"] = Field(default_factory=_usual_features)
     """What Eq. 7 compares. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no
     weights. Where not given: "vgg19+rgb" for the modern preset's Full, else "vgg19"."""
-    vgg_weights: str | None = Runtime(None)
+    vgg_weights: File | None = Runtime(None)
     """A file (its hash counts, not its name); None: torchvision's, downloaded."""
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"
     """What the file's weights were trained with."""
-    identity_weights: str | None = Runtime(None)
+    identity_weights: File | None = Runtime(None)
     """A re-ID network to which generated images must look the same person: reid/ARM-sSEED.safetensors of a run (its
     content counts). Not in the paper. None: no such loss."""
     identity_weight: float = Field(10.0, gt=0)
     """Of that loss, 1 - cosine of its features, beside the others of Eq. 10."""
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Edge, Edge] | None = None
     """Height, width; None: that of most images where the networks can take it."""
-    start: str | None = Runtime(None)
+    start: File | None = Runtime(None)
     """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name)."""
-    iterations: int = Field(90_000, ge=0)
+    iterations: int = Field(90_000, ge=0, le=10**9)
     """With 0, gan.start is used as it is."""
-    decay_iterations: int = Field(0, ge=0)
+    decay_iterations: int = Field(0, ge=0, le=10**9)
     """Over the last so many the learning rate falls linearly to 0 (PATN)."""
-    batch_size: int = Field(4, ge=1)
+    batch_size: Batch = 4
     """Of all processes together."""
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=1)
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     """Exponential average of the weights, beside the raw ones."""
-    seed: int = 0
+    seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """With fp32, cuDNN's convolutions take TF32 where a GPU has it."""
-    checkpoint_every: int = Field(5000, ge=1)
+    checkpoint_every: Count = 5000
     """1.5 GB each at width 1, most of it the optimisers' state."""
-    keep_checkpoints: int = Field(3, ge=0)
+    keep_checkpoints: int = Field(3, ge=0, le=10**6)
     """So many beside last and best."""
-    sample_every: int = Runtime(500, ge=1)
-    log_every: int = Runtime(50, ge=1)
+    sample_every: Count = Runtime(500)
+    log_every: Count = Runtime(50)
     compile: Literal["auto", False, "graph", "full"] = Runtime("auto")
     """On CUDA. "graph": an iteration is replayed as one CUDA graph (of one process); "full": both networks go through
     torch.compile as well; "auto": "graph", or nothing where none can be captured."""
@@ -203,11 +240,11 @@ class FilterConfig(Section):
     """Share of the remaining images of each source to keep, rounded up."""
     by: Literal["similarity", "margin", "pose", "person", "sharpness"] = "similarity"
     """The score that ranks them."""
-    judge: Path | None = Runtime(None)
+    judge: Location | None = Runtime(None)
     """Weights of the re-ID network for similarity and margin (their content counts): trained on the same training
     images (a run's reid/real-s0.safetensors) or on another data set, never on people that are tested."""
     judge_model: str = "osnet_x0_25"
-    judge_size: tuple[int, int] = (256, 128)
+    judge_size: tuple[Edge, Edge] = (256, 128)
     """Height and width that it was trained at."""
 
     @property
@@ -228,10 +265,10 @@ class SynthesisConfig(Section):
     jpeg_quality: int = Field(95, ge=1, le=100)
     filter: FilterConfig = FilterConfig()
     """Which of them are used."""
-    seed: int = 0
+    seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """As for gan."""
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: Literal["auto"] | Batch = "auto"
     """Part of the identity: kernels may round differently at another size, as on another device. "auto": 32, on CUDA
     256."""
     compile: bool = Runtime(False)
@@ -244,25 +281,25 @@ class SynthesisConfig(Section):
 class QualityConfig(Section):
     """Metrics of the generated images (Sec. 6, Metrics)."""
 
-    pairs: int = Field(12_000, ge=1)
+    pairs: Count = 12_000
     """Number of test pairs, evenly spaced in their list."""
     generators: tuple[str, ...] = Runtime(())
     """Further generators in the same table: shipped names, weights files, folders of runs; identified by name and
     content."""
-    identity_weights: Path | None = Runtime(None)
+    identity_weights: Location | None = Runtime(None)
     """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: not measured.
     Files are identified by their content; `augment doctor` lists where each is published."""
-    vgg_weights: Path | None = Runtime(None)
+    vgg_weights: Location | None = Runtime(None)
     """VGG-19: distances of its features."""
-    inception_weights: Path | None = Runtime(None)
+    inception_weights: Location | None = Runtime(None)
     """The Inception network of 2015: FID, KID, Inception Score."""
-    lpips_weights: Path | None = Runtime(None)
+    lpips_weights: Location | None = Runtime(None)
     """AlexNet: LPIPS."""
-    detector_weights: Path | None = Runtime(None)
+    detector_weights: Location | None = Runtime(None)
     """SSD300: Detection Score."""
     pose_checkpoint: Literal["crops"] | None = Runtime(None)
     """PCK by the pose estimator that comes with the package; it runs openpifpaf (AGPL-3.0)."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: Batch = 32
     """Part of the identity: kernels may round differently at another size."""
     device: str = Runtime("auto")
 
@@ -277,23 +314,23 @@ class ArmConfig(Section):
     before and after that ``alone`` real images.
     """
 
-    real: int | None = Field(None, ge=0)
-    synthetic: int | None = Field(None, ge=0)
+    real: int | None = Field(None, ge=0, le=2**16)
+    synthetic: int | None = Field(None, ge=0, le=2**16)
     images: Literal["synthetic", "own_pose", "copied", "more_real", "shuffled"] | None = None
     """The synthetic part: images in new poses; in the source's own pose (synthesis.own_pose); blurred and shifted
     copies; images of the same people that data.subset left out; new poses under shuffled identities."""
     start: float | None = Field(None, ge=0, le=1)
     until: float | None = Field(None, ge=0, le=1)
-    alone: int | None = Field(None, ge=2)
+    alone: int | None = Field(None, ge=2, le=2**16)
     """None: as many as real and synthetic images together."""
     label: Literal["hard", "smooth", "uniform"] | None = None
     """Target of a synthetic image; uniform: LSRO's."""
-    weight: float | None = Field(None, ge=0)
+    weight: float | None = Field(None, ge=0, le=1000)
     """Of a synthetic image's loss, relative to 1 for a real image."""
     own_pass: bool | None = None
     """A separate forward pass for synthetic images, with batch statistics of their own."""
     transforms: tuple[Transform, ...] | None = None
-    iterations: int | None = Field(None, ge=1)
+    iterations: Count | None = None
 
 
 class ReidConfig(Section):
@@ -301,22 +338,22 @@ class ReidConfig(Section):
 
     model: str = "resnet50"
     """Any model of torchreid's."""
-    start: str | None = Runtime(None)
+    start: File | None = Runtime(None)
     """A file of initial weights, of any identities; identified by its content."""
     loss: Literal["softmax", "triplet"] = "softmax"
     pretrained: bool = False
     """ImageNet weights, downloaded by torchreid."""
-    height: int = Field(256, ge=32)
-    width: int = Field(128, ge=16)
-    iterations: int = Field(24_000, ge=1)
+    height: int = Field(256, ge=32, le=1024)
+    width: int = Field(128, ge=16, le=1024)
+    iterations: Count = 24_000
     """The same for every arm: more images must not mean more training."""
-    batch_size: int = Field(32, ge=4)
+    batch_size: int = Field(32, ge=4, le=2**16)
     """Real and synthetic images together; the arms define the shares."""
-    instances: int = Field(4, ge=2)
+    instances: int = Field(4, ge=2, le=2**16)
     """Triplet loss: images per person in a batch."""
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0, le=10)
     """Cosine schedule to zero."""
-    weight_decay: float = Field(5e-4, ge=0)
+    weight_decay: float = Field(5e-4, ge=0, le=10)
     """Of Adam; this and the next three are torchreid's defaults."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.99, ge=0, lt=1)
@@ -328,7 +365,7 @@ class ReidConfig(Section):
     )
     arms: dict[str, ArmConfig] = Field({"real": ArmConfig(), "augmented": ArmConfig()}, min_length=1)
     """Name -> settings. The first arm is the reference. A list of names: ready-made arms."""
-    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
     device: str = Runtime("auto")
 
     @field_validator("arms", mode="before")
@@ -350,7 +387,7 @@ class ReidConfig(Section):
 class ReportConfig(Section):
     """The HTML page."""
 
-    examples: int = Field(12, ge=1)
+    examples: int = Field(12, ge=1, le=10_000)
     """Rows in each grid of images."""
 
 
@@ -360,9 +397,9 @@ class FlowConfig(Section):
     runner: Literal["threads", "dask", "ray"] = Runtime("threads")
     address: str | None = Runtime(None)
     """Address of a running Dask or Ray cluster; None: start a local cluster."""
-    workers: int = Runtime(1, ge=1)
+    workers: int = Runtime(1, ge=1, le=10_000)
     """Number of shards in parallel."""
-    shard_size: int = Runtime(1000, ge=1)
+    shard_size: Count = Runtime(1000)
     """Images per shard: a killed worker loses at most one shard."""
     notify: str | None = Runtime(None)
     """A command for runs that failed, crashed or were cancelled; called with a message as additional argument."""
@@ -372,7 +409,8 @@ class Config(Section):
     """The configuration of a run: a section for each stage, and the output folder."""
 
     name: str = "run"
-    output: Path | None = Runtime(None)
+    """Of the run, and of its folder where output names none."""
+    output: Location | None = Runtime(None)
     """The folder of the run; None: outputs/NAME."""
     data: DataConfig = DataConfig()
     pose: PoseConfig = PoseConfig()
@@ -383,6 +421,13 @@ class Config(Section):
     reid: ReidConfig = ReidConfig()
     report: ReportConfig = ReportConfig()
     flow: FlowConfig = FlowConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name in ("", ".", "..") or len(name.encode()) > 100 or not name.isprintable() or set(name) & set("/\\~"):
+            raise ValueError("a name has up to 100 letters, digits and signs, without /, \\ and ~: it becomes a folder")
+        return name
 
     @property
     def folder(self) -> Path:
@@ -403,6 +448,8 @@ def find_config(path: Path) -> Path:
     shipped = shipped_configs()
     if str(path) in shipped:
         return shipped[str(path)]
+    if path.exists():  # a folder or a pipe, which reading it tells
+        return path
     beside = {file.stem: file for file in path.parent.glob("*.yaml")}
     near = difflib.get_close_matches(path.stem, [*beside, *shipped], 1)
     hint = f" Did you mean {beside.get(near[0], near[0])}?" if near else ""
@@ -425,7 +472,9 @@ def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...]
         return Config.model_validate(values)
     except ValidationError as error:
         source = f"{path}: " if path else ""
-        raise UsageError(source + "; ".join(_explain(problem) for problem in error.errors())) from None
+        problems = error.errors()
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise UsageError(source + "; ".join(map(_explain, problems[:_SHOWN])) + more) from None
 
 
 def differences(config: Config) -> dict[str, Any]:
@@ -442,8 +491,23 @@ def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: 
             yield prefix + key, value
 
 
+_SHOWN = 5  # problems of a configuration that are told
+_BYTES, _VALUES, _DEPTH = 2**20, 10_000, 20
+
+
 class _Loader(yaml.SafeLoader):
-    """Numbers of YAML 1.2, such as ``2e-4``, which YAML 1.1 reads as a string."""
+    """Numbers of YAML 1.2, such as ``2e-4``, which YAML 1.1 reads as a string; a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The dictionary of a node."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key.value, str) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -451,13 +515,35 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _parse_yaml(text: str) -> Any:
+    """What YAML says. Raises ValueError where it is nested or repeated by aliases beyond what a configuration needs."""
+    values = yaml.load(text, Loader=_Loader)
+    seen, level = 0, [values]
+    for _ in range(_DEPTH):
+        level = list(islice((part for value in level for part in _parts(value)), _VALUES + 1))
+        seen += len(level)
+        if not level:
+            return values
+        if seen > _VALUES:
+            break
+    raise ValueError(f"more than {_VALUES:,} values or {_DEPTH} levels, aliases counted as often as they stand")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple | set) else ()
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    from augment.base.files import read_file  # with numpy and Pillow, for which `augment --help` need not wait
+
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a configuration: {error}") from None
+        values = _parse_yaml(read_file(path, _BYTES).decode("utf-8-sig"))
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {error}") from None
+        raise UsageError(f"{path}: not valid YAML: {_short(error, 400)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as a configuration: {_short(error, 400)}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -475,9 +561,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
     try:
-        values[last] = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not valid YAML: {error}") from None
+        values[last] = _parse_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--set {_short(override)}: the value is not valid YAML: {_short(error, 400)}") from None
 
 
 def _explain(problem: ErrorDetails) -> str:
@@ -494,8 +580,13 @@ def _explain(problem: ErrorDetails) -> str:
         meant = near or [known for known in all_keys() if known.endswith("." + str(wrong))]
         prefix = ".".join([*map(str, parents), ""]) if near else ""
         hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
-        return f"unknown key {location}.{hint}"
-    return f"{location}: {problem['msg']} (got {problem['input']!r})"
+        return f"unknown key {_short(location)}.{hint}"
+    return f"{_short(location)}: {_short(problem['msg'], 300)} (got {reprlib.repr(problem['input'])})"
+
+
+def _short(text: Any, limit: int = 100) -> str:
+    text = str(text)
+    return text if len(text) <= limit else text[:limit] + " ..."
 
 
 def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:

@@ -22,7 +22,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config
-from augment.pipeline.stages import STAGES, Outcome, Stage, locked_run, make_report, run_stage, stages_until
+from augment.pipeline.folder import locked_run
+from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
 from flows.artifacts import show_arms, show_progress, show_report
 from flows.notify import notify
 from flows.runners import task_runners

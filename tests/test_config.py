@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,80 @@ def test_the_schema_has_the_code_s_descriptions_limits_and_choices():
     assert sections["PoseConfig"]["description"].startswith("How the 18 joints are estimated")
     assert all("title" in field for section in sections.values() for field in section["properties"].values()
                if "$ref" not in field)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pairs.seed=-1", "pairs.seed: Input should be greater than or equal to 0"),
+        (f"gan.seed={2**32}", "gan.seed: Input should be less than 4294967296"),
+        (f"synthesis.seed={10**30}", "synthesis.seed: "),
+        ("reid.seeds=[0, -1]", "reid.seeds.1: Input should be greater than or equal to 0"),
+        ("gan.image_size=[0, 0]", "gan.image_size.0: Input should be greater than or equal to 16"),
+        ("gan.image_size=[100000, 64]", "gan.image_size.0: Input should be less than or equal to 1024"),
+        ("gan.neighbourhood=0", "gan.neighbourhood: Input should be greater than or equal to 1"),
+        ("gan.neighbourhood=4", "gan.neighbourhood: Value error, must be odd (got 4)"),
+        ("gan.learning_rate=.nan", "gan.learning_rate: Input should be a finite number"),
+        ("reid.arms.augmented.weight=.inf", "reid.arms.augmented.weight: Input should be a finite number"),
+        ("gan.iterations=1e30", "gan.iterations: "),
+        ("reid.batch_size=1e9", "reid.batch_size: Input should be less than or equal to 65536"),
+        ("data.rendered.train_identities=10000000000", "data.rendered.train_identities: Input should be less than or"),
+        ("data.rendered={train_identities: 1000, images_per_identity: 10000}", "data.rendered: Value error, 10,4"),
+        ("name=''", "name: Value error, a name has up to 100 letters"),
+        ("name=../../tmp/x", "name: Value error, a name has"),
+        ("name=..", "name: Value error, a name has"),
+        ("name=" + "n" * 300, "name: Value error, a name has"),
+        ('name="a\\eb"', "name: Value error, a name has"),
+        ("output=~nobody-of-this-name/x", "output: Value error, there is no such user"),
+        ("gan={seed: 1, seed: 2}", "seed is given twice"),
+    ],
+)
+def test_impossible_values_are_named(override, message):
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [override])
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_the_largest_values_are_taken():
+    config = load_config(None, [f"pairs.seed={2**32 - 1}", "gan.neighbourhood=31", "name=" + "ü" * 50])
+    assert (config.pairs.seed, config.gan.neighbourhood) == (2**32 - 1, 31)
+
+
+def test_a_tilde_is_the_users_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = load_config(None, ["output=~/runs/x", "data.root='~'", "gan.vgg_weights=~/vgg.pth",
+                                "pose.annotations.train=a.csv"])  # fmt: skip
+    assert config.output == Path("/home/somebody/runs/x") and config.data.root == Path("/home/somebody")
+    assert config.gan.vgg_weights == "/home/somebody/vgg.pth" and config.pose.annotations == {"train": "a.csv"}
+
+
+def test_files_that_are_bombs_pipes_or_devices_are_told_at_once(tmp_path):
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    wide = "a: &a [" + "x, " * 9_000 + "x]\nb: [" + "*a, " * 9_000 + "*a]\n"
+    for text in (bomb, wide, "a: &a [*a]\n", "a: " + "[" * 100 + "]" * 100, "[" * 100_000, "a: x\n" * 300_000):
+        with pytest.raises(UsageError) as caught:
+            load_config(write(tmp_path, text))
+        assert "mine.yaml: " in str(caught.value) and len(str(caught.value)) < 700
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero"), tmp_path):
+        with pytest.raises(UsageError, match="cannot be read as a configuration"):
+            load_config(path)
+
+
+def test_a_byte_order_mark_and_a_merged_section_are_read(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(b"\xef\xbb\xbfgan: &gan {iterations: 7}\n")
+    assert load_config(file).gan.iterations == 7
+    file.write_text("reid:\n  arms:\n    real: &real {real: 8}\n    augmented: {<<: *real, synthetic: 8}\n")
+    assert load_config(file).reid.arms["augmented"].real == 8
+
+
+def test_a_key_given_twice_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match=r"(?s)mine\.yaml: not valid YAML: gan is given twice.*line 3"):
+        load_config(write(tmp_path, "gan: {iterations: 7}\nname: x\ngan: {width: 0.5}\n"))
+
+
+def test_of_many_problems_five_are_told():
+    with pytest.raises(UsageError, match=r"; and 95 more$"):
+        load_config(None, [f"gan.q{n}=1" for n in range(100)])

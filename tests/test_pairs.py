@@ -13,6 +13,7 @@ from augment.base.errors import AugmentError
 from augment.config import PairsConfig
 from augment.manifest import write_manifest
 from augment.pairs.mining import mine_pairs, sample_test_pairs
+from augment.pairs.published import read_published
 from augment.pairs.stage import make_pairs
 from augment.pose.annotations import read_posegan_csv
 
@@ -184,6 +185,30 @@ def test_a_published_list(tmp_path, capsys):
         make_pairs(PairsConfig(test_pairs_file="gone.csv"), images, poses, tmp_path / "run" / "pairs")
 
 
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("0003_a.jpg,0003_a.jpg", "'0003_a.jpg', '0003_a.jpg' is an image with itself"),
+        ("0003_b.jpg,0003_a.jpg", "'0003_b.jpg', '0003_a.jpg' is there already"),
+        ("0003_a.jpg,0004_a.jpg", "'0003_a.jpg', '0004_a.jpg' is of two people"),
+        ("0003_a.jpg,", "'0003_a.jpg', '' names no two images"),
+        ("", "'', '' names no two images"),
+    ],
+)  # fmt: skip
+def test_what_is_no_test_pair_is_named_with_its_line(tmp_path, pair, said):
+    people = [("0003_a", 3), ("0003_b", 3), ("0003_c", 3), ("0004_a", 4)]
+    candidates = pd.DataFrame(
+        [{"id": f"gallery/{name}", "path": f"../{name}.jpg", "pid": pid, "accepted": True} for name, pid in people]
+    )
+    file = tmp_path / "pairs.csv"
+    good = "from,to\n0003_b.jpg,0003_a.jpg\n0003_a.jpg,0003_b.jpg\n"
+    file.write_text("\ufeff" + good)
+    assert len(read_published(file, candidates)) == 2
+    file.write_text(good + pair + "\n0003_c.jpg,0003_a.jpg\n")
+    with pytest.raises(AugmentError, match=rf"pairs\.csv, line 4: the pair {said} \(1 such lines\)"):
+        read_published(file, candidates)
+
+
 def published(name: str) -> Path:
     beside = Path(__file__).parents[2] / "data"
     file = Path(os.environ.get("MARKET1501_ANNOTATIONS", beside)) / name
@@ -209,6 +234,10 @@ def test_published_test_pairs_in_their_order():
     pairs = sample_test_pairs(mine_pairs(read_posegan_csv(published("market-annotation-test.csv"))))
     assert digest(pairs) == "f81a0db7695ee6bc86211af8edb48ab15a13744dfd5837d6bf34b9a0e5dadd66"
     pd.testing.assert_frame_equal(pairs, pd.read_csv(published("market-pairs-test.csv")), check_dtype=False)
+    names = sorted({*pairs["from"], *pairs["to"]})
+    candidates = pd.DataFrame({"id": names, "path": [f"../{name}" for name in names],
+                               "pid": [int(name[:4]) for name in names], "accepted": True})  # fmt: skip
+    assert len(read_published(published("market-pairs-test.csv"), candidates)) == 12_000
 
 
 def test_a_person_with_very_many_images_is_sampled(monkeypatch):

@@ -2,28 +2,35 @@
 
 import errno
 import hashlib
+import io
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, UsageError, refusal
 
 _PART = re.compile(r"(?P<file>.+\.(?:tar|parquet))#(?P<start>\d+)\+(?P<size>\d+)")
 
-# A person crop has thousands of pixels. The limit rejects a decompression bomb before anything is decoded.
+# A person crop has thousands of pixels. The limits reject a decompression bomb before anything is decoded.
+MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 4096 * 4096
+MIN_EDGE, MAX_RATIO = 4, 32  # smaller or narrower is no picture of anybody, and no network takes it
 
 # Formats of data sets. Pillow would pass some others to external programs (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
+_PARTIAL = ".partial"
+_LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial", re.DOTALL)  # as tempfile names them
 
 
 def is_regular_file(path: Path) -> bool:
@@ -52,65 +59,147 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file to read. Raises OSError where there is none, or a pipe or device, which might never end."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  the caller closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file. Raises OSError as :func:`open_file` does, ValueError where it has too many."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{size} bytes is too large (limit {limit})")
+        return file.read()
+
+
 def read_stored(path: Path) -> bytes:
     """The bytes of a file, or of a part of a tar or parquet file: ``0001.tar#1536+4312`` is 4,312 bytes from byte 1,536
-    on. Raises OSError."""
+    on. Raises what :func:`read_file` does."""
     part = _PART.fullmatch(path.name)
     if part is None:
-        return path.read_bytes()
-    with open(path.with_name(part["file"]), "rb") as file:
+        return read_file(path)
+    with open_file(path.with_name(part["file"])) as file:
+        if int(part["size"]) > MAX_BYTES:
+            raise ValueError(f"{part['size']} bytes is too large (limit {MAX_BYTES})")
         file.seek(int(part["start"]))
         return file.read(int(part["size"]))
 
 
+class _Remembering(io.FileIO):
+    """A file that remembers why a write failed: torch and numpy tell something else."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it, synced to disk, when the block succeeds.
 
-    Readers of ``path`` see the old content or the new, never a part. A full disk or a missing permission is an
+    Readers of ``path`` see the old content or the new, never a part.
+    Without ``sync`` a power cut may take what was written: for many small files that are checked and made again.
+    Folders are made as needed. Where the system refuses (a full disk, no permission, ...) the error is an
     :class:`AugmentError` that names the path.
     """
     path = Path(path)
-    temporary = None
+    temporary = raw = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        with os.fdopen(handle, "w+b") as file:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
+        raw = _Remembering(handle, "r+b")
+        with io.BufferedRandom(raw) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise AugmentError(f"{path}: the disk is full. Free some space and run the same command again.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise AugmentError(f"{path}: no permission to write there. Choose another output folder.") from error
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else raw.failure if raw is not None else None
+        if cause is not None and (refused := refusal(cause, path)) is not None:
+            raise refused from error
         raise
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what :func:`atomic_write` left in a folder, not in those below, when its process was killed."""
+    with suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if _LEFTOVER.fullmatch(name):
+                (folder / name).unlink(missing_ok=True)
+
+
+def remove_begun(folder: Path, marker: Path) -> None:
+    """Remove a folder that an earlier, unfinished work began, as a ``marker`` in it says.
+
+    Raises :class:`UsageError` where there is a folder of that name without it: somebody else's.
+    """
+    if folder.is_dir() and not marker.is_file() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: is in the way, and not what an interrupted work left. Move it away.")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Bytes of an image file -> uint8 RGB array (H, W, 3).
+    """Bytes of an image file -> uint8 RGB array (H, W, 3), upright as its EXIF orientation says; 16 bits become 8.
 
-    Raises ValueError with the problem in a few words: empty, not an image, truncated, too large.
+    Raises ValueError with the problem in a few words: empty, not an image, truncated, too large, of a kind
+    whose values have no agreed meaning.
     """
     if not data:
         raise ValueError("the file is empty")
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels is too large (limit {MAX_PIXELS} in all)")
-            return np.asarray(image.convert("RGB"))
+            _check_size(image.width, image.height)
+            return _pixels(image)
     except UnidentifiedImageError as error:
         raise ValueError("not an image") from error
     except Image.DecompressionBombError as error:
         raise ValueError("too large: more pixels than any person crop has") from error
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"damaged image: {error}") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} pixels is too large (limit {MAX_PIXELS} in all)")
+    if min(width, height) < MIN_EDGE:
+        raise ValueError(f"{width}x{height} pixels is too small (at least {MIN_EDGE} each way)")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ValueError(f"{width}x{height} pixels is too narrow (one side at most {MAX_RATIO} times the other)")
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):  # 16 bits of grey
+        grey = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("its pixels are 32 bit or fractional numbers of no agreed range: save it with 8 or 16 bits")
+    else:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    return np.asarray(image.convert("RGB"))
+
+
+def is_upright(data: bytes) -> bool:
+    """Whether the pixels of an image file lie as they are to be seen, without a turn that its EXIF data asks for."""
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True)
+from augment.base.console import PlainConsole
+from augment.base.terminal import shown
+
+console = PlainConsole(stderr=True)
 
 _PLAIN_INTERVAL_S = 15.0
 _bars: Progress | None = None
@@ -20,7 +22,7 @@ _lock = threading.Lock()
 def say(message: str) -> None:
     """Print a message above the progress bars. Square brackets are text, not markup."""
     target = _bars.console if _bars is not None else console
-    target.print(message, markup=False, highlight=False, soft_wrap=True)
+    target.print(message, soft_wrap=True)
 
 
 @contextmanager
@@ -42,9 +44,9 @@ def _rich_bar(title: str, total: int, done: int, unit: str) -> Iterator[Callable
     with _lock:
         if _bars is None:
             _bars = Progress(
-                TextColumn("{task.description:<12}"), BarColumn(bar_width=30), MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"), console=console,
+                TextColumn("{task.description:<12}", markup=False), BarColumn(bar_width=30), MofNCompleteColumn(),
+                TextColumn("{task.fields[unit]}", markup=False), TimeElapsedColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", markup=False), console=console,
             )
             _bars.start()
         _open_bars += 1
@@ -75,6 +77,6 @@ def _plain_lines(title: str, total: int, done: int, unit: str) -> Callable[..., 
         if now - last >= _PLAIN_INTERVAL_S or done == total:
             last = now
             rate = (done - first) / max(now - start, 1e-9)
-            print(f"{title}: {done}/{total} {unit}, {rate:.1f}/s {note}".rstrip(), file=sys.stderr, flush=True)
+            print(shown(f"{title}: {done}/{total} {unit}, {rate:.1f}/s {note}".rstrip()), file=sys.stderr, flush=True)
 
     return advance

@@ -1,6 +1,5 @@
 """Shared by the commands: reading a configuration, and reporting errors to the user."""
 
-import errno
 import os
 import tempfile
 import traceback
@@ -10,7 +9,8 @@ from typing import Any
 
 import click
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, out_of_memory, refusal
+from augment.base.terminal import echo
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, load_config
 
@@ -68,18 +68,15 @@ class Guarded(click.Group):
 
 
 def _tell(message: str) -> None:
-    click.echo(f"augment: {message}", err=True)
+    echo(f"augment: {message}", err=True)
 
 
 def _report(error: Exception, folder: Path | None) -> int:
-    """Report an unexpected error; returns the exit code."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" ({error.filename})" if error.filename else ""
-        _tell(f"the disk is full{where}. Free some space and run the same command again.")
-        return AugmentError.exit_code
-    if isinstance(error, PermissionError):
-        _tell(f"no permission: {error}. Choose another folder with --set output=FOLDER.")
-        return AugmentError.exit_code
+    """Say what happened; returns the exit code."""
+    known = (refusal(error) if isinstance(error, OSError) else None) or out_of_memory(error)
+    if known is not None:
+        _tell(str(known))
+        return known.exit_code
     log = _write_traceback(error, folder)
     _tell(f"unexpected {type(error).__name__}: {str(error) or 'no message'}\nThe traceback is in {log}. "
           "Finished work is kept; please report this with that file.")  # fmt: skip
@@ -88,8 +85,10 @@ def _report(error: Exception, folder: Path | None) -> int:
 
 def _write_traceback(error: Exception, folder: Path | None) -> Path:
     text = "".join(traceback.format_exception(error))
-    if folder is not None and folder.is_dir() and os.access(folder, os.W_OK):
-        log = folder / "error.log"
+    from augment.pipeline.folder import ERROR_LOG, is_run_folder
+
+    if folder is not None and is_run_folder(folder) and os.access(folder, os.W_OK):
+        log = folder / ERROR_LOG
         log.write_text(text, encoding="utf-8")
         return log
     handle, name = tempfile.mkstemp(prefix="augment-", suffix=".log")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from augment.base.errors import UsageError
+from augment.base.terminal import echo
 
 _path = click.Path(path_type=Path)
 
@@ -33,7 +34,7 @@ def render(folder: Path, **settings: int) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"--{first['loc'][0].replace('_', '-')}: {first['msg']} (got {first['input']}).") from None
-    click.echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
+    echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
 
 
 @data.command("import")
@@ -50,8 +51,8 @@ def import_(folder: Path, destination: Path, pattern: str | None, test_people: i
     from augment.data.importing import PATTERN, import_images, parse_folder
 
     parsed = parse_folder(folder, pattern or PATTERN, test_people)
-    click.echo(parsed.preview())
+    echo(parsed.preview())
     if not yes:
         click.confirm(f"Write {len(parsed.images):,} images to {destination}?", abort=True)
     import_images(parsed, destination)
-    click.echo(f"{destination}: use it with --set data.root={destination}")
+    echo(f"{destination}: use it with --set data.root={destination}")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from augment.base.terminal import echo
+
 _path = click.Path(path_type=Path)
 _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 
@@ -42,6 +44,6 @@ def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: in
     words += ["--labels", labels] if labels != "hard" else []
     selection = write(run, destination, to, filters, terms=terms, command=shlex.join(words))  # fmt: skip
     for split, count in selection.counts().items():
-        click.echo(f"{split:8} {count['images']:>7,} images ({count['synthetic']:,} synthetic), "
+        echo(f"{split:8} {count['images']:>7,} images ({count['synthetic']:,} synthetic), "
                    f"{count['people']:,} people, {count['cameras']} cameras")  # fmt: skip
-    click.echo(f"{destination}: README.md describes its contents and how to read them")
+    echo(f"{destination}: README.md describes its contents and how to read them")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from augment.base.terminal import echo
 from augment.commands.run import stage_command
 
 _path = click.Path(path_type=Path)
@@ -35,7 +36,7 @@ def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str 
 
     write_grid(find_generator(weights), source, poses, output, source_pose=source_pose,
                which=which, device=device)  # fmt: skip
-    click.echo(f"{output}: source, its pose, target pose, image of that pose, generated; a row for each pose")
+    echo(f"{output}: source, its pose, target pose, image of that pose, generated; a row for each pose")
 
 
 @gan.command()
@@ -52,9 +53,9 @@ def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device
     scores = compare_generators(runs, output, pairs=pairs, drawn=drawn, device=device)
     for row in scores.loc[scores.groupby("run", sort=False)["iteration"].idxmax()].to_dict("records"):
         after = f"  after {row['iteration']:,} iterations, {row['minutes']:.1f} min" if row["iteration"] else ""
-        click.echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} ± {row['ssim_released ±']:.3f}  "
+        echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} ± {row['ssim_released ±']:.3f}  "
                    f"mask-SSIM {row['mask_ssim_released']:.3f}{after}")  # fmt: skip
-    click.echo(f"{output / 'comparison.html'}")
+    echo(f"{output / 'comparison.html'}")
 
 
 @gan.command("list")
@@ -68,10 +69,10 @@ def list_shipped() -> None:
         figures = ", ".join(f"{figure} {value}" for figure, value in card["figures"].items())
         network = f"{settings['system']} ({settings['fidelity']}, width {settings['width']:g})"
         size = f"{path.stat().st_size / 2**20:.1f} MiB"
-        click.echo(f"{name}  {size}, {network}, {card['iterations']:,} iterations, {card['time']}")
+        echo(f"{name}  {size}, {network}, {card['iterations']:,} iterations, {card['time']}")
         for title, text in (("data", card["data"]), ("figures", figures), ("intended use", card["intended_use"]),
                             ("terms", card["terms"])):  # fmt: skip
-            click.echo(f"  {title}: {text}")
+            echo(f"  {title}: {text}")
 
 
 @gan.command()
@@ -93,4 +94,4 @@ def export(weights: str, name: str, card: Path, output: Path) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"--card {card}: cannot be read as JSON ({error}).") from None
     path = export_generator(weights, name, statements, output)
-    click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")

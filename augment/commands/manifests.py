@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.terminal import echo
 
 
 @click.group()
@@ -28,9 +29,9 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
         if not equals or column not in frame:
             raise UsageError(f"--where {condition}: write COLUMN=VALUE with one of {', '.join(frame.columns)}.")
         frame = frame[frame[column].astype(str) == value]
-    click.echo(describe(table))
-    click.echo(f"\n{len(frame):,} rows")
-    click.echo(frame.head(rows).to_string(index=False, max_colwidth=48))
+    echo(describe(table))
+    echo(f"\n{len(frame):,} rows")
+    echo(frame.head(rows).to_string(index=False, max_colwidth=48))
 
 
 @manifest.command()
@@ -45,9 +46,9 @@ def verify(path: Path) -> None:
     if not checked:
         raise AugmentError(f"{path}: holds no manifest. Give a run's folder, like outputs/demo, or a .parquet file.")
     for table, rows, problems in checked:
-        click.echo(f"{table}: {rows:,} rows, {len(problems)} problems")
+        echo(f"{table}: {rows:,} rows, {len(problems)} problems")
         for problem in problems[:20]:
-            click.echo(f"  {problem}")
+            echo(f"  {problem}")
     if damaged := sum(len(problems) for _, _, problems in checked):
         raise AugmentError(
             f"{damaged} files differ from their manifests. Run the same command again to restore them."
@@ -59,11 +60,7 @@ def verify(path: Path) -> None:
 @click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; default: any in outputs/.")
 def trace(row_id: str, folder: Path | None) -> None:
     """Trace ID, a row of any manifest, to its source image, pose source, checkpoint, configuration and files."""
-    from rich.console import Console
-
+    from augment.base.console import output_console
     from augment.pipeline.lineage import find_run, trace
 
-    console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=400)).print(
-        trace(folder or find_run(row_id), row_id)
-    )
+    output_console(width=400).print(trace(folder or find_run(row_id), row_id))

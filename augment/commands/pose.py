@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from augment.base.errors import UsageError
+from augment.base.terminal import echo
 
 _path = click.Path(path_type=Path)
 
@@ -50,8 +51,8 @@ def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256
     table, averages = evaluate_estimator(
         images, annotations, checkpoint=checkpoint, checkpoint_sha256=checkpoint_sha256, count=count, device=device
     )
-    click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    click.echo(
+    echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    echo(
         f"{averages['crops']:.0f} crops; on average found {averages['found']:.1%}, PCK@0.1 {averages['pck@0.1']:.1%}, "
         f"PCK@0.05 {averages['pck@0.05']:.1%}; torso complete in {averages['torso']:.1%}."
     )
@@ -71,7 +72,7 @@ def convert(source: Path, target: Path) -> None:
             raise UsageError(f"{path}: must end in {' or '.join(known)}: .csv is the paper's format, .json is COCO's.")
     frame = readers[source.suffix](source)
     writers[target.suffix](frame, target)
-    click.echo(f"{target}: {len(frame):,} images")
+    echo(f"{target}: {len(frame):,} images")
 
 
 def _poses(path: Path):

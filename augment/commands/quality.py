@@ -25,15 +25,14 @@ def quality(config: Config, engine: str, dry_run: bool, beside: str | None) -> N
 
 def _show(config: Config, layout: str | None) -> None:
     import pandas as pd
-    from rich.console import Console
 
+    from augment.base.console import output_console
     from augment.quality import tables
 
     table = pd.read_csv(config.folder / "quality" / "table.csv")
     if table.empty:
         return
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=160)
+    console = output_console(width=160)
     _print(console, tables.by_metric(table), "metric [95 % interval]")
     _print(console, tables.differences(table), f"paired difference to {table['arm'].iloc[0]}")
     if layout is not None:

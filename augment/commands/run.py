@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from augment.base.terminal import echo
 from augment.commands.common import with_config
 from augment.config import Config
 
@@ -41,7 +42,8 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
         show_plan(make_plan(config, until))
         return
     from augment.base.interrupt import interruptible
-    from augment.pipeline.stages import locked_run, run_local, stage_named
+    from augment.pipeline.folder import locked_run
+    from augment.pipeline.stages import run_local, stage_named
 
     with locked_run(config) as folder, interruptible():
         if engine == "local":
@@ -51,7 +53,7 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
     if until is None:
         _show_result(config)
     else:
-        click.echo(f"{stage_named(until).path(config.folder)}")
+        echo(f"{stage_named(until).path(config.folder)}")
 
 
 def _run_flow(config: Config, folder: Path, until: str | None) -> None:
@@ -64,15 +66,14 @@ def _run_flow(config: Config, folder: Path, until: str | None) -> None:
 
 
 def _show_result(config: Config) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from augment.base.console import output_console
     from augment.pipeline.arms import arms_cells
 
     header, *lines = arms_cells(config)
     table = Table(*header)
     for line in lines:
         table.add_row(*line)
-    console = Console()
-    (console if console.is_terminal else Console(width=110)).print(table)
-    click.echo(f"Report: {config.folder / 'report.html'}")
+    output_console(width=110).print(table)
+    echo(f"Report: {config.folder / 'report.html'}")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from augment.base.terminal import echo
+
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -34,9 +36,9 @@ def study(runs: tuple[Path, ...], results: bool, images: int, training: int, hos
 
 
 def _print_results(runs: tuple[Path, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from augment.base.console import output_console
     from augment.study.answers import write_answers
     from augment.study.results import read_results, result_cells
 
@@ -45,6 +47,5 @@ def _print_results(runs: tuple[Path, ...]) -> None:
         write_answers(run / "study")
         found = read_results(run / "study")
         table.add_row(str(run), *result_cells(found), str(found.unfinished))
-    console = Console()
-    (console if console.is_terminal else Console(width=110)).print(table)
-    click.echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users.")
+    output_console(width=110).print(table)
+    echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users.")

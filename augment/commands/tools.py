@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from augment.base.terminal import echo
 from augment.commands.common import read_config, with_config
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, shipped_configs
@@ -23,8 +24,8 @@ def list_configs() -> None:
     for name, path in shipped.items():
         comment = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
         sentence = re.split(r"(?<!Sec)[.:] ", " ".join(line.strip("# ") for line in comment), maxsplit=1)[0]
-        click.echo(f"{name:28} {sentence}.")
-    click.echo(f"\nTheir files, to begin your own with: {path.parent}")
+        echo(f"{name:28} {sentence}.")
+    echo(f"\nTheir files, to begin your own with: {path.parent}")
 
 
 @config.command("show")
@@ -42,7 +43,7 @@ def show_config(config: Config) -> None:
             path[(len(line) - len(line.lstrip())) // 2 :] = [key]
         dotted = ".".join(path)
         mark = f"  # default: {defaults.get(dotted)}" if colon and dotted in changed else ""
-        click.echo(line + mark)
+        echo(line + mark)
 
 
 def _leaves(values: dict, prefix: str = ""):
@@ -60,7 +61,8 @@ def _leaves(values: dict, prefix: str = ""):
 def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path) -> None:
     """Write the HTML page again, from the existing manifests. Each run is named by its CONFIG or its folder; several
     come on one page: their results side by side, then each in full."""
-    from augment.pipeline.stages import locked_run, make_report
+    from augment.pipeline.folder import locked_run
+    from augment.pipeline.stages import make_report
     from augment.report.page import write_joint_report
 
     configs = [_config_of(run, overrides) for run in runs]
@@ -70,7 +72,7 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path) -> 
         output = configs[0].folder / "report.html"
     else:
         write_joint_report(configs, output)
-    click.echo(f"Report: {output}")
+    echo(f"Report: {output}")
 
 
 def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:

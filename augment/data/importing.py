@@ -15,8 +15,9 @@ from pathlib import Path
 from statistics import median
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write
+from augment.base.files import atomic_write, remove_begun
 from augment.base.progress import progress
+from augment.base.terminal import spreadsheet_cell
 from augment.data.layouts import DISTRACTOR, JUNK, MARKET_FOLDERS, SPLITS, Found, Name, printable
 from augment.data.stage import hold_out
 
@@ -99,7 +100,10 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
     if destination.exists():
         raise UsageError(f"{destination}: exists already. Name a new folder.")
     partial = destination.with_name(f".{destination.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    marker = partial / ".import"
+    remove_begun(partial, marker)
+    with atomic_write(marker) as file:
+        file.write(b"An import of reid-augment that has not ended.\n")
     for name in MARKET_FOLDERS.values():
         (partial / name).mkdir(parents=True)
     origin = io.StringIO()
@@ -116,10 +120,12 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
                 os.link(image.file, target)
             except OSError:  # another disk, or a file system without links
                 shutil.copyfile(image.file, target)
-            table.writerow([target.relative_to(partial).as_posix(), printable(str(image.file))])
+            source = spreadsheet_cell(printable(str(image.file)))
+            table.writerow([target.relative_to(partial).as_posix(), source])
             advance()
     with atomic_write(partial / "names.csv") as file:
         file.write(origin.getvalue().encode())
+    marker.unlink()
     os.replace(partial, destination)
 
 

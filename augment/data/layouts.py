@@ -123,7 +123,7 @@ def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], 
         with os.scandir(folder) as entries:
             names = sorted(
                 entry.name for entry in entries
-                if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES and not entry.is_dir()
+                if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES and not _is_folder(entry)
             )  # fmt: skip
     except OSError as error:
         raise AugmentError(
@@ -142,6 +142,13 @@ def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], 
         else:
             stems[stem] = name
             yield Found(f"{split}/{stem}", path, split, parsed)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: it cannot be opened either, which its row will say
+        return False
 
 
 def _list_partition(partition: Path, root: Path) -> Iterator[Found]:

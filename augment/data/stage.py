@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -11,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, sha256_bytes
+from augment.base.files import decode_image, read_file, sha256_bytes
 from augment.base.progress import say
 from augment.config import Config, DataConfig, SubsetConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
-from augment.data.rendered.dataset import VERSION, plan, render_set
+from augment.data.rendered.dataset import render_set
+from augment.data.rendered.folder import VERSION, check_root
+from augment.data.rendered.plan import plan
 from augment.manifest import Manifest, relative_path
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
-
-# What makes an image of a name: no crop of a person takes more bytes, and a wrong file must not fill the memory.
-MAX_BYTES = 64 * 2**20
 
 LEFT_OUT = "left_out"  # split of the training people's images that a subset does without
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
@@ -40,7 +39,9 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
     ``folder`` is the stage's own; a rendered set is beside it. Raises :class:`AugmentError` where none exists.
     """
     if section.layout == "rendered":
-        return section.root or Path(folder).parent / "rendered"
+        root = section.root or Path(folder).parent / "rendered"
+        check_root(section.rendered, root, own=section.root is None)
+        return root
     variable, usual = _USUAL[section.layout]
     project = Path(__file__).resolve().parents[2]
     root = section.root or environment_path(variable) or project.parent / "data" / usual
@@ -77,7 +78,7 @@ def _provenance(section: DataConfig, found: list[Found]) -> dict[str, Any]:
         size = VERSION if section.layout == "rendered" else _size(image.path)  # known before it is there
         listing.update(f"{', ' if number else ''}{json.dumps([image.id, size])}".encode())
     listing.update(b"]")
-    return provenance("images", 1, section, {"listing": listing.hexdigest()})
+    return provenance("images", 2, section, {"listing": listing.hexdigest()})
 
 
 begun = begun_shards
@@ -88,9 +89,11 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     total = sum(counts.splits.values())
     parts = ", ".join(f"{counts.splits.get(split, 0):,} {split}" for split in ("train", "query", "gallery"))
     seconds, size = 1 / _IMAGES_PER_SECOND, _BYTES_PER_ROW
+    amount = f"{total:,} images: {parts}"
     if config.data.layout == "rendered":
+        amount += f", drawn into {config.data.root}" if config.data.root else ""
         seconds, size = seconds + 1 / _RENDERED_PER_SECOND, size + _BYTES_PER_RENDERED_IMAGE
-    return Estimate(f"{total:,} images: {parts}", total, total * size, total * seconds)
+    return Estimate(amount, total, total * size, total * seconds)
 
 
 def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
@@ -104,7 +107,7 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     found = list_images(section, root)
     origin = _provenance(section, found)
     if section.layout == "rendered":
-        render_set(section.rendered, root)
+        render_set(section.rendered, root, own=section.root is None)
     work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
     del found  # workers list them again; a list of millions is in memory once
@@ -200,12 +203,7 @@ def _examine(found: Found, folder: Path) -> dict:
     if found.problem:
         return row
     try:
-        state = found.file.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise ValueError("not a regular file")
-        if state.st_size > MAX_BYTES:
-            raise ValueError(f"{state.st_size} bytes is too large for a person crop (limit {MAX_BYTES})")
-        data = found.file.read_bytes()
+        data = read_file(found.file)
         row["sha256"] = sha256_bytes(data)
         height, width = decode_image(data).shape[:2]
     except OSError as error:
@@ -224,7 +222,7 @@ def _size(path: str) -> int:
 
 def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
     """Report what was left out; raise :class:`AugmentError` where a split has no usable image."""
-    frame = manifest.table.select(["status", "reason", "split", "pid"]).to_pandas()
+    frame = manifest.table.select(["status", "reason", "split", "pid", "camid"]).to_pandas()
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         reasons = Counter(failed["reason"]).most_common(3)
@@ -238,3 +236,16 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
     counts = usable[usable["split"] == "train"].groupby("pid").size()
     if (counts == 1).any():
         say(f"images: {(counts == 1).sum()} training identities have one image only: they yield no pair.")
+    if len(counts) == 1:
+        say("images: training has one identity only: re-ID needs at least two.")
+    query, gallery = (usable[usable["split"] == split] for split in ("query", "gallery"))
+    if query.empty:
+        say("images: there are no query images: synthetic images can be made, re-ID cannot be measured.")
+    elif not has_correct_match(query, gallery):
+        say("images: no query's person is in the gallery, seen by another camera: re-ID cannot be measured.")
+
+
+def has_correct_match(query: pd.DataFrame, gallery: pd.DataFrame) -> bool:
+    """Whether any query's person (columns pid, camid) is in the gallery from another camera."""
+    both = query[["pid", "camid"]].merge(gallery[["pid", "camid"]].drop_duplicates(), on="pid")
+    return bool((both["camid_x"] != both["camid_y"]).any())

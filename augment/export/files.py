@@ -9,7 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, encode_jpeg, read_stored, sha256_bytes, sha256_file
+from augment.base.files import (
+    atomic_write,
+    decode_image,
+    encode_jpeg,
+    is_upright,
+    read_stored,
+    sha256_bytes,
+    sha256_file,
+)
 
 # Beside every image, whatever the format. ``pid`` is the label; ``certainty``: its probability where labels are
 # soft, else 1. ``source`` leads to the person of a synthetic image.
@@ -32,17 +40,19 @@ def records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def read_jpeg(file: str, sha256: str) -> bytes:
-    """The bytes of an image; one that is no JPEG is encoded as one, because readers go by the ending.
+    """The bytes of an image; one that is no JPEG, or stands upright by EXIF only, is encoded anew: readers go by the
+    ending, and many overlook the orientation.
 
     Raises :class:`AugmentError` where the file is gone or not as the run's table says.
     """
     try:
         data = read_stored(Path(file))
-    except OSError as error:
-        raise AugmentError(f"{file}: {error.strerror}. The run's command, given again, remakes what is gone.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AugmentError(f"{file}: {reason}. The run's command, given again, remakes what is gone.") from None
     if sha256_bytes(data) != sha256:
         raise AugmentError(f"{file}: its content has changed since the run. Give the run's command again.")
-    return data if data.startswith(b"\xff\xd8") else encode_jpeg(decode_image(data))
+    return data if data.startswith(b"\xff\xd8") and is_upright(data) else encode_jpeg(decode_image(data))
 
 
 def place(file: str, sha256: str, target: Path) -> None:
@@ -57,6 +67,5 @@ def place(file: str, sha256: str, target: Path) -> None:
             return
         except OSError:  # another disk, another owner, a file system without links
             pass
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, target)
+    with atomic_write(target, sync=False) as out:
+        out.write(data)

@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from augment.base.errors import UsageError
-from augment.base.files import atomic_write, sha256_bytes, sha256_file
+from augment.base.files import atomic_write, remove_begun, remove_leftovers, sha256_bytes, sha256_file
 from augment.base.progress import progress, say
 from augment.export.card import facts, write_card
 from augment.export.files import metadata
@@ -55,13 +54,13 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
     partial = destination.with_name(f".{destination.name}.partial")
     marker = partial / ".digest"
     if not marker.exists() or marker.read_text() != digest:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_begun(partial, marker)
         with atomic_write(marker) as file:
             file.write(digest.encode())
     with progress("export", total=len(selection.rows)) as advance:
         FORMATS[to](selection, partial, advance)
-    for leftover in partial.rglob(".*.partial"):
-        leftover.unlink()
+    for folder, _, _ in os.walk(partial):
+        remove_leftovers(Path(folder))
     with atomic_write(partial / _CARD) as file:
         file.write(write_card(header).encode())
     _write_sums(partial)

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
+from rich.text import Text
 
+from augment.base.console import PlainConsole
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
 from augment.config import Config
@@ -57,15 +58,14 @@ def examine(config: Config | None) -> Iterator[Check]:
 
 def show(checks: Iterator[Check]) -> bool:
     """Print each check as it is made; returns False where one failed."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     colours = {"ok": "green", "warn": "yellow", "failed": "red"}
     seen: Counter[str] = Counter()
     for check in checks:
         seen[check.status] += 1
-        console.print(f"[{colours[check.status]}]{check.status:<6}[/] {check.name:<22} ", end="")
-        console.print(check.found, markup=False)
+        console.print(Text(f"{check.status:<6}", colours[check.status]), f"{check.name:<22} {check.found}")
         if check.fix:
-            console.print(f"{'':<30}-> {check.fix}", markup=False)
+            console.print(f"{'':<30}-> {check.fix}")
     console.print(f"{seen['ok']} ok, {seen['warn']} warnings, {seen['failed']} failed.")
     return not seen["failed"]
 

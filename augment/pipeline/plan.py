@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from augment.base.console import output_console
 from augment.config import Config
 from augment.manifest import read_manifest
 from augment.pipeline.counts import count
+from augment.pipeline.folder import check_folder
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import stages_until
 from augment.pipeline.times import read_times, time_needed
@@ -58,6 +60,7 @@ class Plan:
 def make_plan(config: Config, until: str | None = None) -> Plan:
     """The plan of a run; nothing is made. Raises :class:`AugmentError` where the run itself could not start."""
     run = config.folder.absolute()
+    check_folder(config.folder)
     stages = stages_until(until)
     decisions: dict[str, Decision] = {}
     for stage in stages:
@@ -77,8 +80,7 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """Print the plan as a table."""
     if console is None:
-        console = Console()
-        console = console if console.is_terminal else Console(width=150)
+        console = output_console(width=150)
     table = Table(title=f"Plan for {plan.folder} (nothing is run)", title_justify="left")
     for column in ("stage", "plan", "why", "amount"):
         table.add_column(column, overflow="fold")

@@ -1,9 +1,7 @@
 """The stages in their order, and how they are called, by the local engine, the Prefect flows and the dry run alike."""
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -11,13 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write
+from augment.base.errors import UsageError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
-from augment.config import Config, Section, dump_yaml
+from augment.config import Config, Section
 from augment.manifest import Manifest, read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.times import record_time
@@ -63,7 +58,6 @@ class Stage:
         return self.module.identity(self.settings(config), *self.inputs(run), self.path(run).parent)
 
 
-_ELSEWHERE = "or choose another folder with --set output=FOLDER."
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
@@ -160,36 +154,3 @@ def make_report(config: Config) -> Path:
     from augment.report.page import write_report
 
     return write_report(config.report, config, config.folder.absolute())
-
-
-@contextmanager
-def locked_run(config: Config) -> Iterator[Path]:
-    """Lock the run's folder for this process, clean up after a killed one, and save the configuration in it.
-
-    Reentrant for the thread that holds the lock: a command holds it for the flow that it starts. Raises
-    :class:`AugmentError` where another process holds it or the folder is not writable.
-    """
-    run = config.folder.absolute()
-    if int(os.environ.get("RANK", "0")):  # torchrun: the first process holds the folder for all of them
-        yield run
-        return
-    lock = FileLock(run / ".lock", is_singleton=True)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise AugmentError(
-            f"{config.folder}: another run is using this folder. Wait for it to end, {_ELSEWHERE}"
-        ) from None
-    except FileExistsError:
-        raise AugmentError(f"{config.folder}: is a file, not a folder. Move it away, {_ELSEWHERE}") from None
-    except PermissionError:
-        raise AugmentError(f"{config.folder}: no permission to write there. Change that, {_ELSEWHERE}") from None
-    try:
-        for leftover in run.rglob(".*.partial"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        with atomic_write(run / "config.yaml") as file:
-            file.write(dump_yaml(config).encode())
-        yield run
-    finally:
-        lock.release()

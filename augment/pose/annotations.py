@@ -7,6 +7,7 @@ the order of :data:`augment.pose.skeleton.JOINTS`, in pixels of the image, NaN w
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write
+from augment.base.files import atomic_write, open_file
 from augment.pose.skeleton import COCO_NAMES, JOINTS, from_coco, to_coco
 
 _HEADER = ["name", "keypoints_y", "keypoints_x"]
@@ -88,13 +89,15 @@ def read_coco_json(path: Path | str) -> pd.DataFrame:
             content = json.loads(file.read())
     except json.JSONDecodeError as error:
         raise AugmentError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}).") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists without end
+        raise AugmentError(f"{path}: not valid JSON ({error}).") from None
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise AugmentError(f"{path}: the list '{key}' of COCO's format is missing.")
     best: dict[Any, tuple[float, np.ndarray]] = {}
     for number, annotation in enumerate(content["annotations"]):
         where = f"{path}: annotation {number}"
-        if not isinstance(annotation, dict) or "image_id" not in annotation:
+        if not isinstance(annotation, dict) or not isinstance(annotation.get("image_id"), int | str):
             raise AugmentError(f"{where}: image_id is missing.")
         points = _coco_points(where, annotation.get("keypoints"))
         size = _extent(annotation, points)
@@ -102,11 +105,16 @@ def read_coco_json(path: Path | str) -> pd.DataFrame:
             best[annotation["image_id"]] = (size, points)
     rows = []
     for number, image in enumerate(content["images"]):
-        if not isinstance(image, dict) or not {"id", "file_name"} <= set(image):
+        if not (isinstance(image, dict) and isinstance(image.get("id"), int | str)
+                and isinstance(image.get("file_name"), str)):  # fmt: skip
             raise AugmentError(f"{path}: image {number}: id or file_name is missing.")
         joints = from_coco(best[image["id"]][1]) if image["id"] in best else np.full((_COUNT, 3), np.nan)
         rows.append((Path(image["file_name"]).name, joints[:, 0], joints[:, 1], np.nan_to_num(joints[:, 2])))
-    return pd.DataFrame(rows, columns=["name", "x", "y", "confidence"])
+    frame = pd.DataFrame(rows, columns=["name", "x", "y", "confidence"])
+    repeated = frame["name"][frame["name"].duplicated()]
+    if len(repeated):
+        raise AugmentError(f"{path}: {repeated.iloc[0]} is duplicated. Keep one row per image.")
+    return frame
 
 
 def write_coco_json(frame: pd.DataFrame, path: Path | str) -> None:
@@ -135,7 +143,7 @@ def write_coco_json(frame: pd.DataFrame, path: Path | str) -> None:
 @contextmanager
 def _opened_text(path: Path | str) -> Iterator[TextIO]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with TextIOWrapper(open_file(Path(path)), encoding="utf-8-sig") as file:
             yield file
     except FileNotFoundError:
         raise AugmentError(f"{path}: no such key point file.") from None
@@ -157,7 +165,7 @@ def _parse_row(path: Path | str, number: int, line: str, header: list[str]) -> t
 def _parse_list(path: Path | str, number: int, column: str, text: str) -> np.ndarray:
     try:
         values = np.array(json.loads(text), float)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise AugmentError(f"{path}: row {number}: {column} is no list of numbers: {text[:60]!r}") from None
     if values.shape != (_COUNT,):
         raise AugmentError(
@@ -175,21 +183,24 @@ def _format(values: np.ndarray, gone: np.ndarray) -> str:
 def _coco_points(where: str, flat: Any) -> np.ndarray:
     try:
         points = np.array(flat, float)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         points = np.empty(0)
     if points.shape != (3 * len(COCO_NAMES),):
         raise AugmentError(
             f"{where}: {points.size / 3:g} key points (x, y, visibility), {len(COCO_NAMES)} are needed: COCO's person."
         )
     points = points.reshape(-1, 3)
-    points[points[:, 2] <= 0] = np.nan
+    points[~(points[:, 2] > 0) | ~np.isfinite(points).all(axis=1)] = np.nan
     points[:, 2] = points[:, 2].clip(max=1)
     return points
 
 
 def _extent(annotation: dict, points: np.ndarray) -> float:
-    box = annotation.get("bbox")
-    if isinstance(box, list) and len(box) == 4:
-        return float(box[2]) * float(box[3])
+    try:
+        _, _, width, height = map(float, annotation.get("bbox") or ())
+        if 0 <= width * height < np.inf:
+            return width * height
+    except (TypeError, ValueError, OverflowError):
+        pass  # no box, or none of numbers: the joints tell
     seen = points[~np.isnan(points[:, 0]), :2]
     return float(np.ptp(seen, axis=0).prod()) if len(seen) else 0.0

@@ -54,7 +54,8 @@ def _read_once(path: Path, size: int, changed: int) -> KeyPoints:
     rows = keypoint_rows(path)
     while block := list(islice(rows, _BLOCK)):
         names += [name for name, *_ in block]
-        joints.append(np.array([axes for _, *axes in block], np.float32).transpose(0, 2, 1))
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and lies outside its image
+            joints.append(np.array([axes for _, *axes in block]).astype(np.float32).transpose(0, 2, 1))
     return KeyPoints(pd.Index(names, dtype=object), np.concatenate(joints))
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, sha256_file
+from augment.base.files import decode_image, read_file, sha256_file
 from augment.config import Config, PoseConfig
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
+from augment.pose.plausibility import check_joints, far_outside
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 VERSION = 1
@@ -28,7 +29,7 @@ def identity(section: PoseConfig, images: Manifest, folder: Path) -> dict[str, A
     if section.estimator == "annotations":
         files = lookup.annotation_files(section, images)
         for split, path in files.items():
-            lookup.check_names(_names(frame[frame["split"] == split]), lookup.read_annotations(path), path)
+            _check_annotations(frame[frame["split"] == split], path)
         inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
     else:
         inputs = {"checkpoint": find_checkpoint(section.checkpoint, section.checkpoint_sha256).sha256}
@@ -69,11 +70,20 @@ def estimate_poses(
 
 
 def _wanted(section: PoseConfig, images: Manifest) -> pd.DataFrame:
-    frame = images.table.select(["id", "split", "pid", "path"]).to_pandas()
+    frame = images.table.select(["id", "split", "pid", "path", "status", "width", "height"]).to_pandas()
     frame = frame[frame["split"].isin(section.splits)]
     if frame.empty:
         raise AugmentError(f"{images.path}: has no image in pose.splits = {', '.join(section.splits)}.")
     return frame
+
+
+def _check_annotations(rows: pd.DataFrame, path: Path) -> None:
+    """Raise :class:`AugmentError` where a file's key points cannot be those of these images."""
+    known = lookup.read_annotations(path)
+    lookup.check_names(_names(rows), known, path)
+    rows = rows[rows["status"] == "ok"]
+    if len(rows):
+        check_joints(lookup.joints_of(_names(rows), known), rows[["width", "height"]].to_numpy(float), path)
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -87,6 +97,8 @@ def _look_up(
     for split, part in rows.groupby("split"):
         known = lookup.read_annotations(files[split])
         for row, joints in zip(part.itertuples(), lookup.joints_of(_names(part), known), strict=True):
+            if row.status == "ok":
+                joints[far_outside(joints, (row.width, row.height))] = (np.nan, np.nan, 0)
             people = int(not np.isnan(joints[:, 0]).all())
             made.append(_pose(row, joints, people, folder, section, images, "annotations", ""))
     return made
@@ -118,7 +130,7 @@ def _open(row, images: Manifest) -> tuple[Any, np.ndarray | None]:
     if row.status != "ok":
         return row, None
     try:
-        return row, decode_image(images.file_of(row.path).read_bytes())
+        return row, decode_image(read_file(images.file_of(row.path)))
     except (OSError, ValueError) as error:
         return row._replace(status="failed", reason=str(error)), None
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image
-from augment.data.stage import LEFT_OUT
+from augment.data.stage import LEFT_OUT, has_correct_match
 from augment.manifest import Manifest, read_manifest
 from augment.retrieval.evaluation import JUNK
 from augment.retrieval.torchreid_quiet import torchreid
@@ -59,6 +59,11 @@ def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "
     for split, part in parts.items():
         if part.empty:
             raise AugmentError(f"{images.path}: no usable {split} image. Re-ID needs train, query and gallery.")
+    if not has_correct_match(parts["query"], parts["gallery"]):
+        raise AugmentError(
+            f"{images.path}: no query has a correct match: the gallery shows no query's person from another camera. "
+            "Check that query and gallery have people in common, and that camera numbers differ."
+        )
     train = parts["train"]
     labels = {pid: label for label, pid in enumerate(sorted(train["pid"].unique()))}
     if len(labels) < 2:

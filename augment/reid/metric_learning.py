@@ -130,3 +130,20 @@ FIXED: dict[str, Callable[[Queries, Gallery], Distances]] = {
     "euclidean": euclidean, "cosine": cosine, "reranked": reranked
 }  # fmt: skip
 LEARNED: dict[str, Callable[[Features, Labels, Labels], Projection]] = {"xqda": xqda, "kissme": kissme}
+
+
+def learn(name: str, features: Features, pids: Labels, camids: Labels) -> Projection:
+    """Fit one of :data:`LEARNED`. Raises :class:`AugmentError` where the features do not decide it: a covariance is
+    singular, or a value is not finite."""
+    try:
+        learned = LEARNED[name](features, pids, camids)
+        if np.isfinite(learned.metric).all():
+            return learned
+        reason = "its matrix is not finite"
+    except (np.linalg.LinAlgError, ValueError) as error:
+        reason = str(error)
+    raise AugmentError(
+        f"{name}: cannot be learned from the features of these {len(features)} training images ({reason}): they are "
+        f"all alike, or not finite. Leave {name} out of reid.distances, or train longer or at a lower "
+        "reid.learning_rate."
+    )

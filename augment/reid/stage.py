@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from augment.base.devices import pick_device
+from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.seals import read_sealed_json, sealed_json
 from augment.config import ArmConfig, Config, ReidConfig
@@ -20,7 +21,7 @@ from augment.reid.arms import composition, settings_of_arms, uses_synthetic
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.features import extract_features
-from augment.reid.metric_learning import FIXED, LEARNED, unit_length
+from augment.reid.metric_learning import FIXED, LEARNED, learn, unit_length
 from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import check_model
@@ -161,9 +162,13 @@ def _test(
     queries: dict[str, list] = {}
     for place, name in enumerate(section.distances):
         if name in LEARNED:
-            distances = LEARNED[name](train, real_pids, real_camids).distances(unit_length(query), unit_length(gallery))
+            projection = learn(name, train, real_pids, real_camids)
+            distances = projection.distances(unit_length(query), unit_length(gallery))
         else:
             distances = FIXED[name](query, gallery)
+        if not np.isfinite(distances).all():
+            raise AugmentError(f"{run}: {name} distances are not finite: the network has diverged. Lower "
+                               "reid.learning_rate.")  # fmt: skip
         ranking = rank(distances, *labels)
         suffix = f"_{name}" if place else ""
         metrics |= {metric + suffix: value for metric, value in ranking.as_metrics().items()}

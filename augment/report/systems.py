@@ -23,6 +23,7 @@ from augment.base.drawing import draw_pose, image_grid, write_text
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress
+from augment.base.terminal import spreadsheet_cell
 from augment.config import Config, GanConfig, load_config
 from augment.gan.checkpoints import read_header
 from augment.gan.inference import BatchedGenerator
@@ -98,7 +99,8 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
     with atomic_write(Path(output) / "pairs.png") as file:
         Image.fromarray(picture).save(file, "PNG")
     with atomic_write(Path(output) / "scores.csv") as file:
-        file.write(scores.to_csv(index=False, float_format="%.6g").encode())
+        safe = scores.assign(run=scores["run"].map(spreadsheet_cell))
+        file.write(safe.to_csv(index=False, float_format="%.6g").encode())
     with atomic_write(Path(output) / "comparison.html") as file:
         file.write(_page(trained, scores, picture, len(chosen), len(shown)).encode())
     return scores

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
+from augment.base.files import read_file
 from augment.base.progress import say
 from augment.manifest import read_manifest
 from augment.study.answers import JOURNAL, Journal, read_journal, write_answers
@@ -51,7 +52,7 @@ class Rounds:
         self.training = int(self._stimuli["training"].sum())
         self.trials = len(ids)
         paths = zip(ids, self._stimuli["path"], strict=True)
-        self.images = {id: manifest.file_of(path).read_bytes() for id, path in paths}  # PNG files by stimulus
+        self.images = {id: read_file(manifest.file_of(path)) for id, path in paths}  # PNG files by stimulus
         self._rounds = {id: self._round(id, answers) for id, answers in read_journal(folder / JOURNAL).items()}
         self._journal = Journal(folder / JOURNAL)
 

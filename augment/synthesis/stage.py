@@ -16,7 +16,7 @@ from torch import Tensor
 
 from augment.base.devices import pick_device
 from augment.base.errors import AugmentError
-from augment.base.files import encode_jpeg, read_image, sha256_bytes, sha256_file
+from augment.base.files import atomic_write, encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
@@ -270,13 +270,14 @@ def _decode(file: Path, size: tuple[int, int]) -> np.ndarray | str:
 def _write(files: list[Path] | None, images: np.ndarray, quality: int) -> list[tuple[str, bytes]]:
     """Write JPEGs, or only encode them: their hashes, and their bytes where no file holds them yet.
 
-    A torn file has no row yet, or another hash than its row: it is made again.
+    What a power failure takes has another hash than its row: it is made again.
     """
     made = []
     for number, image in enumerate(images):
         data = encode_jpeg(image, quality)
         if files is not None:
-            files[number].write_bytes(data)
+            with atomic_write(files[number], sync=False) as out:
+                out.write(data)
         made.append((sha256_bytes(data), b"" if files is not None else data))
     return made
 

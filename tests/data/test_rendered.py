@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from augment.data.rendered.canvas import OVERSAMPLE
 from augment.data.rendered.dataset import Item, item_joints, plan, render_item, render_set, visible_joints
 from augment.data.rendered.figure import draw_figure
 from augment.data.rendered.people import Build, sample_person
-from augment.data.stage import scan_images
+from augment.data.stage import identity, scan_images
 from augment.pose.annotations import read_posegan_csv
 from augment.pose.skeleton import INDEX
 
@@ -106,17 +108,64 @@ def test_order_and_company_do_not_matter():
     assert alone[0].shape == (128, 64, 3) and alone[0].dtype == np.uint8
 
 
-def test_a_changed_configuration_draws_anew_and_foreign_folders_are_left_alone(tmp_path):
+def test_only_a_runs_own_set_is_drawn_anew_and_nothing_else_is_removed(tmp_path):
     root = render_set(SMALL, tmp_path / "rendered")
-    fewer = SMALL.model_copy(update={"images_per_identity": 2})
-    render_set(fewer, root)
-    assert len(list_market(root)) == len(plan(fewer))
+    added = root / "bounding_box_train" / "9999_c1s1_000001_01.jpg"
+    added.write_bytes(b"mine")
+    other = SMALL.model_copy(update={"images_per_identity": 2, "seed": 1})
+    before = {path: path.read_bytes() for path in root.rglob("*.jpg")}
+    with pytest.raises(AugmentError, match=r"rendered set of another configuration \(.*seed 0, not 1"):
+        render_set(other, root)
+    assert {path: path.read_bytes() for path in root.rglob("*.jpg")} == before
+    render_set(other, root, own=True)
+    names = {item.name for item in plan(other)}
+    assert {path.name for path in root.rglob("*.jpg")} == names | {added.name} and added.read_bytes() == b"mine"
+    fresh = render_set(other, tmp_path / "fresh")
+    assert all((root / path.relative_to(fresh)).read_bytes() == path.read_bytes() for path in fresh.rglob("*.jpg"))
+    (root / "rendered.json").write_text("{")
+    with pytest.raises(AugmentError, match="another configuration"):
+        render_set(other, root)
+    render_set(other, root, own=True)
+    assert added.read_bytes() == b"mine"
+
+
+def test_foreign_folders_are_left_alone(tmp_path):
     foreign = tmp_path / "holidays"
     foreign.mkdir()
     (foreign / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(AugmentError, match="holidays: is not empty, and not a rendered set"):
-        render_set(SMALL, foreign)
-    assert (foreign / "photo.jpg").read_bytes() == b"mine"
+    section = DataConfig(layout="rendered", root=foreign)
+    for call in (lambda: render_set(SMALL, foreign), lambda: identity(section, tmp_path / "run" / "images")):
+        with pytest.raises(AugmentError, match="holidays: is not empty, and not a rendered set"):
+            call()
+    assert [path.name for path in foreign.iterdir()] == ["photo.jpg"]
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from augment.config import RenderedConfig
+from augment.data.rendered.dataset import render_set
+from augment.base.errors import AugmentError
+try:
+    render_set(RenderedConfig(train_identities=3, test_identities=3, images_per_identity=4, seed=int(sys.argv[2])),
+               Path(sys.argv[1]))
+except AugmentError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_of_two_runs_with_one_root_and_different_seeds_one_is_refused(tmp_path):
+    shared = [subprocess.Popen([sys.executable, "-c", DRAW, tmp_path / "set", str(seed)], stderr=subprocess.PIPE,
+                               text=True) for seed in (1, 2, 1)]  # fmt: skip
+    told = [(process.communicate()[1], process.returncode) for process in shared]
+    first = json.loads((tmp_path / "set" / "rendered.json").read_text())["section"]["seed"]
+    assert [code for _, code in told] == ([0, 1, 0] if first == 1 else [1, 0, 1])
+    assert all(f"(seed {first}, not {3 - first})" in message for message, code in told if code)
+    alone = render_set(RenderedConfig(train_identities=3, test_identities=3, images_per_identity=4, seed=first),
+                       tmp_path / "alone")  # fmt: skip
+    for path in alone.rglob("*.*"):
+        if path.is_file() and path.name != ".lock":
+            assert (tmp_path / "set" / path.relative_to(alone)).read_bytes() == path.read_bytes()
 
 
 def test_scanning_renders_first_and_reuses(tmp_path):

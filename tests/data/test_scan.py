@@ -50,6 +50,9 @@ def test_broken_files_are_rows_and_the_rest_goes_on(market, tmp_path):
     (train / "0011_c1s1_000006_01.jpg").symlink_to(train / "nowhere.jpg")
     os.mkfifo(train / "0011_c1s1_000007_01.jpg")
     (train / "0011_c1s1_000008_01.jpg").mkdir()
+    (train / "0011_c1s1_000009_01.jpg").symlink_to("0011_c1s1_000009_01.jpg")
+    (train / "0011_c1s1_000010_01.jpg").write_bytes(jpeg(90, 1, 1))
+    (train / "0011_c1s1_000011_01.jpg").write_bytes(jpeg(90, 5, 2000))
     frame = scan(market, tmp_path / "images").frame().set_index("id")
     failed = frame[frame["status"] == "failed"]
     reasons = {id.rpartition("/")[2]: reason for id, reason in failed["reason"].items()}
@@ -61,6 +64,9 @@ def test_broken_files_are_rows_and_the_rest_goes_on(market, tmp_path):
         "holiday picture.jpg": "name is not like 0002_c1s1_000451_03.jpg",
         "0011_c1s1_000006_01": "No such file or directory",
         "0011_c1s1_000007_01": "not a regular file",
+        "0011_c1s1_000009_01": "Too many levels of symbolic links",
+        "0011_c1s1_000010_01": "1x1 pixels is too small (at least 4 each way)",
+        "0011_c1s1_000011_01": "2000x5 pixels is too narrow (one side at most 32 times the other)",
     }
     assert (frame["status"] == "ok").sum() == 9
     assert failed.loc["train/holiday picture.jpg", "pid"] == -1
@@ -168,3 +174,16 @@ def test_market1501_counts(tmp_path):
     assert sum(image.split == "gallery" and image.name.pid != -1 for image in found) == 15_913
     assert len({image.name.pid for image in found if image.split == "train"}) == 751
     assert not any(image.problem for image in found)
+
+
+def test_what_reid_lacks_is_said_with_the_first_stage(market, tmp_path, capfd):
+    scan(market, tmp_path / "a")
+    assert "re-ID" not in capfd.readouterr().err
+    for part, name in (("bounding_box_train", "0007_c3s2_000001_01.jpg"), ("query", "0003_c1s1_000001_00.jpg"),
+                       ("bounding_box_test", "0005_c1s1_000001_01.jpg")):  # fmt: skip
+        (market / part / name).unlink()
+    (market / "bounding_box_test" / "0005_c2s1_000007_01.jpg").write_bytes(jpeg(9))  # the query's own camera
+    scan(market, tmp_path / "b")
+    said = capfd.readouterr().err
+    assert "training has one identity only: re-ID needs at least two" in said
+    assert "no query's person is in the gallery, seen by another camera: re-ID cannot be measured" in said

@@ -140,3 +140,38 @@ def test_what_is_wrong_with_a_coco_file(tmp_path, annotations, changes, said):
 def test_not_json_at_all(tmp_path):
     with pytest.raises(AugmentError, match="not valid JSON"):
         read_coco_json(write(tmp_path, "{", name="a.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["annotations"][0].update(image_id=[1]), "annotation 0: image_id is missing"),
+        (lambda content: content["images"][0].update(id={}), "image 0: id or file_name is missing"),
+        (lambda content: content["images"][0].update(file_name=7), "image 0: id or file_name is missing"),
+        (lambda content: content["images"].append({"id": 2, "file_name": "b/a.jpg"}), r"a\.jpg is duplicated"),
+        (lambda content: content["annotations"][0].update(keypoints=[10**400] * 51), "annotation 0: 0 key points"),
+    ],
+)
+def test_coco_content_of_other_types_is_named(tmp_path, change, message):
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}],
+               "annotations": [{"image_id": 1, "keypoints": [4, 6, 2] * 17, "bbox": ["x", None, 1, 1]}]}  # fmt: skip
+    file = tmp_path / "a.json"
+    file.write_text("\ufeff" + json.dumps(content))
+    assert read_coco_json(file)["x"][0][0] == 4
+    change(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(AugmentError, match=rf"a\.json: {message}"):
+        read_coco_json(file)
+
+
+def test_coco_points_that_are_no_numbers_are_missing(tmp_path):
+    points = [4, 6, 2] * 16 + [float("nan"), float("inf"), 2]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}],
+                                "annotations": [{"image_id": 1, "keypoints": points, "bbox": [0, 0, 1e308, 1e308]}]}))
+    row = read_coco_json(file).iloc[0]
+    assert np.isnan(row["x"][10]) and row["x"][0] == 4  # COCO's last joint is the right ankle
+    for text in ("[" * 100_000, '{"images": ' + "9" * 5000 + "}"):
+        file.write_text(text)
+        with pytest.raises(AugmentError, match=r"a\.json: not valid JSON"):
+            read_coco_json(file)

@@ -11,7 +11,7 @@ from augment.manifest import write_manifest
 from augment.pose import lookup
 from augment.pose.annotations import keypoint_rows
 from augment.pose.skeleton import INDEX
-from augment.pose.stage import estimate_poses
+from augment.pose.stage import estimate_poses, identity
 
 NAMES = ("0001_c1s1_000001_00", "0001_c2s1_000002_00", "0002_c1s1_000003_00", "-1_c1s1_000004_00")
 HEADER = "name:keypoints_y:keypoints_x"
@@ -37,7 +37,11 @@ def images(tmp_path):
 
 
 def csv(path, rows):
-    lines = [f"{name}.jpg: {[y] * 18}: {[x] * 18}" for name, (x, y) in rows.items()]
+    """A body from x, y (of the last joint) down to the right; -1, -1: nobody."""
+    lines = []
+    for name, (x, y) in rows.items():
+        step = 0 if x < 0 else 2
+        lines.append(f"{name}.jpg: {[y + 2 * step * (17 - k) for k in range(18)]}: {[x + step * k for k in range(18)]}")
     path.write_text("\n".join([HEADER, *lines]) + "\n")
 
 
@@ -87,7 +91,7 @@ def test_the_file_is_found_by_the_environment_first(images, tmp_path, monkeypatc
 def test_coco_json_is_read_as_well(images, tmp_path):
     content = {
         "images": [{"id": 1, "file_name": f"{NAMES[0]}.jpg"}],
-        "annotations": [{"image_id": 1, "keypoints": [4, 6, 2] * 17}],
+        "annotations": [{"image_id": 1, "keypoints": [*[4, 6, 2] * 16, 40, 90, 2]}],
     }
     (tmp_path / "root" / "a.json").write_text(json.dumps(content))
     poses = estimate_poses(section(annotations={"train": "a.json"}), images, tmp_path / "poses")
@@ -140,3 +144,48 @@ def test_openpifpaf_does_not_depend_on_shards_and_keeps_failures(images, tmp_pat
     assert rows.loc[f"train/{NAMES[2]}"]["reason"] == "not an image"
     assert rows.loc[f"train/{NAMES[0]}"]["verdict"] == "no person found"  # it is noise
     assert len(rows.loc[f"train/{NAMES[0]}"]["checkpoint"]) == 64
+
+
+BODY = {0: (30, 10), 1: (30, 25), 2: (20, 26), 5: (41, 26), 8: (24, 60), 11: (37, 61), 9: (25, 88), 12: (36, 89),
+        10: (24, 118), 13: (37, 117)}  # fmt: skip
+
+
+def bodies(path, change):
+    lines = []
+    for name in NAMES:
+        x, y = [-1] * 18, [-1] * 18
+        for joint, place in BODY.items():
+            x[joint], y[joint] = change(joint, *place)
+        lines.append(f"{name}.jpg: {y}: {x}")
+    path.write_text("\ufeff" + "\n".join([HEADER, *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda joint, x, y: (10 * x, 10 * y), r"100% of its joints .*: they fit images about 9\.2 times as l"),
+        (lambda joint, x, y: (y, x), "of its joints lie outside their images: x and y look exchanged"),
+        (lambda joint, x, y: (x, -1000), r"100% of its joints lie outside their images\. Give the key points"),
+        (lambda joint, x, y: (1e308, y), "100% of its joints lie outside their images"),
+        (lambda joint, x, y: (x / 64, y / 128), r"joints of a person lie within 0\.7% of the image, as if"),
+    ],
+)  # fmt: skip
+def test_key_points_that_cannot_be_stop_the_run_with_the_likely_cause(images, tmp_path, change, said):
+    """The largest coordinate, 118 of 128, becomes 9.2 of the image's height. From 10 to 118 of 128 are 0.84 / 128."""
+    bodies(tmp_path / "root" / "a.csv", change)
+    for call in (lambda: estimate_poses(section(), images, tmp_path / "poses"),
+                 lambda: identity(section(), images, tmp_path / "poses")):  # fmt: skip
+        with pytest.raises(AugmentError, match=said):
+            call()
+
+
+def test_a_few_joints_a_little_outside_stay_and_far_outside_are_missing(images, tmp_path):
+    places = {13: (37, 127 + 12), 10: (-70, 118)}  # 10% below the image; more than its width to the left
+    bodies(tmp_path / "root" / "a.csv", lambda joint, x, y: places.get(joint, (x, y)))
+    with pytest.raises(AugmentError, match="20% of its joints"):  # a tenth may lie outside, not more
+        bodies(tmp_path / "root" / "b.csv", lambda joint, x, y: (x, 500) if joint in (10, 13) else (x, y))
+        estimate_poses(section(annotations={"train": "b.csv"}), images, tmp_path / "poses")
+    row = estimate_poses(section(), images, tmp_path / "poses").frame().set_index("id").loc[f"train/{NAMES[0]}"]
+    assert (row["x"][13], row["y"][13], row["confidence"][13]) == (37, 139, 1)
+    assert np.isnan(row["x"][10]) and np.isnan(row["y"][10]) and row["confidence"][10] == 0
+    assert (row["x"][0], row["verdict"]) == (30, "ok")

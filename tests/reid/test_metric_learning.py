@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.base.errors import AugmentError
-from augment.reid.metric_learning import Projection, cosine, euclidean, kissme, pair_covariances, unit_length, xqda
+from augment.reid.metric_learning import (
+    Projection,
+    cosine,
+    euclidean,
+    kissme,
+    learn,
+    pair_covariances,
+    unit_length,
+    xqda,
+)
 
 
 def test_pair_covariances_by_hand():
@@ -97,3 +106,24 @@ def test_fixed_distances_by_hand():
     np.testing.assert_allclose(euclidean(x, y), [[0.36 + 0.04, 1.96 + 0.04]])
     np.testing.assert_allclose(cosine(x, y), [[1 - 8 / 10, 1.0]])
     np.testing.assert_allclose(unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]])
+
+
+@pytest.mark.parametrize("name", ["xqda", "kissme"])
+@pytest.mark.parametrize("value", [0.5, 0.0, np.nan, np.inf])
+def test_features_that_decide_nothing_are_told(name, value):
+    """All alike: the covariances are zero, and have no inverse."""
+    pids, camids = np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2])
+    with pytest.raises(AugmentError, match=rf"{name}: cannot be learned .* 4 training images \(.*Leave {name} out of"):
+        learn(name, np.full((4, 3), value), pids, camids)
+    features = np.random.default_rng(0).normal(size=(4, 3))
+    assert np.isfinite(learn(name, features, pids, camids).metric).all()
+    with pytest.raises(AugmentError, match="needs people with several training images each, and several people"):
+        learn(name, features, np.zeros(4, int), camids)
+
+
+def test_more_dimensions_than_images_are_no_hindrance():
+    """Covariances of 4 images in 64 dimensions are singular; the ridge makes them invertible."""
+    features = unit_length(np.random.default_rng(1).normal(size=(4, 64)))
+    for name in ("xqda", "kissme"):
+        learned = learn(name, features, np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
+        assert np.isfinite(learned.distances(features, features)).all()

@@ -105,3 +105,13 @@ def test_torchreid_finds_a_run_by_name_also_when_asked_twice(people, capsys):
     batch = next(iter(manager.train_loader))
     assert batch["img"].shape == (4, 3, 64, 32) and np.isin(batch["dsetid"], [REAL, SYNTHETIC]).all()
     capsys.readouterr()
+
+
+def test_queries_without_a_correct_match_are_told_before_anything_is_trained(people):
+    for row in people.images:
+        if row["split"] == "query":
+            row["camid"] = 1
+        if row["split"] == "gallery":
+            row["camid"] = 1
+    with pytest.raises(AugmentError, match=r"images\.parquet: no query has a correct match"):
+        read_data(people.manifests()[0])

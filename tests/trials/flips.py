@@ -94,7 +94,8 @@ def _attempt(golden: Golden, kind: Kind, place: Callable[[int], tuple[str, int]]
     from augment.base.errors import AugmentError
     from augment.config import load_config
     from augment.manifest import read_manifest
-    from augment.pipeline.stages import locked_run, run_local, run_stage, stage_named
+    from augment.pipeline.folder import locked_run
+    from augment.pipeline.stages import run_local, run_stage, stage_named
 
     name, bit = place(number)
     run = OUTPUT.absolute()

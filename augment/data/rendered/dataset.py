@@ -3,89 +3,58 @@
 Every image has a random generator of its own, so the order of rendering does not matter.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, encode_jpeg
+from augment.base.files import atomic_write, encode_jpeg, remove_leftovers
 from augment.base.progress import progress, say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS
 from augment.data.rendered.body import Figure, View, pose_figure, sample_limbs
 from augment.data.rendered.canvas import OVERSAMPLE
 from augment.data.rendered.figure import draw_figure
+from augment.data.rendered.folder import begin, check_root, held, stands, write_marker
 from augment.data.rendered.people import Person, sample_person
+from augment.data.rendered.plan import Item, plan
 from augment.data.rendered.scenes import Camera, crop_scene, expose, sample_camera, sample_grain
 
 HEIGHT, WIDTH = 128, 64
-VERSION = 2  # of the renderer: another version makes other images from the same seed
-MARKER = "rendered.json"
 ANNOTATIONS = {"train": "annotation-train.csv", "gallery": "annotation-test.csv"}  # as published: none for queries
 
 _PERSON, _CAMERA, _IMAGE, _GRAIN = range(4)  # what a random generator is for
 
 
-class Item(NamedTuple):
-    """An image to render."""
-
-    split: str
-    pid: int  # as in the name: 0 for a distractor
-    person: int  # whose figure it shows
-    camera: int
-    index: int  # which image of the person
-
-    @property
-    def name(self) -> str:
-        """File name in Market-1501's form; the last number is 00 in queries, as there."""
-        box = 0 if self.split == "query" else 1 + self.index % 9
-        frame = 25 * (self.index + 1) + 1000 * (self.person % 900)
-        return f"{self.pid:04d}_c{self.camera}s1_{frame:06d}_{box:02d}.jpg"
-
-
-def plan(section: RenderedConfig) -> list[Item]:
-    """All images of the set, in order of split and name.
-
-    A person's images go round the cameras. Of a test person the first image of each camera is a query, as in
-    Market-1501, but never more than half of the images; the others are the gallery, with one distractor for ten.
-    """
-    items = []
-    people = section.train_identities + section.test_identities
-    for pid in range(1, people + 1):
-        for index in range(section.images_per_identity):
-            camera = 1 + (pid + index) % section.cameras
-            query = index < min(section.cameras, section.images_per_identity // 2)
-            split = "train" if pid <= section.train_identities else "query" if query else "gallery"
-            items.append(Item(split, pid, pid, camera, index))
-    gallery = sum(item.split == "gallery" for item in items)
-    for extra in range(max(1, gallery // 10)):
-        items.append(Item("gallery", 0, people + 1 + extra, 1 + extra % section.cameras, extra))
-    return sorted(items, key=lambda item: (item.split, item.name))
-
-
-def render_set(section: RenderedConfig, root: Path) -> Path:
+def render_set(section: RenderedConfig, root: Path, *, own: bool = False) -> Path:
     """Render the images of the set that ``root`` lacks; returns ``root``.
 
-    A set that was interrupted is completed. A set of another configuration is replaced. Raises :class:`AugmentError`
-    where the folder has other content.
+    A set that was interrupted is completed; two processes at once render it once. A set of another configuration is
+    replaced only where the folder is the run's ``own``. Raises what :func:`check_root` raises.
     """
     root = Path(root)
-    state = {"version": VERSION, "section": section.identity()}
     items = plan(section)
-    complete = _begin(root, state)
+    check_root(section, root, own)
+    if stands(section, root, items):
+        return root
+    with held(root):
+        if not stands(section, root, items):
+            begin(section, root, own)
+            if not own:
+                say(f"render: {len(items):,} images are rendered into {root}.")
+            _render(section, root, items)
+    return root
+
+
+def _render(section: RenderedConfig, root: Path, items: list[Item]) -> None:
     folders = {split: root / folder for split, folder in MARKET_FOLDERS.items()}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     present = {split: set(os.listdir(folder)) for split, folder in folders.items()}
-    if complete and all(item.name in present[item.split] for item in items):
-        return root
     joints: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in ANNOTATIONS}
     with progress("render", total=len(items)) as advance:
         for item in items:
@@ -93,48 +62,15 @@ def render_set(section: RenderedConfig, root: Path) -> Path:
                 found = item_joints(section.seed, item)
             else:
                 image, found = render_item(section.seed, item)
-                _write(folders[item.split] / item.name, encode_jpeg(image))
+                with atomic_write(folders[item.split] / item.name, sync=False) as out:
+                    out.write(encode_jpeg(image))
             if item.split in joints:
                 joints[item.split].append((item.name, found))
             advance()
     for split, file in ANNOTATIONS.items():
         with atomic_write(root / file) as out:
             out.writelines(_annotation_lines(joints[split]))
-    with atomic_write(root / MARKER) as out:
-        out.write(json.dumps(state | {"complete": True}, sort_keys=True, indent=1).encode())
-    return root
-
-
-def _begin(root: Path, state: dict) -> bool:
-    """Prepare the folder; returns whether its marker states that the set is complete."""
-    marker = root / MARKER
-    if not marker.exists():
-        if root.is_dir() and any(root.iterdir()):
-            raise AugmentError(
-                f"{root}: is not empty, and not a rendered set. Set data.root to another folder, or data.layout to the "
-                f"layout of the images in it."
-            )
-    else:
-        try:
-            known = json.loads(marker.read_text(encoding="utf-8"))
-        except ValueError:
-            known = {}
-        if known == state | {"complete": True}:
-            return True
-        if {key: known.get(key) for key in state} != state:
-            say(f"render: {root} holds a set of another configuration; it is rendered again.")
-            for folder in MARKET_FOLDERS.values():
-                shutil.rmtree(root / folder, ignore_errors=True)
-    with atomic_write(marker) as out:
-        out.write(json.dumps(state | {"complete": False}, sort_keys=True, indent=1).encode())
-    return False
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Atomic, but not synced: an image lost in a power failure is rendered again."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, file)
+    write_marker(section, root, complete=True)
 
 
 def render_item(seed: int, item: Item) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image
+from augment.base.files import decode_image, read_file
 from augment.base.progress import say
 from augment.pose.lookup import read_annotations
 from augment.pose.skeleton import to_coco
@@ -67,7 +67,7 @@ def load_examples(
     examples, lost = [], 0
     for index in usable:
         try:
-            image = decode_image((images / names[index]).read_bytes())
+            image = decode_image(read_file(images / names[index]))
         except (OSError, ValueError):
             lost += 1
             continue
