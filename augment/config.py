@@ -330,7 +330,7 @@ class ArmConfig(Section):
     own_pass: bool | None = None
     """A separate forward pass for synthetic images, with batch statistics of their own."""
     transforms: tuple[Transform, ...] | None = None
-    iterations: Count | None = None
+    iterations: int | None = Field(None, ge=1, le=10**6)
 
 
 class ReidConfig(Section):
@@ -345,7 +345,7 @@ class ReidConfig(Section):
     """ImageNet weights, downloaded by torchreid."""
     height: int = Field(256, ge=32, le=1024)
     width: int = Field(128, ge=16, le=1024)
-    iterations: Count = 24_000
+    iterations: int = Field(24_000, ge=1, le=10**6)
     """The same for every arm: more images must not mean more training."""
     batch_size: int = Field(32, ge=4, le=2**16)
     """Real and synthetic images together; the arms define the shares."""

@@ -110,6 +110,7 @@ class Estimate:
     seconds: float | None  # on two cores of a current server; None: unknown
     on_gpu: bool = False  # whether it runs on a GPU where there is one; its rate there is unknown
     shares: tuple[Share, ...] = ()  # of the seconds, where they depend on what is asked for
+    memory: float = 0.0  # bytes at once, beside the program's own; 0: little
 
 
 def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:

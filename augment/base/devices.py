@@ -3,10 +3,25 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from augment.base.errors import UsageError
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: the machine's, or a container's if that has less; None: not known."""
+    limits = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            limits.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):  # another system than Linux, or none of these files
+        pass
+    return min(limits, default=None)
 
 
 def pick_device(name: str) -> torch.device:

@@ -8,11 +8,13 @@ import torch
 from augment.config import Config, GanConfig
 from augment.gan.networks import Discriminator, Generator, build_generator
 from augment.gan.skeletons import HUMAN
+from augment.stage import Counts
 
 # Seconds for one image of 128x64: constant, by width and by width squared. Half the CPU time measured at widths 0.25
 # and 0.5. Training: of one pair in one iteration.
 _TRAINING = (0.015, 0.114, 0.232)
 _GENERATION = (0.005, 0.034, 0.043)
+_MEMORY = (30e6, 100e6)  # bytes for a pair of 128x64 in a batch: constant, by width. 222 MB seen for 4 at width 0.25
 _SIZES = {"market1501": (128, 64), "rendered": (128, 64), "deepfashion": (256, 256)}  # before any image is opened
 
 
@@ -75,13 +77,29 @@ def image_size(config: Config) -> tuple[int, int]:
 
 def training_bytes(config: Config) -> float:
     """Weights files hold raw and average; the one state holds both networks, their average and Adam's two moments."""
+    generator, discriminator = _network_bytes(config)
+    weights = 2 * generator * (_kept_checkpoints(config.gan) + 1)  # one more while it is being written
+    return weights + 2 * (4 * generator + 3 * discriminator)  # a state is written before the old one goes
+
+
+def training_memory(config: Config, counts: Counts) -> float:
+    """Bytes at once on the CPU: all images decoded (twice while they are put together), pairs, networks, one batch."""
+    height, width = image_size(config)
+    generator, discriminator = _network_bytes(config)
+    constant, linear = _MEMORY
+    batch = config.gan.batch_size * (constant + linear * config.gan.width) * height * width / (128 * 64)
+    images = 2 * 3 * height * width * counts.sources
+    return images + 32 * counts.train_pairs + 5 * generator + 4 * discriminator + batch
+
+
+def _network_bytes(config: Config) -> tuple[int, int]:
+    """Of the generator's and the discriminator's weights."""
     with torch.device("meta"):
         generator, discriminator = (
             4 * sum(parameter.numel() for parameter in network(config.gan, image_size(config), HUMAN).parameters())
             for network in (Generator, Discriminator)
         )
-    weights = 2 * generator * (_kept_checkpoints(config.gan) + 1)  # one more while it is being written
-    return weights + 2 * (4 * generator + 3 * discriminator)  # a state is written before the old one goes
+    return generator, discriminator
 
 
 def _kept_checkpoints(gan: GanConfig) -> int:

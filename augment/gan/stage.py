@@ -9,7 +9,7 @@ from augment.base.files import sha256_file
 from augment.config import Config, GanConfig
 from augment.gan import processes
 from augment.gan.checkpoints import save_weights
-from augment.gan.cost import training_bytes, training_seconds
+from augment.gan.cost import training_bytes, training_memory, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
@@ -53,7 +53,8 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     gan = config.gan
     amount = f"{gan.iterations:,} iterations of {gan.batch_size} pairs ({gan.system}, width {gan.width:g})"
-    return Estimate(amount, gan.iterations, training_bytes(config), training_seconds(config), on_gpu=True)
+    return Estimate(amount, gan.iterations, training_bytes(config), training_seconds(config), on_gpu=True,
+                    memory=training_memory(config, counts))  # fmt: skip
 
 
 def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, folder: Path, *,

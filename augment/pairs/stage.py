@@ -20,6 +20,7 @@ from augment.stage import Counts, Estimate, begun_shards, finished, provenance
 
 _PER_SECOND = 400_000.0
 _BYTES_PER_ROW = 12
+_MEMORY_PER_ROW = 300  # two ids as strings, several times
 
 
 def identity(section: PairsConfig, images: Manifest, poses: Manifest, folder: Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     total = counts.train_pairs + counts.test_pairs
     amount = f"{counts.limit}{counts.train_pairs:,} for training, {counts.test_pairs:,} for testing"
-    return Estimate(amount, total, total * _BYTES_PER_ROW, 1 + total / _PER_SECOND)
+    return Estimate(amount, total, total * _BYTES_PER_ROW, 1 + total / _PER_SECOND, memory=total * _MEMORY_PER_ROW)
 
 
 def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: Path) -> Manifest:

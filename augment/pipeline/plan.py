@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.base.console import output_console
+from augment.base.devices import available_memory
 from augment.config import Config
 from augment.manifest import read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.folder import check_folder
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import stages_until
-from augment.pipeline.times import read_times, time_needed
+from augment.pipeline.times import has_gpu, read_times, time_needed
 from augment.stage import Estimate, Share
 
 
@@ -44,6 +45,7 @@ class Plan:
     folder: Path
     steps: list[Step]
     free: int  # bytes
+    memory: int | None  # bytes that can be had; None: not known
 
     @property
     def disk(self) -> float:
@@ -55,6 +57,15 @@ class Plan:
         """Time of all remaining work; None where the time of a step is unknown."""
         times = [step.seconds for step in self.steps if step.decision.is_work]
         return None if None in times else sum(times)
+
+
+    @property
+    def too_large(self) -> list[Step]:
+        """Steps that need more memory than there is; with a GPU most of it is the GPU's."""
+        if self.memory is None:
+            return []
+        return [step for step in self.steps if step.decision.is_work and step.estimate.memory > self.memory
+                and not (step.estimate.on_gpu and has_gpu())]  # fmt: skip
 
 
 def make_plan(config: Config, until: str | None = None) -> Plan:
@@ -74,7 +85,7 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
         needed = time_needed(stage.name, stage.settings(config), estimate, decision.done, times)
         steps.append(Step(stage.name, decision, estimate, *needed))
     existing = next(folder for folder in (run, *run.parents) if folder.exists())
-    return Plan(config.folder, steps, shutil.disk_usage(existing).free)
+    return Plan(config.folder, steps, shutil.disk_usage(existing).free, available_memory())
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
@@ -104,7 +115,13 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     room = f"Free on that disk: {_bytes(plan.free)}."
     if plan.free < plan.disk:
         room += " That is not enough: free some, or choose another folder with --set output=FOLDER."
-    console.print(room, highlight=False, soft_wrap=True)
+    console.print(room, soft_wrap=True)
+    for step in plan.too_large:
+        console.print(
+            f"{step.stage} takes about {_bytes(step.estimate.memory)} of memory; {_bytes(plan.memory or 0)} are free. "
+            "That is not enough: lower its batch_size or the size of the set, or use a larger machine.",
+            soft_wrap=True,
+        )
 
 
 def _bytes(count: float) -> str:

@@ -42,7 +42,7 @@ def time_needed(stage: str, section: Section, estimate: Estimate, done: int,
     seconds, source = estimate.seconds, "default rates"
     if (known := times.get(stage)) and "estimated" in known:
         seconds, source = _scaled(known, section, estimate), "this run's own times"
-    elif seconds is not None and estimate.on_gpu and _has_gpu():
+    elif seconds is not None and estimate.on_gpu and has_gpu():
         seconds, source = None, "no rate for this GPU yet"
     if seconds is None:
         return None, "unknown"
@@ -56,7 +56,8 @@ def _scaled(known: dict[str, Any], section: Section, estimate: Estimate) -> floa
     return known["seconds"] * estimate.seconds / max(known["estimated"], 1e-6)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether torch sees one."""
     import torch
 
     return torch.cuda.is_available()

@@ -16,6 +16,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.seals import read_sealed_json, sealed_json
 from augment.config import ArmConfig, Config, ReidConfig
+from augment.gan.cost import image_size
 from augment.manifest import Manifest, file_problem
 from augment.reid.arms import composition, settings_of_arms, uses_synthetic
 from augment.reid.batches import Batches
@@ -34,6 +35,7 @@ _SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
 }  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the state that goes when they are there
+_MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
 _one_at_a_time = threading.Lock()  # torch's random state belongs to the process
 
 
@@ -60,7 +62,20 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     per_image = _SECONDS_PER_IMAGE.get(reid.model)
     area = reid.height * reid.width / (256 * 128)
     seconds = None if per_image is None else images * len(reid.seeds) * per_image * area
-    return Estimate(amount, runs, runs * _BYTES_PER_RUN, seconds, on_gpu=True)
+    return Estimate(amount, runs, runs * _BYTES_PER_RUN, seconds, on_gpu=True, memory=_memory(config, counts))
+
+
+def _memory(config: Config, counts: Counts) -> float:
+    """Bytes at once on the CPU: training images decoded, one batch, the distances of queries to the gallery."""
+    reid = config.reid
+    arms = settings_of_arms(reid).values()
+    height, width = image_size(config)
+    per_source = 1 + config.synthesis.poses_per_image if any(map(uses_synthetic, arms)) else 1
+    images = 3 * height * width * counts.splits.get("train", 0) * per_source
+    batch = max(sum(composition(arm, 0)) for arm in arms) * _MEMORY_PER_IMAGE * reid.height * reid.width / (256 * 128)
+    query, gallery = counts.splits.get("query", 0), counts.splits.get("gallery", 0)
+    distances = 3 * 8 * query * gallery + 12 * (query + gallery) ** 2 * ("reranked" in reid.distances)
+    return images + batch + distances
 
 
 def compare_arms(

@@ -1,0 +1,51 @@
+"""The dry run says what does not fit."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from augment.base.devices import available_memory
+from augment.config import Config
+from augment.pipeline.plan import make_plan, show_plan
+
+
+def printed(plan, capsys) -> str:
+    show_plan(plan, Console(width=200))
+    return capsys.readouterr().out
+
+
+def test_what_does_not_fit_into_memory_or_on_the_disk_is_said(tiny_config, monkeypatch, capsys):
+    monkeypatch.setattr("augment.pipeline.plan.has_gpu", lambda: False)
+    plan = make_plan(tiny_config)
+    assert not plan.too_large and "not enough" not in printed(plan, capsys)
+    monkeypatch.setattr("augment.pipeline.plan.available_memory", lambda: 10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    plan = make_plan(tiny_config)
+    assert [step.stage for step in plan.too_large] == ["gan", "reid"]
+    text = printed(plan, capsys)
+    assert "Free on that disk: 1.0 MB. That is not enough" in text
+    assert "gan takes about " in text and "reid takes about " in text and "1.0 MB are free. That is not enough" in text
+    assert not tiny_config.folder.exists()
+
+
+@pytest.mark.parametrize("batch", [4, 1000])
+def test_a_batch_at_width_1_takes_130_mb_a_pair_beside_the_networks(tiny_config, batch):
+    """61.1 million weights of the generator count five times (average, gradient, two moments), 2.8 million of the
+    discriminator four times, four bytes each."""
+    gan = tiny_config.gan.model_copy(update={"width": 1.0, "batch_size": batch})
+    step = next(step for step in make_plan(tiny_config.model_copy(update={"gan": gan})).steps if step.stage == "gan")
+    assert step.estimate.memory == pytest.approx(batch * 130e6 + 4 * (5 * 61.1e6 + 4 * 2.8e6), rel=0.01)
+
+
+def test_the_largest_configuration_is_planned_without_making_it(tmp_path):
+    values = {"layout": "rendered", "rendered": {"train_identities": 50, "test_identities": 50}}
+    config = Config.model_validate({"data": values, "output": str(tmp_path / "run"), "gan": {"iterations": 10**9,
+                                    "features": "patches"}, "pose": {"estimator": "openpifpaf"}})  # fmt: skip
+    steps = make_plan(config, "gan").steps
+    assert steps[-1].seconds > 10**8 and not (tmp_path / "run").exists()
+
+
+def test_memory_is_known_on_linux():
+    assert available_memory() > 2**20
