@@ -1,6 +1,6 @@
-"""Charts as inline SVG: text and strokes take their colours from the page's style sheet, so they suit dark pages too.
+"""Charts as inline SVG, with the colours of the page's style sheet, light or dark.
 
-Series are told apart by colour and by dash, with Okabe and Ito's palette (classes ``c0`` ... ``c4`` in style.html).
+Series differ in colour and dash, with Okabe and Ito's palette (classes ``c0`` ... ``c4`` in style.html).
 """
 
 import math
@@ -17,7 +17,7 @@ _MAX_POINTS = 240
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart."""
+    """A line of a chart."""
 
     name: str
     x: Sequence[float]
@@ -26,7 +26,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Lane:
-    """One line of a dot chart: the values of one arm."""
+    """A row of a dot chart: the values of an arm."""
 
     name: str
     values: Sequence[float]
@@ -35,7 +35,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Interval:
-    """One line of a forest chart: a difference with the interval over seeds and that over queries (NaN: unknown)."""
+    """A row of a forest chart: a difference with the intervals over seeds and over queries (NaN: unknown)."""
 
     name: str
     value: float
@@ -44,16 +44,16 @@ class Interval:
 
 
 def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
-    """Lines over a common x axis, with a legend above. Values that are no numbers leave a gap in none but are skipped.
+    """Lines over a common x axis, with a legend above. Values that are not finite are skipped.
 
-    Long series are averaged down to 240 points. Returns nothing to show where no series has a point.
+    Long series are averaged to 240 points. Empty where no series has a point.
     """
-    lines = [(one.name, *_thinned(one)) for one in series]
+    lines = [(line.name, *_thinned(line)) for line in series]
     lines = [(name, x, y) for name, x, y in lines if len(x)]
     if not lines:
         return Markup("")
     width, height, left, right, top, bottom = 460, 230, 54, 22, 34, 34
-    every_x = np.concatenate([np.asarray(one.x, float) for one in series])
+    every_x = np.concatenate([np.asarray(line.x, float) for line in series])
     x_low, x_high = float(np.nanmin(every_x)), float(np.nanmax(every_x))
     if 0 < x_low < 0.1 * x_high:
         x_low = 0.0  # iterations are counted from 1, axes from 0
@@ -92,7 +92,7 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
 
 
 def dot_chart(title: str, groups: Sequence[tuple[str, Sequence[Lane]]], unit: str) -> Markup:
-    """Groups of lanes: each value a dot, their mean a bar with its number beside it."""
+    """Groups of lanes: a dot for each value, a bar and a number for their mean."""
     values = [value for _, lanes in groups for lane in lanes for value in lane.values]
     if not values:
         return Markup("")
@@ -172,7 +172,7 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
 
 
 def histogram(title: str, kept: Sequence[float], left_out: Sequence[float], threshold: float | None) -> Markup:
-    """How many of two kinds lie in each of 24 bins, one kind upon the other; the threshold as a vertical line."""
+    """A stacked histogram of two kinds in 24 bins, with the threshold as a vertical line."""
     parts_of = [np.asarray(values, float) for values in (kept, left_out)]
     parts_of = [values[np.isfinite(values)] for values in parts_of]
     every = np.concatenate(parts_of)
@@ -206,7 +206,7 @@ def histogram(title: str, kept: Sequence[float], left_out: Sequence[float], thre
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose low ... high, about five of them (steps of 1, 2 or 5 times a power of ten)."""
+    """About five round numbers that enclose low ... high (steps of 1, 2 or 5 times a power of ten)."""
     size = max(abs(low), abs(high))
     span = high - low
     if span <= 1e-9 * size or span < 1e-100:  # equal but for rounding
@@ -218,13 +218,13 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _thinned(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """x and y without what is no number, averaged in equal groups where there are too many."""
+    """The finite points, averaged in equal groups where there are too many."""
     x, y = np.asarray(series.x, float), np.asarray(series.y, float)
     good = np.isfinite(x) & np.isfinite(y)
     x, y = x[good], y[good]
     if len(x) <= _MAX_POINTS:
         return x, y
-    return tuple(np.array([part.mean() for part in np.array_split(one, _MAX_POINTS)]) for one in (x, y))
+    return tuple(np.array([part.mean() for part in np.array_split(values, _MAX_POINTS)]) for values in (x, y))
 
 
 def _svg(title: str, width: int, height: int, parts: list[str]) -> Markup:

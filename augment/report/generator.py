@@ -1,4 +1,4 @@
-"""The generator's part of the page: how it trained, how close it comes, and what its images look like."""
+"""The generator's sections of the page: training curves, metrics, and example images."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _GAP = 2  # pixels between the pictures of a strip, and around them
 
 
 def training(run: Run) -> dict[str, Any] | None:
-    """Loss curves from ``gan/log.jsonl``, samples over time, and whether there is a gallery to link to."""
+    """Loss curves from ``gan/log.jsonl``, samples during the training, and whether there is a gallery to link to."""
     folder = run.folder / "gan"
     rows = read_log(folder)
     strips = sorted((folder / "samples").glob("*.jpg"))
@@ -32,14 +32,14 @@ def training(run: Run) -> dict[str, Any] | None:
         return None
     table = pd.DataFrame(rows)
     names = [name for name in table.columns if name not in ("iteration", "iterations_per_second")]
-    # The adversarial game and the reconstruction live on different scales.
+    # Adversarial and reconstruction losses have different scales.
     groups = {
-        "Adversarial game": [name for name in names if "reconstruction" not in name],
-        "Reconstruction": [name for name in names if "reconstruction" in name],
+        "Adversarial losses": [name for name in names if "reconstruction" not in name],
+        "Reconstruction loss": [name for name in names if "reconstruction" in name],
     }
     charts = [
-        (title, line_chart(title, [Series(_words(one), table["iteration"], table[one]) for one in some], "iteration"))
-        for title, some in groups.items()
+        (title, line_chart(title, [Series(_words(loss), table["iteration"], table[loss]) for loss in names], "iteration"))
+        for title, names in groups.items()
     ]
     shown = (
         [strips[place] for place in sorted({round(x) for x in np.linspace(0, len(strips) - 1, _SAMPLES)})]
@@ -54,7 +54,7 @@ def training(run: Run) -> dict[str, Any] | None:
 
 
 def quality(run: Run, config: Config) -> dict[str, Any] | None:
-    """Every metric by arm with its interval, paired differences, what is missing, and published figures beside ours."""
+    """Every metric by arm with its interval, paired differences, missing metrics, and published figures."""
     table = quality_table(run)
     if table is None:
         return None
@@ -70,14 +70,14 @@ def quality(run: Run, config: Config) -> dict[str, Any] | None:
 
 
 def quality_table(run: Run) -> pd.DataFrame | None:
-    """What the stage left as ``table.csv``; None where it has not run, or on no pairs."""
+    """The stage's ``table.csv``; None where it has not run, or had no pairs."""
     if "quality" not in run.frames or run.frames["quality"].empty:
         return None
     return read_csv(run, "quality/table.csv")
 
 
 def quality_pairs(run: Run) -> int:
-    """On how many test pairs the stage measured."""
+    """The number of measured test pairs."""
     rows = run.frames["quality"]
     return int(rows[rows["metric"] == "pairs"]["value"].max())
 
@@ -117,7 +117,7 @@ def _strip(run: Run, path: Path) -> dict[str, str] | None:
 
 
 def synthetic(run: Run, count: int) -> dict[str, Any] | None:
-    """Random source images with all that was made of them, each with the picture whose pose it took."""
+    """Random source images with all images generated from them, each with its pose source."""
     if "synthetic" not in run.frames or run.frames["synthetic"].empty:
         return None
     rows = run.frames["synthetic"]
@@ -141,7 +141,7 @@ def synthetic(run: Run, count: int) -> dict[str, Any] | None:
 
 
 def _against_source(run: Run) -> dict[str, Any] | None:
-    """On how many pairs the generated image is closer to the target than the source image is."""
+    """The number of pairs whose generated image is closer to the target than the source image is."""
     table = read_csv(run, "quality/per_pair.csv")
     if table is None or table.empty or "copied_ssim_released" not in table:
         return None

@@ -1,4 +1,4 @@
-"""What went in: images, poses and how well they were found, settings, failures, and what was made of what."""
+"""The inputs' sections of the page: images, poses and their detection rates, settings, failures, lineage."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _DIGEST = 12  # characters of a digest that people can compare by eye
 
 
 def images(run: Run) -> list[dict[str, Any]] | None:
-    """One line a split: images, people, cameras."""
+    """A row per split: images, people, cameras."""
     if "images" not in run.frames:
         return None
     rows = run.frames["images"]
@@ -40,7 +40,7 @@ def pairs(run: Run) -> dict[str, int]:
 
 
 def poses(run: Run) -> dict[str, Any] | None:
-    """The detection report: verdicts by split, and how often each joint was found."""
+    """The detection report: verdicts by split, and the detection rate of each joint."""
     if "poses" not in run.frames or run.frames["poses"].empty:
         return None
     rows = run.frames["poses"][["status", "verdict", "people", "accepted", "estimator"]]
@@ -55,18 +55,19 @@ def poses(run: Run) -> dict[str, Any] | None:
         found = np.isfinite(joints).mean(axis=0)
         named = [(name.replace("_", " "), float(share)) for name, share in zip(JOINTS, found, strict=True)]
         chart = bar_chart("Share of images in which each joint was found", named)
+    by_split = {verdict: [int(count) for count in counts.loc[verdict]] for verdict in verdicts}
     return {
         "splits": list(counts.columns),
-        "verdicts": [("accepted" if one == "ok" else one, [int(n) for n in counts.loc[one]]) for one in verdicts],
+        "verdicts": [("accepted" if verdict == "ok" else verdict, numbers) for verdict, numbers in by_split.items()],
         "accepted": f"{rows['accepted'].mean():.1%}",
         "several": int((good["people"] > 1).sum()),
-        "estimator": ", ".join(sorted({str(one) for one in rows["estimator"].dropna()})),
+        "estimator": ", ".join(sorted(map(str, rows["estimator"].dropna().unique()))),
         "chart": chart,
     }
 
 
 def settings(config: Config) -> list[tuple[str, str]]:
-    """Every key that is not at its default, but for those that only say what and where this run is."""
+    """All keys that differ from their defaults, but for name and output."""
     return [(key, str(value)) for key, value in differences(config).items() if key not in ("name", "output")]
 
 
@@ -77,7 +78,7 @@ def commands(run: Run, config: Config) -> dict[str, str]:
 
 
 def failures(run: Run) -> dict[str, Any] | None:
-    """Rows with status "failed", with their reasons: how many of each, and the first by name."""
+    """Rows with status "failed", counted by reason, and the first of them."""
     found = []
     for stage, rows in run.frames.items():
         if "status" in rows:
@@ -93,14 +94,14 @@ def failures(run: Run) -> dict[str, Any] | None:
     return {
         "total": len(found),
         "counts": sorted(
-            ((stage, reason, count) for (stage, reason), count in counts.items()), key=lambda one: -one[2]
+            ((stage, reason, count) for (stage, reason), count in counts.items()), key=lambda row: -row[2]
         )[:10],
         "rows": found[:_FAILURES_SHOWN],
     }
 
 
 def lineage(run: Run) -> dict[str, Any] | None:
-    """What each table was made from, and whether that is what lies in the folder now."""
+    """The inputs of each table, and whether they are still the tables in the folder."""
     if not run.manifests:
         return None
     digests = {stage: manifest.digest for stage, manifest in run.manifests.items()}
@@ -120,6 +121,6 @@ def lineage(run: Run) -> dict[str, Any] | None:
 
 
 def _is_stale(name: str, digest: str, digests: dict[str, str]) -> bool:
-    """Whether the input is a table of this run that has changed since; other inputs (a weights file) are none."""
+    """Whether the input is a table of this run that has changed since."""
     stage = {table: stage for stage, table in TABLES.items() if table != "metrics"}.get(name, name)
     return stage in digests and digests[stage] != digest

@@ -1,4 +1,4 @@
-"""The page: every section whose stage is there, in one HTML file that needs nothing else; of one run or of several."""
+"""The report: a section for every finished stage, in a self-contained HTML file; of a single run or of several."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class _Shown:
-    """A run on the page: its sections, and what leads to them."""
+    """A run on the page: its sections and their navigation."""
 
     id: str
     name: str
@@ -34,10 +34,10 @@ class _Shown:
 
 
 def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> Path:
-    """Write ``report.html`` into the run's folder from the tables that lie there; returns its path.
+    """Write ``report.html`` into the run's folder from its tables; returns the path.
 
-    Absent stages are left out; unreadable tables and pictures are named on the page. The same tables give the same
-    bytes. Raises :class:`AugmentError` where the folder cannot be written to.
+    Absent stages are left out; unreadable tables and images are listed on the page. The same tables give the same
+    bytes. Raises :class:`AugmentError` where the folder is not writable.
     """
     run = Run(folder_of_run)
     shown = _show(run, config, section.examples)
@@ -45,14 +45,14 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
 
 
 def write_joint_report(configs: list[Config], path: Path) -> Path:
-    """Write one page of several runs: what they came to side by side, then each in full. Returns its path.
+    """Write a page of several runs: a comparison of their results, then each in full. Returns the path.
 
-    Raises :class:`AugmentError` where a run's folder holds nothing.
+    Raises :class:`AugmentError` where a run's folder has no tables.
     """
     runs = [Run(config.folder.absolute()) for config in configs]
     for run, config in zip(runs, configs, strict=True):
         if not run.manifests:
-            raise AugmentError(f"{config.folder}: no finished stage of a run there, so there is nothing to show. "
+            raise AugmentError(f"{config.folder}: no finished stage of a run, so there is nothing to show. "
                                "Name configurations, or folders of runs.")  # fmt: skip
     names = overview.names(configs)
     shown = [
@@ -105,7 +105,7 @@ def _write(path: Path, title: str, about: str, contents: list[tuple[str, str]], 
 
 
 def template(name: str) -> Template:
-    """One of the templates beside this file."""
+    """A template beside this file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

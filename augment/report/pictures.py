@@ -1,4 +1,4 @@
-"""Images inside the page: small, and as data URIs."""
+"""Images in the page, as data URIs."""
 
 import base64
 
@@ -15,7 +15,7 @@ _PAPER = (238, 238, 238)
 
 
 def data_uri(image: np.ndarray, quality: int = 82) -> str:
-    """uint8 RGB (H, W, 3) -> the value of an ``src`` attribute."""
+    """The value of a ``src`` attribute for an image, uint8 RGB (H, W, 3)."""
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image, quality)).decode()
 
 
@@ -28,7 +28,7 @@ def shrink(image: np.ndarray, height: int = HEIGHT) -> np.ndarray:
 
 
 def picture(run: Run, stage: str, id: str, pose: bool = False) -> np.ndarray:
-    """An image of a table, with its skeleton on it where ``pose`` is set; a grey one with a cross if it is lost."""
+    """An image of a table, with its skeleton if ``pose`` is set; a grey image with a cross if it is missing."""
     file = run.picture_file(stage, id)
     try:
         image = read_image(file) if file is not None else None
@@ -41,7 +41,7 @@ def picture(run: Run, stage: str, id: str, pose: bool = False) -> np.ndarray:
 
 
 def grid(rows: list[list[np.ndarray | None]]) -> np.ndarray:
-    """Images in a grid on light grey, which suits a light page and a dark one."""
+    """Images in a grid on light grey, for light and dark pages."""
     return image_grid(rows, gap=3, background=_PAPER)
 
 

@@ -1,4 +1,4 @@
-"""The user study's part of the page: R2G, G2R and d' beside Tab. 2, and which generated images passed for real."""
+"""The user study's section of the page: R2G, G2R and d' beside Tab. 2, and the images most often misjudged."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from augment.study.results import PUBLISHED, Results, read_results, result_cells
 
 
 def study(run: Run, config: Config) -> dict[str, Any] | None:
-    """A row of figures, the published ones, and two strips; None without a study that somebody has finished."""
+    """A row of figures, the published ones, and two strips; None where no user has finished a study."""
     folder = run.folder / "study"
     if not (folder / JOURNAL).exists():
         return None
@@ -36,7 +36,7 @@ def study(run: Run, config: Config) -> dict[str, Any] | None:
 
 
 def _strips(run: Run, results: Results, count: int) -> list[tuple[str, list[dict[str, str]]]]:
-    """The generated images that were most and least often taken for real; with few images each gets half of them."""
+    """The generated images that were most and least often rated as real; with few images half of them each."""
     stimuli = read_manifest(run.folder / "study" / "stimuli.parquet", "stimuli")
     files = dict(zip(stimuli.table["id"].to_pylist(), stimuli.table["path"].to_pylist(), strict=True))
     rates = results.images[results.images["generated"]].sort_values(["mistaken", "stimulus"], ascending=[False, True])
