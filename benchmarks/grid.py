@@ -18,9 +18,9 @@ from augment.gan.dataset import to_network, to_uint8
 from augment.gan.features import build_features
 from augment.gan.inference import BatchedGenerator
 from augment.gan.losses import nearest_neighbour_loss
+from augment.quality.compare import open_runs
 from augment.quality.pictures import generated_targets, load_pairs
 from augment.quality.ssim import ssim_scores
-from augment.report.systems import open_runs
 
 
 def near_checkerboard(images: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""The whole pipeline as a Prefect flow, each stage as a flow of its own, and one task for every shard.
+"""The pipeline as a Prefect flow, each stage as a flow of its own, and a task for every shard.
 
-Only the configuration and paths pass between flows and tasks: the data lies in the run's folder.
-What is up to date is found out by the stages themselves, by content, and shows in Prefect as the state "Reused".
+Only the configuration and paths are passed between flows and tasks: the data is in the run's folder. The stages
+themselves determine what is up to date, by content; in Prefect it has the state "Reused".
 """
 
 import errno
@@ -34,12 +34,12 @@ Until = Literal[tuple(stage.name for stage in STAGES)]
 _CANCEL_LIMIT_S = 2.0  # Prefect itself would wait 30 s before it kills
 _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
-# Reuse goes by the stages' digests, which hold across runs and machines. Prefect's cache would be a second opinion.
+# Reuse is by the stages' digests, which are valid across runs and machines; Prefect's cache would be redundant.
 _task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 
 
 def may_pass(task: Any, run: Any, state: State) -> bool:
-    """Whether trying again can help: a network or a shared disk that failed for a moment, never a wrong config."""
+    """Whether a retry can help: after a transient failure of network or disk, never for a wrong configuration."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, OSError) and error.errno not in _FOR_GOOD
 
@@ -52,9 +52,9 @@ def _shard_task(function: Callable[[Sequence[str]], Path], ids: Sequence[str]) -
 def _one_task_each(
     function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]], *, name: str, parallel: bool
 ) -> Iterator[Path]:
-    """A :data:`augment.stage.Spread` over the task runner of the flow that is running.
+    """A :data:`augment.stage.Spread` over the task runner of the current flow.
 
-    With one worker the shards run in the flow's own thread, where Ctrl-C reaches them.
+    With a single worker the shards run in the flow's own thread, where Ctrl-C reaches them.
     """
     if not shards:
         return
@@ -73,7 +73,7 @@ def _one_task_each(
             stop_if_asked()
             yield future.result()
             advance()
-    except TerminationSignal:  # shards in other threads cannot be stopped; nothing of theirs is half written
+    except TerminationSignal:  # shards in other threads cannot be stopped; their writes are atomic
         timer = threading.Timer(_CANCEL_LIMIT_S, os._exit, [143])  # 128 + SIGTERM
         timer.daemon = True
         timer.start()
@@ -119,9 +119,9 @@ def _name_of_run() -> str:
 @flow(name="augment", flow_run_name=_name_of_run, persist_result=False,
       on_failure=[notify], on_crashed=[notify], on_cancellation=[notify])  # fmt: skip
 def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[str, Any]]:
-    """All stages (or those up to ``until`` and what it needs), then the report.
+    """All stages (or ``until`` and the stages that it needs), then the report.
 
-    Returns for each stage its manifest's path and digest and whether it was reused.
+    Returns for each stage its manifest's path and digest, and whether it was reused.
     """
     done = {}
     with locked_run(config), task_runners(config.flow) as make_runner:

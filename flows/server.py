@@ -1,8 +1,8 @@
-"""The Prefect server of one run, where the user has none: started with the run, gone with it, silent.
+"""The Prefect server of a single run, where the user has none: it starts and ends with the run, and is silent.
 
-Prefect starts a temporary server by itself, too. That one writes to the user's terminal, dies of the user's Ctrl-C
-before the flow could tell it so, and lives on when the run is killed. This module imports no Prefect: its settings
-have to stand in the environment before Prefect reads them.
+Prefect's own temporary server writes to the user's terminal, is stopped by the user's Ctrl-C before the flow can report
+it, and survives when the run is killed. This module does not import Prefect: its settings must be in the environment
+before Prefect reads them.
 """
 
 import os
@@ -75,7 +75,7 @@ def prefect_server(run: Path) -> Iterator[None]:
 
 
 def _reach_this_machine_directly() -> None:
-    """A proxy of the user's is for other machines."""
+    """Exclude localhost from the user's proxy."""
     excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = [*filter(None, excepted.split(",")), *_HERE]
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))
@@ -99,11 +99,11 @@ def check_server(address: str) -> None:
             f"PREFECT_API_URL={address}: no server answers there ({getattr(error, 'reason', error)}). {remedy}"
         ) from None
     if found != b"true":
-        raise UsageError(f"PREFECT_API_URL={address}: what answers there is no Prefect server. {remedy}")
+        raise UsageError(f"PREFECT_API_URL={address}: there is another server than Prefect's. {remedy}")
 
 
 def _check_database(database: Path) -> None:
-    """Put a damaged database aside: it holds Prefect's history of the run, and nothing that a stage needs."""
+    """Move a damaged database aside: it has Prefect's history of the run, and nothing that a stage needs."""
     if not database.exists():
         return
     try:
@@ -149,7 +149,7 @@ def _last_words(log: Path) -> str:
 
 
 def create_app():
-    """The server's application: Prefect's, that ends when the run is gone, however that ended."""
+    """The server's application: Prefect's, which ends with the run, however that ended."""
     parent = int(os.environ["AUGMENT_PARENT"])
 
     def watch() -> None:

@@ -37,9 +37,9 @@ def training(run: Run) -> dict[str, Any] | None:
         "Adversarial losses": [name for name in names if "reconstruction" not in name],
         "Reconstruction loss": [name for name in names if "reconstruction" in name],
     }
+    series = {name: Series(_words(name), table["iteration"], table[name]) for name in names}
     charts = [
-        (title, line_chart(title, [Series(_words(loss), table["iteration"], table[loss]) for loss in names], "iteration"))
-        for title, names in groups.items()
+        (title, line_chart(title, [series[name] for name in losses], "iteration")) for title, losses in groups.items()
     ]
     shown = (
         [strips[place] for place in sorted({round(x) for x in np.linspace(0, len(strips) - 1, _SAMPLES)})]

@@ -14,11 +14,13 @@ from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, write_manifest
+from augment.quality import compare
 from augment.quality.arms import COPIED, REAL
+from augment.quality.compare import at_the_same, open_runs
 from augment.quality.pictures import choose_pairs, load_pairs
 from augment.quality.ssim import ssim_scores
 from augment.report import systems
-from augment.report.systems import at_the_same, compare_generators, open_runs
+from augment.report.systems import compare_generators
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +91,12 @@ def test_picture_and_page_show_every_run(compared):
 def test_a_comparison_goes_on_where_it_was(runs, compared, monkeypatch):
     scores, output = compared
     (output / "comparison.html").unlink()
-    drawn = []
-    real = systems._generated
-    monkeypatch.setattr(systems, "_generated", lambda path, *rest: drawn.append(path.name) or real(path, *rest))
+    used = []
+    real = compare.generate_targets
+    for module in (compare, systems):
+        monkeypatch.setattr(module, "generate_targets", lambda path, *rest: used.append(path.name) or real(path, *rest))
     again = compare_generators(runs, output, pairs=5, drawn=3, device="cpu")
-    assert drawn == ["weights-000004.safetensors", "weights-000008.safetensors"]  # for the picture alone
+    assert used == ["weights-000004.safetensors", "weights-000008.safetensors"]  # for the picture alone
     pd.testing.assert_frame_equal(again, scores)
     assert (output / "comparison.html").exists()
 
@@ -116,7 +119,7 @@ def test_the_same_iterations_and_the_same_time():
 
 
 def test_runs_that_cannot_be_compared_are_named(runs, tmp_path):
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="duplicated"):
         open_runs([runs[0], runs[0]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(AugmentError, match="empty: no finished images stage there"):
