@@ -491,7 +491,7 @@ def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: 
             yield prefix + key, value
 
 
-_SHOWN = 5  # problems of a configuration that are told
+_SHOWN = 5  # problems of a configuration that are reported
 _BYTES, _VALUES, _DEPTH = 2**20, 10_000, 20
 
 

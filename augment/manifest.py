@@ -107,7 +107,7 @@ class Manifest:
         """The rows of some ids, in the order of ``ids`` and indexed by them; of the file only what holds them is read.
 
         Raises KeyError where an id has no row. Page checksums are checked, the seal over the whole table is not:
-        whoever hands out ids has read that.
+        the code that passes ids on has read that.
         """
         if not len(ids):
             return self.table.slice(0, 0).to_pandas().set_index("id", drop=False)

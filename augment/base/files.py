@@ -148,7 +148,7 @@ def remove_leftovers(folder: Path) -> None:
 def remove_begun(folder: Path, marker: Path) -> None:
     """Remove a folder that an earlier, unfinished work began, as a ``marker`` in it says.
 
-    Raises :class:`UsageError` where there is a folder of that name without it: somebody else's.
+    Raises :class:`UsageError` where there is a folder of that name without it, of another owner.
     """
     if folder.is_dir() and not marker.is_file() and any(folder.iterdir()):
         raise UsageError(f"{folder}: is in the way, and not what an interrupted work left. Move it away.")

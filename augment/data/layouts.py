@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """Where it lies."""
+        """The path of its file."""
         return Path(self.path)
 
 

@@ -17,7 +17,7 @@ _TERMS = {
     "rendered": "rendered by reid-augment: MIT",
 }
 _LABELLING = ("labels", "certainty")
-_NOT_STATED = "not stated; whoever made the source images knows (augment export --terms)"
+_NOT_STATED = "not stated; ask the publisher of the source images (augment export --terms)"
 
 # Split -> files, as ``datasets`` is to read them.
 _DATA_FILES = {
@@ -32,7 +32,7 @@ _HOW_TO_READ = {
                    '`datasets.load_dataset("imagefolder", data_dir=FOLDER)` has query and gallery together as test.',
     "webdataset": '`webdataset.WebDataset(sorted(glob("FOLDER/train-*.tar")), shardshuffle=False).decode("pil")'
                   '.to_tuple("jpg", "json")`. The images of a shard are in random order.',
-    "coco": '`pycocotools.coco.COCO("FOLDER/annotations/person_keypoints_train.json")`; `file_name` lies in '
+    "coco": '`pycocotools.coco.COCO("FOLDER/annotations/person_keypoints_train.json")`; `file_name` is in '
             '`images/<split>/`. Person, camera and origin stand with each image.',
     "parquet": "`datasets.load_dataset(FOLDER)`, or any reader of parquet: the column `image` has the bytes.",
 }  # fmt: skip

@@ -58,7 +58,7 @@ def _owner(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        say(f"{folder / OWNER}: damaged; it is written anew.")
+        say(f"{folder / OWNER}: damaged; it is written again.")
         return {}
 
 

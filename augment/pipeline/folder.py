@@ -25,12 +25,12 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise :class:`AugmentError` where a run may not have the folder: it holds something else, or lies in a run's."""
+    """Raise :class:`AugmentError` where a run cannot use the folder: it has other content, or is inside a run's."""
     if folder.exists() and not folder.is_dir():
         raise AugmentError(f"{folder}: is a file, not a folder. Move it away, {_ELSEWHERE}")
     outer = next((parent for parent in folder.absolute().parents if (parent / MARKER).is_file()), None)
     if outer is not None:
-        raise UsageError(f"{folder}: lies in the folder of the run {outer}. Choose another with --set output=FOLDER.")
+        raise UsageError(f"{folder}: is inside the folder of the run {outer}. Choose another with --set output=FOLDER.")
     if is_run_folder(folder) or not folder.is_dir():
         return
     others = sorted(set(os.listdir(folder)) - {_LOCK})

@@ -18,7 +18,7 @@ class VGGFeatures:
     """VGG-19 up to conv3_1 and its ReLU, averaged over the image. Observes "vgg19" (B, 256)."""
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        """Whether the weights are Caffe's or torchvision's is told by the file's hash, as for ``gan.vgg_weights``.
+        """The file's hash or name shows whether the weights are Caffe's or torchvision's, as for ``gan.vgg_weights``.
 
         Raises :class:`AugmentError` where the file holds no such weights.
         """
@@ -33,7 +33,7 @@ class VGGFeatures:
             caffe = known_preprocessing(str(weights), "auto") == "caffe"
         except UsageError:
             raise UsageError(f"{key}: {weights}: is it Caffe's training or torchvision's? They expect other pixels. "
-                             "Caffe's is told by 'caffe' in the file's name.") from None  # fmt: skip
+                             "Caffe's need 'caffe' in the file's name.") from None  # fmt: skip
         mean = CAFFE_MEAN if caffe else [255 * value for value in IMAGENET_MEAN]
         deviation = (1.0, 1.0, 1.0) if caffe else [255 * value for value in IMAGENET_DEVIATION]
         self._mean, self._deviation = torch.tensor([mean, deviation], device=device)[..., None, None]

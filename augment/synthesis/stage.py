@@ -91,13 +91,13 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
                spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:  # fmt: skip
     """Generate every training person with an accepted pose (junk -1 and distractor 0000 aside) in other people's poses.
 
-    Target poses are those of all such images, own one included as in the released code; sampled without
-    replacement, seeded by image. ``images/<source>g<rank>.jpg`` keeps the source's name, so that whoever reads
-    Market-1501's names gives it the source's identity and camera. An unreadable source gives one row with status
-    "failed". With a filter all images are drawn and scored (``unfiltered.parquet``, ``scores.parquet``), and those that
-    fail are not kept. ``shard_size`` counts generated images. In the formats webdataset and parquet a thousand images
-    are one file, and ``path`` says where in it each lies (:func:`augment.base.files.read_stored`). Raises
-    :class:`AugmentError` where there is no source or no generator.
+    Target poses are sampled from all such images, the source included as in the released code, without replacement and
+    seeded by image. ``images/<source>g<rank>.jpg`` begins with the source's name, so that readers of Market-1501's
+    names give it the source's identity and camera. An unreadable source gives a row with status "failed". With a filter
+    all images are generated and scored (``unfiltered.parquet``, ``scores.parquet``), and those that fail are not kept.
+    ``shard_size`` counts generated images. In the formats webdataset and parquet a file has a thousand images, and
+    ``path`` has the position of each (:func:`augment.base.files.read_stored`). Raises :class:`AugmentError` where there
+    is no source or no generator.
     """
     folder = Path(folder)
     origin = identity(section, images, poses, checkpoints, folder)
