@@ -336,8 +336,8 @@ def file_problem(folder: Path, path: str, sha256: str) -> str | None:
         return None if sha256_file(folder / path) == sha256 else f"{path}: its content has changed"
     except FileNotFoundError:
         return f"{path}: is gone"
-    except OSError as error:
-        return f"{path}: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        return f"{path}: {getattr(error, 'strerror', error)}"
 
 
 def relative_path(file: Path, folder: Path) -> str:

@@ -8,6 +8,7 @@ from augment.base.errors import UsageError
 from augment.config import Config
 from augment.pipeline.stages import STAGES
 from flows.pipeline import pipeline_flow
+from flows.server import check_server
 
 
 def deployments(config: Config) -> list[RunnerDeployment]:
@@ -29,4 +30,5 @@ def serve_stages(config: Config, limit: int) -> None:
             "no Prefect server is named. Start one with `prefect server start`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
+    check_server(PREFECT_API_URL.value())
     serve(*deployments(config), limit=limit)

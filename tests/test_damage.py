@@ -15,7 +15,7 @@ from test_stage import make
 from augment.base.errors import AugmentError
 from augment.base.seals import check_seal, sealed_write
 from augment.cli import main
-from augment.manifest import SCHEMAS, read_manifest, write_manifest
+from augment.manifest import SCHEMAS, file_problem, read_manifest, write_manifest
 
 ORIGIN = {"stage": "made up", "digest": "0" * 64}
 
@@ -107,6 +107,17 @@ def test_a_pipe_or_a_device_in_place_of_a_table_is_not_opened(tmp_path):
     for path in (tmp_path / "pipe.parquet", Path("/dev/zero"), tmp_path):
         with pytest.raises(AugmentError, match="is not a file"):
             read_manifest(path)
+
+
+def test_a_pipe_or_a_device_in_place_of_a_file_is_a_problem_and_nothing_waits(tmp_path):
+    manifest = make(tmp_path / "images")
+    (tmp_path / "images" / "files" / "train-01").unlink()
+    os.mkfifo(tmp_path / "images" / "files" / "train-01")
+    for path, problem in (("files/train-01", "is not a regular file"), ("/dev/zero", "is not a regular file"),
+                          ("files", "is not a regular file"), ("a\0b", "embedded null byte")):  # fmt: skip
+        assert file_problem(tmp_path / "images", path, "0" * 64) == f"{path}: {problem}"
+    result = CliRunner().invoke(main, ["manifest", "verify", str(manifest.path)])
+    assert result.exit_code == 3 and "train/01: files/train-01: is not a regular file" in result.output
 
 
 def test_a_sealed_archive_tells_every_flipped_bit(tmp_path):

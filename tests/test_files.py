@@ -148,7 +148,8 @@ def test_memory_that_runs_out_is_told():
     import torch
 
     on_cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
-    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), on_cpu):
+    loader = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), on_cpu, loader):
         assert "Close other programs or set a smaller batch_size" in str(out_of_memory(error))
     assert out_of_memory(RuntimeError("shapes differ")) is None
 

@@ -34,6 +34,10 @@ _REFUSALS = {
 }
 
 
+# Where a library tells it in its own words: torch, the dynamic loader, the C library, Python's threads.
+_NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate memory", "can't start new thread")
+
+
 def refusal(error: OSError, path: Path | str | None = None) -> AugmentError | None:
     """What to tell where the operating system refused; None where the cause is none of the known ones.
 
@@ -49,7 +53,7 @@ def refusal(error: OSError, path: Path | str | None = None) -> AugmentError | No
 def out_of_memory(error: BaseException) -> AugmentError | None:
     """What to tell where memory ran out, on the CPU or on a GPU; None where something else went wrong."""
     on_gpu = type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not wait for its import
-    if on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if on_gpu or isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
         what = "the GPU's memory" if on_gpu else "memory"
         return AugmentError(f"{what} is not enough for this. Close other programs or set a smaller batch_size or "
                             f"gan.width (--dry-run shows what is needed), and {_AGAIN}")  # fmt: skip

@@ -35,3 +35,13 @@ def test_nobody_is_in_plain_colours_and_stripes():
             pictures.append(np.repeat(grey[..., None], 3, axis=2))
     found = Estimator(find_checkpoint("crops"), device="cpu", batch_size=16).estimate(pictures)
     assert sum(pose.people for pose in found) <= 1
+
+
+def test_published_checkpoints_come_over_https(monkeypatch):
+    from augment.pose.estimator import openpifpaf_adapter as adapter
+
+    asked = []
+    monkeypatch.setattr(adapter, "download", lambda url, *_: asked.append(url))
+    for name in adapter.published_checkpoints():
+        adapter.fetch(name)
+    assert len(asked) > 5 and all(url.startswith("https://") for url in asked)

@@ -54,7 +54,8 @@ def published_checkpoints() -> list[str]:
 
 def fetch(name: str) -> Path:
     """The file of a checkpoint by openpifpaf's own name for it, downloaded once."""
-    return download(_CHECKPOINTS[name], f"{name}, openpifpaf's checkpoint",
+    url = _CHECKPOINTS[name].replace("http://", "https://", 1)  # openpifpaf has the former
+    return download(url, f"{name}, openpifpaf's checkpoint",
                     "or use pose.checkpoint=crops, which comes with the package")  # fmt: skip
 
 
