@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -75,7 +76,11 @@ def prefect_server(run: Path) -> Iterator[None]:
 
 
 def _reach_this_machine_directly() -> None:
-    """Exclude localhost from the user's proxy."""
+    """Exclude localhost from the user's proxy; httpx, which Prefect uses, fails on SOCKS proxies without socksio."""
+    if find_spec("socksio") is None:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            if os.environ[name].lower().startswith("socks"):
+                del os.environ[name]
     excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = [*filter(None, excepted.split(",")), *_HERE]
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))

@@ -12,6 +12,7 @@ from augment.base.devices import pick_device
 from augment.base.files import atomic_write
 from augment.base.progress import progress, say
 from augment.base.seals import is_whole, sealed_write
+from augment.base.terminal import spreadsheet_cell
 from augment.config import Config, QualityConfig
 from augment.gan.checkpoints import read_header
 from augment.gan.cost import generation_seconds
@@ -266,4 +267,5 @@ def _per_pair(arms: Arms, pairs: list[Pair]) -> pd.DataFrame:
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
     with atomic_write(path) as file:
-        file.write(table.to_csv(index=False, float_format="%.6f").encode())
+        safe = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
+        file.write(safe.to_csv(index=False, float_format="%.6f").encode())

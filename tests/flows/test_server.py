@@ -100,7 +100,12 @@ def test_a_server_of_the_users_is_left_alone(tmp_path, monkeypatch, foreign_serv
     address = foreign_server(200, b"true")
     monkeypatch.setenv("PREFECT_API_URL", address)
     monkeypatch.setenv("no_proxy", "internal,localhost")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setattr("flows.server.find_spec", lambda _: None)
     with prefect_server(tmp_path):
+        import httpx
+
+        assert httpx.get(f"{address}/health").json() is True  # without socksio it would not even begin
         assert os.environ["PREFECT_API_URL"] == address
         assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "internal,localhost,127.0.0.1"
     assert not list(tmp_path.iterdir())
