@@ -10,7 +10,7 @@ from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import pose
 from augment.commands.quality import quality
-from augment.commands.run import run, stage_command
+from augment.commands.run import compare, run, stage_command
 from augment.commands.serve import serve
 from augment.commands.study import study
 from augment.commands.tools import config, doctor, report
@@ -30,7 +30,7 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Generate every training image in new poses."))
 main.add_command(quality)
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (serve, study, export, data, pose, config, manifest, report, doctor):
+for command in (compare, serve, study, export, data, pose, config, manifest, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -304,6 +304,7 @@ class QualityConfig(Section):
     device: str = Runtime("auto")
 
 
+Loss = Literal["softmax", "triplet", "verification"]
 Transform = Literal["random_flip", "random_crop", "color_jitter", "random_erase"]
 
 
@@ -323,14 +324,22 @@ class ArmConfig(Section):
     until: float | None = Field(None, ge=0, le=1)
     alone: int | None = Field(None, ge=2, le=2**16)
     """None: as many as real and synthetic images together."""
-    label: Literal["hard", "smooth", "uniform"] | None = None
-    """Target of a synthetic image; uniform: LSRO's."""
+    poses: Literal["any", "other_camera", "missing_view", "nearer"] | None = None
+    """Which images in new poses: all; poses from another camera than the source; views (front, back, profile) of which
+    the person has no image; of each source the half with poses nearest to its own."""
+    label: Literal["hard", "smooth", "uniform", "teacher", "own", "positive"] | None = None
+    """Target of a synthetic image. uniform: LSRO's; teacher: the output of the same network trained on the real images
+    alone; own: each person's synthetic images are a further class; positive: with the triplet loss, only as positives
+    of real anchors."""
     weight: float | None = Field(None, ge=0, le=1000)
     """Of a synthetic image's loss, relative to 1 for a real image."""
     own_pass: bool | None = None
     """A separate forward pass for synthetic images, with batch statistics of their own."""
+    loss: Loss | None = None
     transforms: tuple[Transform, ...] | None = None
     iterations: int | None = Field(None, ge=1, le=10**6)
+    against: str | None = Runtime(None)
+    """The arm that this one is compared with; None: the first."""
 
 
 class ReidConfig(Section):
@@ -340,7 +349,8 @@ class ReidConfig(Section):
     """Any model of torchreid's."""
     start: File | None = Runtime(None)
     """A file of initial weights, of any identities; identified by its content."""
-    loss: Literal["softmax", "triplet"] = "softmax"
+    loss: Loss = "softmax"
+    """verification: softmax and the verification of pairs, the discriminative embedding of Tab. 4."""
     pretrained: bool = False
     """ImageNet weights, downloaded by torchreid."""
     height: int = Field(256, ge=32, le=1024)
@@ -350,7 +360,7 @@ class ReidConfig(Section):
     batch_size: int = Field(32, ge=4, le=2**16)
     """Real and synthetic images together; the arms define the shares."""
     instances: int = Field(4, ge=2, le=2**16)
-    """Triplet loss: images per person in a batch."""
+    """Triplet and verification loss: images per person in a batch."""
     learning_rate: float = Field(3e-4, gt=0, le=10)
     """Cosine schedule to zero."""
     weight_decay: float = Field(5e-4, ge=0, le=10)
@@ -359,6 +369,8 @@ class ReidConfig(Section):
     beta2: float = Field(0.99, ge=0, lt=1)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Of the softmax loss."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of training and of the features."""
     transforms: tuple[Transform, ...] = ("random_flip", "random_crop")
     distances: tuple[Literal["euclidean", "cosine", "xqda", "kissme", "reranked"], ...] = Field(
         ("cosine",), min_length=1
@@ -381,6 +393,8 @@ class ReidConfig(Section):
         for name in arms:
             if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name):  # it becomes a part of file names
                 raise ValueError(f"'{name}' cannot name an arm: up to 40 letters, digits and _")
+            if arms[name].against not in (None, *arms):
+                raise ValueError(f"{name}.against: there is no arm '{arms[name].against}'")
         return arms
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/reid_full_protocol.py WEIGHTS.pt                  # all: rank-1 91.48, mAP 77.39 for OSNet x0.25
     python benchmarks/reid_full_protocol.py WEIGHTS.pt --queries 300    # some queries, their people in the gallery
+    python benchmarks/reid_full_protocol.py WEIGHTS.pt --precision bf16 # features as with reid.precision: bf16
 
 WEIGHTS.pt is a state dict of torchreid's OSNet x0.25 with 751 classes. Market-1501 is looked for as everywhere.
 """
@@ -40,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--queries", type=int, help="only so many of the 3,368")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +55,7 @@ def compare(args: argparse.Namespace, data: ReidData) -> None:
     model = build_model("osnet_x0_25", data.people, "softmax", False, device)
     model.load_state_dict(torch.load(args.weights, map_location=device, weights_only=True))
     start = time.perf_counter()
-    features = {split: extract_features(model, getattr(data, split), (256, 128), device, split)
+    features = {split: extract_features(model, getattr(data, split), (256, 128), device, split, args.precision)
                 for split in ("query", "gallery")}  # fmt: skip
     seconds = time.perf_counter() - start
     distances = cosine(features["query"], features["gallery"])

@@ -20,7 +20,7 @@ from augment.reid.arms import settings_of_arms
 from augment.reid.batches import Batches
 from augment.reid.dataset import ManifestDataset, ReidData, read_data
 from augment.reid.images import TrainImages
-from augment.reid.training import training_loss
+from augment.reid.losses import training_loss
 from augment.retrieval.networks import build_model
 from augment.retrieval.torchreid_quiet import quiet, torchreid
 

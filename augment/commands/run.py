@@ -65,15 +65,32 @@ def _run_flow(config: Config, folder: Path, until: str | None) -> None:
         pipeline_flow(config, until)
 
 
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+def compare(runs: tuple[Path, ...]) -> None:
+    """Pool the arms of several RUNS (folders) whose data subset, generator or other seeds differ."""
+    from augment.pipeline.arms import pooled_cells
+
+    cells, words = pooled_cells(runs)
+    _print_table(cells)
+    for line in words:
+        echo(line)
+
+
 def _show_result(config: Config) -> None:
+    from augment.pipeline.arms import arms_cells
+
+    _print_table(arms_cells(config))
+    echo(f"Report: {config.folder / 'report.html'}")
+
+
+def _print_table(cells: list[list[str]]) -> None:
     from rich.table import Table
 
     from augment.base.console import output_console
-    from augment.pipeline.arms import arms_cells
 
-    header, *lines = arms_cells(config)
+    header, *lines = cells
     table = Table(*header)
     for line in lines:
         table.add_row(*line)
     output_console(width=110).print(table)
-    echo(f"Report: {config.folder / 'report.html'}")

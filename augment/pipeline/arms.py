@@ -1,23 +1,61 @@
 """The comparison of arms as a table of text, for the terminal and for Prefect's page."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 
-from augment.config import Config
+from augment.base.errors import AugmentError, UsageError
+from augment.config import Config, differences, load_config
 from augment.manifest import read_manifest
 from augment.pipeline.stages import stage_named
-from augment.reid.summary import compare, difference_with_interval, split_measure
+from augment.reid.arms import references
+from augment.reid.summary import compare, difference_with_interval, pooled, split_measure
 
 _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
+_NO_SETTING = ("name", "output", "flow", "report")
 
 
 def arms_cells(config: Config) -> list[list[str]]:
-    """A header and a line per arm (and distance), in percent; differences are to the first arm, paired by seed.
+    """A header and a line per arm (and distance), in percent; differences are to its reference, paired by seed.
 
     Raises :class:`AugmentError` where the re-ID stage has not run.
     """
-    path = stage_named("reid").path(config.folder)
-    table = compare(read_manifest(path, "metrics").frame(), list(config.reid.arms))
-    reference = table["arm"].iloc[0]
+    return _cells(read_manifest(_metrics(config.folder), "metrics").frame(), config)
+
+
+def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
+    """The same of several runs together, in which a run stands for a seed; and in words what varied between them.
+
+    Raises :class:`UsageError` for a single run, :class:`AugmentError` where they were not tested on the same queries.
+    """
+    if len(runs) < 2:
+        raise UsageError("augment compare needs at least two runs; that of one run is in its report.")
+    configs = [load_config(run / "config.yaml") for run in runs]
+    tables = [read_manifest(_metrics(run), "metrics").frame() for run in runs]
+    queries = [table.loc[table["metric"] == "queries", "value"].max() for table in tables]
+    if len(set(queries)) > 1:
+        raise AugmentError(f"the runs were tested on {min(queries):,.0f} to {max(queries):,.0f} queries. Compare runs "
+                           "with the same test set.")  # fmt: skip
+    seeds = sorted({table["seed"].nunique() for table in tables})
+    words = [f"{len(runs)} runs, each averaged over {' or '.join(map(str, seeds))} seeds; intervals are over runs"]
+    settings = [differences(config) for config in configs]
+    for key in sorted({key for found in settings for key in found}):
+        values = [found.get(key, "default") for found in settings]
+        if key.split(".")[0] not in _NO_SETTING and any(value != values[0] for value in values):
+            words.append(f"{key} varied: {', '.join(map(str, values))}")
+    return _cells(pooled(tables), configs[0]), words if len(words) > 1 else [*words, "no setting varied"]
+
+
+def _metrics(run: Path) -> Path:
+    return stage_named("reid").path(run)
+
+
+def _cells(metrics: pd.DataFrame, config: Config) -> list[list[str]]:
+    of_arms = references(config.reid)
+    table = compare(metrics, list(config.reid.arms), references=of_arms)
+    single = set(of_arms.values())
+    reference = single.pop() if len(single) == 1 else "reference"
     against = [f"{_SHOWN[name]} - {reference} [95 %]" for name in ("rank1", "mAP")]
     lines = []
     table["distance"] = [split_measure(measure)[1] for measure in table["measure"]]
@@ -27,6 +65,7 @@ def arms_cells(config: Config) -> list[list[str]]:
         differences = [difference_with_interval(*row.loc[name, ["difference", "low", "high"]])
                        for name in ("rank1", "mAP")]  # fmt: skip
         title = f"{arm}, {distance}" if distance else arm
+        title += f" (reference: {rows['reference'].iloc[0]})" if single and rows["reference"].iloc[0] else ""
         lines.append([title, *(_cell(row.loc[name]) for name in _SHOWN), *differences, row.loc["mAP", "verdict"]])
     compared = table["arm"].nunique() > 1
     header = ["%", *_SHOWN.values(), *against, "verdict"]

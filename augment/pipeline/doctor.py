@@ -40,7 +40,7 @@ def examine(config: Config | None) -> Iterator[Check]:
     if config is None:
         config_checks: list[Callable[[Config], Iterator[Check]]] = []
     else:
-        config_checks = [_data, _poses, _gan, _quality, _reid]
+        config_checks = [_data, _poses, _gan, _filter, _quality, _reid]
     yield Check("python", "ok", ".".join(map(str, sys.version_info[:3])))
     yield from map(_package, _PACKAGES)
     yield _imported("torchvision operators", _NMS, "torchvision loads no operators", _INSTALL)
@@ -248,6 +248,14 @@ def _identity_network(file: str) -> str:
 
     IdentityNetwork(file)
     return f"{file}, sha256 {sha256_file(Path(file).expanduser())[:16]}"
+
+
+def _filter(config: Config) -> Iterator[Check]:
+    from augment.synthesis.scoring import judges
+
+    if config.synthesis.filter.scores:
+        yield _asked("judges of the filter", lambda: ", ".join(
+            f"{name} {digest[:16]}" for name, digest in judges(config.synthesis.filter).items()) or "none")  # fmt: skip
 
 
 def _quality(config: Config) -> Iterator[Check]:

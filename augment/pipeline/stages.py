@@ -67,7 +67,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "gan:train_gan"),
     Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "synthesis:synthesize", _SHARDED),
     Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality", "quality:measure_quality"),
-    Stage("reid", "metrics", ("images", "synthetic"), "reid", "reid:compare_arms", ("spread",)),
+    Stage("reid", "metrics", ("images", "synthetic", "poses"), "reid", "reid:compare_arms", ("spread",)),
 )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from augment.config import ArmConfig, ReidConfig
 UNTIL = 0.6  # weak images help at first and harm at the end
 
 
-def ready_made(batch_size: int) -> dict[str, ArmConfig]:
-    """The ready-made arms, for batches of ``batch_size`` images."""
+def ready_made(batch_size: int, iterations: int) -> dict[str, ArmConfig]:
+    """The ready-made arms, for batches of ``batch_size`` images and trainings of ``iterations``."""
     half = batch_size // 2
     first = ArmConfig(real=batch_size - half, synthetic=half, until=UNTIL)
 
@@ -23,6 +23,7 @@ def ready_made(batch_size: int) -> dict[str, ArmConfig]:
         "real_equal_exposures": ArmConfig(real=batch_size - half),
         "augmented": first,  # synthetic images first, real ones alone at the end
         "mixed": first.model_copy(update={"until": 1.0}),  # synthetic images to the end
+        "longer": first.model_copy(update={"until": 1.0, "iterations": 2 * iterations}),  # the paper's, with IDE
         "pretrained": ArmConfig(real=0, synthetic=batch_size, until=UNTIL),  # synthetic ones only, then real ones only
         "synthetic_only": ArmConfig(real=0, synthetic=batch_size),
         "own_pose": instead("own_pose"),  # is it the generator or the new pose that helps?
@@ -37,15 +38,15 @@ def ready_made(batch_size: int) -> dict[str, ArmConfig]:
 
 def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
     """Every arm of the section with all fields set. Raises :class:`UsageError` where a batch would be too small."""
-    known = ready_made(section.batch_size)
+    known = ready_made(section.batch_size, section.iterations)
     return {name: _settled(name, arm, known.get(name, ArmConfig()), section) for name, arm in section.arms.items()}
 
 
 def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -> ArmConfig:
     values = {
         "real": section.batch_size, "synthetic": 0, "images": "synthetic", "start": 0.0, "until": 1.0,
-        "label": "smooth", "weight": 1.0, "own_pass": False, "transforms": section.transforms,
-        "iterations": section.iterations,
+        "poses": "any", "label": "smooth", "weight": 1.0, "own_pass": False, "loss": section.loss,
+        "transforms": section.transforms, "iterations": section.iterations,
     }  # fmt: skip
     values |= ready.model_dump(exclude_none=True) | arm.model_dump(exclude_none=True)
     size = values["real"] + values["synthetic"]
@@ -56,9 +57,24 @@ def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -
     if values["own_pass"] and min(values["real"], values["synthetic"]) == 1:
         raise UsageError(f"reid.arms.{name}: own_pass needs 2 real and 2 synthetic images a batch, since a batch norm "
                          "cannot learn from one.")  # fmt: skip
-    if section.loss == "triplet" and (values["own_pass"] or values["weight"] != 1 or values["label"] != "smooth"):
-        raise UsageError(f"reid.arms.{name}: own_pass, weight and label are for the softmax loss only.")
+    if values["loss"] != "softmax" and (values["own_pass"] or values["weight"] != 1 or values["label"] == "own"):
+        raise UsageError(f"reid.arms.{name}: own_pass, weight and label: own are for the softmax loss only.")
+    if values["label"] == "positive" and values["loss"] != "triplet":
+        raise UsageError(f"reid.arms.{name}: label: positive is for the triplet loss.")
+    if values["poses"] != "any" and values["images"] not in ("synthetic", "shuffled"):
+        raise UsageError(f"reid.arms.{name}: poses select among images in new poses, not among {values['images']}.")
     return ArmConfig(**values)
+
+
+def references(section: ReidConfig) -> dict[str, str]:
+    """Each arm but the first -> the arm that it is compared with."""
+    first, *others = section.arms
+    return {name: section.arms[name].against or first for name in others}
+
+
+def teacher_of(section: ReidConfig, arm: ArmConfig) -> ArmConfig:
+    """The arm that trains the teacher: real images alone, otherwise as ``arm``."""
+    return _settled("teacher", ArmConfig(real=section.batch_size, loss=arm.loss), ArmConfig(), section)
 
 
 def composition(arm: ArmConfig, iteration: int) -> tuple[int, int]:

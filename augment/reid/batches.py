@@ -23,7 +23,7 @@ class Batches:
     """The indices of each batch of an arm's training, start, ..., iterations - 1.
 
     All fields of ``arm`` are set (:func:`augment.reid.arms.settings_of_arms`). Softmax: each batch takes its real and
-    its synthetic images from separate shuffled passes over each. Triplet: a random sample of people,
+    its synthetic images from separate shuffled passes over each. Triplet and verification: a random sample of people,
     ``reid.instances`` images of each. Raises :class:`UsageError` or :class:`AugmentError` where there are too few.
     """
 
@@ -31,7 +31,7 @@ class Batches:
         self._arm, self._section, self._seed, self._start = arm, section, seed, start
         dsetids = np.array([item[3] for item in train])
         self._places = self._image_counts()
-        if section.loss == "triplet":
+        if arm.loss != "softmax":
             self._people = _indices_by_person(train)
             self._check_triplets()
         else:
@@ -42,7 +42,7 @@ class Batches:
         return self._arm.iterations - self._start
 
     def __iter__(self) -> Iterator[list[int]]:
-        sample = self._triplets if self._section.loss == "triplet" else self._images
+        sample = self._triplets if self._arm.loss != "softmax" else self._images
         return map(sample, range(self._start, self._arm.iterations))
 
     def _image_counts(self) -> np.ndarray:
@@ -76,8 +76,8 @@ class Batches:
             if size % instances or size < 2 * instances:
                 raise UsageError(
                     f"a batch of {size} images cannot hold people with reid.instances={instances} images each: the "
-                    f"triplet loss needs a multiple of {instances}, at least {2 * instances}. Change reid.batch_size "
-                    "or the arm's real, synthetic and alone."
+                    f"{self._arm.loss} loss needs a multiple of {instances}, at least {2 * instances}. Change "
+                    "reid.batch_size or the arm's real, synthetic and alone."
                 )
             if size // instances > len(self._people):
                 raise AugmentError(

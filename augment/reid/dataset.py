@@ -5,7 +5,7 @@ folder named ``exp2_c1`` corrupts labels. A second torchreid data set for the sy
 identities (it offsets pids and camids), so both kinds are in one list, distinguished by ``dsetid``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image
 from augment.data.stage import LEFT_OUT, has_correct_match
 from augment.manifest import Manifest, read_manifest
+from augment.reid.poses import select
 from augment.retrieval.evaluation import JUNK
 from augment.retrieval.torchreid_quiet import torchreid
 from augment.synthesis.stage import OWN_POSE
@@ -41,17 +42,26 @@ class ReidData:
         """Identities in training."""
         return len({item[1] for item in self.train})
 
+    def without_synthetic(self) -> "ReidData":
+        """The same without synthetic images."""
+        count = self.count(REAL)  # they stand first
+        return replace(self, train=self.train[:count], train_content=self.train_content[:count])
+
     def count(self, dsetid: int) -> int:
         """Training images that are REAL or SYNTHETIC."""
         return sum(item[3] == dsetid for item in self.train)
 
 
-def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "synthetic") -> ReidData:
+def read_data(
+    images: Manifest, synthetic: Manifest | None = None, kind: str = "synthetic", poses: Manifest | None = None,
+    which: str = "any",
+) -> ReidData:  # fmt: skip
     """Lists for torchreid of the rows with status "ok"; with ``synthetic``, the synthetic part follows the real one.
 
-    ``kind``: ``images`` of :class:`augment.config.ArmConfig`. Junk (pid -1) is left out. A synthetic image has the
-    identity and the camera of its source, not of its pose. Raises :class:`AugmentError` where a part is empty, the
-    training set has fewer than two people, or a source is not a training image.
+    ``kind``: ``images`` of :class:`augment.config.ArmConfig`; ``which``: its ``poses``, which need a poses table.
+    Junk (pid -1) is left out. A synthetic image has the identity and the camera of its source, not of its pose. Raises
+    :class:`AugmentError` where a part is empty, the training set has fewer than two people, or a source is not a
+    training image.
     """
     rows = images.frame()
     rows = rows[(rows["status"] == "ok") & (rows["pid"] != JUNK)]
@@ -72,6 +82,9 @@ def read_data(images: Manifest, synthetic: Manifest | None = None, kind: str = "
     content = train["sha256"].tolist()
     if synthetic is not None:
         table, added, pids = _synthetic_part(images, synthetic, kind, rows, train)
+        if which != "any":
+            added = select(added, images, poses, which)
+            pids = pids[added.index]
         items += _items(table, added, pids.map(labels), SYNTHETIC)
         content += added["sha256"].tolist()
     return ReidData(

@@ -22,7 +22,8 @@ _BATCH = 100  # fixed, so that the last bits of a feature depend on nothing one 
 
 
 def extract_features(
-    model: torch.nn.Module, items: Sequence[Item], size: tuple[int, int], device: torch.device, title: str = "features"
+    model: torch.nn.Module, items: Sequence[Item], size: tuple[int, int], device: torch.device, title: str = "features",
+    precision: str = "fp32",
 ) -> Float32[np.ndarray, "N D"]:
     """The network's features of N images resized to ``size`` (height, width), in order."""
     model.eval()
@@ -30,7 +31,7 @@ def extract_features(
     with progress(title, total=len(items)) as advance, ThreadPoolExecutor(_READERS) as readers:
         for start in range(0, len(items), _BATCH):
             pixels = readers.map(partial(read_pixels, size=size), [item[0] for item in items[start : start + _BATCH]])
-            features.append(embed(model, torch.stack(list(pixels)).to(device), size))
+            features.append(embed(model, torch.stack(list(pixels)).to(device), size, precision))
             advance(len(features[-1]))
     return torch.cat(features).numpy()
 

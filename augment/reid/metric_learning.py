@@ -57,9 +57,16 @@ def pair_covariances(
         inside, inside_pairs = _scatter(features, cameras)
         same, same_pairs = same - same_inside, same_pairs - same_inside_pairs
         every, every_pairs = every - inside, every_pairs - inside_pairs
-    if not same_pairs or every_pairs == same_pairs:
-        raise AugmentError("A learned distance needs people with several training images each, and several people.")
+    check_pairs(pids)
     return same / same_pairs, (every - same) / (every_pairs - same_pairs)
+
+
+def check_pairs(pids: np.ndarray) -> None:
+    """Raise :class:`AugmentError` where training images of people (N,) have no pair of one person, or none of two."""
+    people, counts = np.unique(pids, return_counts=True)
+    if len(people) < 2 or counts.max() < 2:
+        raise AugmentError("A learned distance (reid.distances: xqda, kissme) needs people with several real training "
+                           "images each, and several people.")  # fmt: skip
 
 
 def _scatter(features: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, int]:

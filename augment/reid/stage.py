@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import multiprocessing
+import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from augment.reid.arms import composition, settings_of_arms, uses_synthetic
 from augment.reid.batches import Batches
 from augment.reid.dataset import REAL, SYNTHETIC, ReidData, read_data
 from augment.reid.features import extract_features
-from augment.reid.metric_learning import FIXED, LEARNED, learn, unit_length
+from augment.reid.metric_learning import FIXED, LEARNED, check_pairs, learn, unit_length
 from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
 from augment.retrieval.networks import check_model
@@ -36,13 +40,15 @@ _SECONDS_PER_IMAGE = {
 }  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the state that goes when they are there
 _MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
-_one_at_a_time = threading.Lock()  # torch's random state belongs to the process
+_in_this_process = threading.Lock()  # torch's random state belongs to the process
 
 
-def identity(section: ReidConfig, images: Manifest, synthetic: Manifest, folder: Path) -> dict[str, Any]:
+def identity(
+    section: ReidConfig, images: Manifest, synthetic: Manifest, poses: Manifest, folder: Path
+) -> dict[str, Any]:
     """See augment/stage.py."""
     check_model(section.model)
-    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic}
+    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic, "poses": poses}
     if section.start is not None:
         inputs["start"] = weights_digest(section.start, "reid.start")
     return provenance("reid", VERSION, section, inputs)
@@ -79,8 +85,9 @@ def _memory(config: Config, counts: Counts) -> float:
 
 
 def compare_arms(
-    section: ReidConfig, images: Manifest, synthetic: Manifest, folder: Path, *, spread: Spread = one_by_one
-) -> Manifest:
+    section: ReidConfig, images: Manifest, synthetic: Manifest, poses: Manifest, folder: Path, *,
+    spread: Spread = one_by_one,
+) -> Manifest:  # fmt: skip
     """Train and test every (arm, seed); returns the table of metrics ``folder/metrics.parquet``.
 
     The rows of run ``<arm>-s<seed>``: rank1, rank5, rank10, rank20, mAP, mAP_trapezoid, mINP in 0..1 (of the first
@@ -91,13 +98,15 @@ def compare_arms(
     """
     pick_device(section.device)
     arms = settings_of_arms(section)
-    for arm in arms.values():
-        Batches(_data(arm, images, synthetic).train, arm, section, seed=0)  # refuses what cannot be trained
+    for arm in arms.values():  # what cannot be trained or tested is refused before anything is
+        train = _data(arm, images, synthetic, poses).train
+        Batches(train, arm, section, seed=0)
+        if set(section.distances) & set(LEARNED):
+            check_pairs(np.array([item[1] for item in train if item[3] == REAL]))
     runs = {f"{name}-s{seed}": (name, seed) for name in arms for seed in section.seeds}
-    origin = identity(section, images, synthetic, Path(folder))
-    work = partial(
-        _run, runs=runs, arms=arms, section=section, images=Manifest(images.path), synthetic=Manifest(synthetic.path)
-    )
+    origin = identity(section, images, synthetic, poses, Path(folder))
+    tables = tuple(Manifest(table.path) for table in (images, synthetic, poses))
+    work = partial(_run, runs=runs, arms=arms, section=section, tables=tables)
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,
         shard_size=1, unit="runs", files=_files_of,
@@ -109,23 +118,42 @@ def _files_of(run: str) -> list[str]:
     return [f"{run}.json", f"training-{run}.csv", f"retrieval-{run}.csv"]
 
 
-def _data(arm: ArmConfig, images: Manifest, synthetic: Manifest) -> ReidData:
-    return read_data(images, synthetic if uses_synthetic(arm) else None, arm.images)
+def _data(arm: ArmConfig, images: Manifest, synthetic: Manifest, poses: Manifest) -> ReidData:
+    return read_data(images, synthetic if uses_synthetic(arm) else None, arm.images, poses, arm.poses)
 
 
 def _run(
     ids: list[str], *, folder: Path, runs: dict[str, tuple[str, int]], arms: dict[str, ArmConfig],
-    section: ReidConfig, images: Manifest, synthetic: Manifest,
+    section: ReidConfig, tables: tuple[Manifest, Manifest, Manifest],
 ) -> list[dict]:  # fmt: skip
     rows = []
     for run in ids:
         name, seed = runs[run]
-        data = _data(arms[name], images, synthetic)
-        with _one_at_a_time:
-            metrics = train_and_test(run, seed, section, arms[name], data, folder)
+        data = _data(arms[name], *tables)
+        metrics = _alone(train_and_test, run, seed, section, arms[name], data, folder)
         rows += [{"run": run, "arm": name, "seed": seed, "metric": metric, "value": float(value)}
                  for metric, value in metrics.items()]  # fmt: skip
     return rows
+
+
+def _alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """Call it in this process, or where another thread is at such a call, in a new one: trainings run side by side."""
+    if _in_this_process.acquire(blocking=False):
+        try:
+            return function(*arguments)
+        finally:
+            _in_this_process.release()
+    context = multiprocessing.get_context("spawn")
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, context, initializer=_begin_child, initargs=(threads,)) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _begin_child(threads: int) -> None:
+    """As many threads as in the parent, for the same sums; and the end where the parent ends, however it does."""
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def train_and_test(
@@ -165,12 +193,13 @@ def _test(
     """Metrics by name, and id, pid and average_precision of the queries that have a right answer."""
     size = section.height, section.width
     query, gallery = (
-        extract_features(model, getattr(data, split), size, device, f"{run} {split}") for split in ("query", "gallery")
+        extract_features(model, getattr(data, split), size, device, f"{run} {split}", section.precision)
+        for split in ("query", "gallery")
     )
     real = [item for item in data.train if item[3] == REAL]
     train = None
     if set(section.distances) & set(LEARNED):  # fitted on real images only
-        train = unit_length(extract_features(model, real, size, device, f"{run} train"))
+        train = unit_length(extract_features(model, real, size, device, f"{run} train", section.precision))
     real_pids, real_camids = (np.array([item[column] for item in real]) for column in (1, 2))
     labels = [np.array([item[column] for item in part]) for column in (1, 2) for part in (data.query, data.gallery)]
     metrics: dict[str, float] = {}

@@ -5,7 +5,7 @@ mAP is the primary measure, the only one with a conclusion; the others have inte
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,20 +21,27 @@ _MOST = 1000  # seeds that anyone could train
 _RESAMPLES = 2000
 
 
-def compare(metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None) -> pd.DataFrame:
-    """A row for each measure and arm, in percent, from rows of metrics; the first of ``arms`` is the reference.
+def compare(
+    metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None, references: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """A row for each measure and arm, in percent, from rows of metrics.
 
-    Columns: measure (``mAP``, or ``mAP_xqda`` of a further distance), arm, mean, deviation (over seeds) and seeds; and
-    for the other arms the paired difference to the reference: difference (mean over the seeds that both have), low and
-    high (its t-interval), paired (seeds), verdict (of mAP only). With the ``folder`` of the re-ID stage also
-    query_low and query_high: the interval of the mAP's difference over the people of the queries.
+    ``references``: arm -> the arm it is compared with; by default the first, for all others. Columns: measure (``mAP``,
+    or ``mAP_xqda`` of a further distance), arm, reference, mean, deviation (over seeds) and seeds; and for arms with a
+    reference the paired difference: difference (mean over the seeds that both have), low and high (its t-interval),
+    paired (seeds), verdict (of mAP only). With the ``folder`` of the re-ID stage also query_low and query_high: the
+    interval of the mAP's difference over the people of the queries.
     """
     arms = [arm for arm in arms if arm in set(metrics["arm"])]
-    of_queries = query_intervals(metrics, arms, folder) if folder is not None else {}
+    if references is None:
+        references = dict.fromkeys(arms[1:], arms[0]) if arms else {}
+    references = {arm: other for arm, other in references.items() if {arm, other} <= set(arms)}
+    of_queries = query_intervals(metrics, references, folder) if folder is not None else {}
     rows = []
     for measure in sorted({name for name in metrics["metric"] if _is_measure(name)}, key=_display_order):
         values = metrics[metrics["metric"] == measure].pivot_table(index="seed", columns="arm", values="value") * 100
-        differences = {arm: (values[arm] - values[arms[0]]).dropna().to_numpy() for arm in arms[1:] if arm in values}
+        differences = {arm: (values[arm] - values[other]).dropna().to_numpy() for arm, other in references.items()
+                       if {arm, other} <= set(values)}  # fmt: skip
         verdicts = judge(differences) if measure == PRIMARY else {}
         for arm in arms:
             if arm not in values:
@@ -42,7 +49,8 @@ def compare(metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = No
             differing = differences.get(arm, np.array([]))
             low, high = t_interval(differing)
             row = {
-                "measure": measure, "arm": arm, "mean": values[arm].mean(), "deviation": values[arm].std(),
+                "measure": measure, "arm": arm, "reference": references.get(arm, ""),
+                "mean": values[arm].mean(), "deviation": values[arm].std(),
                 "seeds": values[arm].count(), "difference": differing.mean() if len(differing) else math.nan,
                 "low": low, "high": high, "paired": len(differing), "verdict": verdicts.get(arm, ""),
                 "query_low": math.nan, "query_high": math.nan,
@@ -51,6 +59,16 @@ def compare(metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = No
                 row["query_low"], row["query_high"] = of_queries[arm]
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Metrics of several runs -> one table in which a run, averaged over its seeds, stands for a seed.
+
+    Seeds of one run share its subset, generator and synthetic images: only runs are independent of each other.
+    """
+    means = [table.groupby(["arm", "metric"], as_index=False)["value"].mean().assign(seed=run, run=str(run))
+             for run, table in enumerate(tables)]  # fmt: skip
+    return pd.concat(means, ignore_index=True)
 
 
 def difference_with_interval(difference: float, low: float, high: float) -> str:
@@ -94,17 +112,18 @@ def p_value(differences: np.ndarray) -> float:
     return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))
 
 
-def query_intervals(metrics: pd.DataFrame, arms: Sequence[str], folder: Path) -> dict[str, tuple[float, float]]:
+def query_intervals(
+    metrics: pd.DataFrame, references: Mapping[str, str], folder: Path
+) -> dict[str, tuple[float, float]]:
     """Arm -> the bootstrap interval over people of its mAP less the reference's, averaged over seeds; in percent.
 
     Read from each run's ``<run>.json`` in ``folder``; an arm with a missing file is left out.
     """
-    precision = {arm: _mean_precision(metrics, arm, folder) for arm in arms}
-    reference = precision.pop(arms[0], None) if arms else None
+    precision = {arm: _mean_precision(metrics, arm, folder) for arm in {*references, *references.values()}}
     intervals = {}
-    for arm, of_arm in precision.items():
-        if reference is not None and of_arm is not None:
-            difference = 100 * (of_arm - reference).dropna()
+    for arm, reference in references.items():
+        if precision[arm] is not None and precision[reference] is not None:
+            difference = 100 * (precision[arm] - precision[reference]).dropna()
             intervals[arm] = bootstrap_interval(difference.to_numpy(), difference.index.get_level_values("pid"))
     return intervals
 

@@ -1,4 +1,4 @@
-"""One training: torchreid's network, optimiser and triplet loss on our batches, resumed without a trace.
+"""One training: torchreid's network and optimiser on our batches, resumed without a trace.
 
 torchreid's engine is left aside: its ``run`` writes to the working folder, tests and prints in between, and cannot
 resume under today's torch; its step waits for two values of the device and knows no weights of single images.
@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from filelock import FileLock
 from torch import Tensor
 
 from augment.base.errors import AugmentError
@@ -21,20 +20,21 @@ from augment.base.progress import progress, say
 from augment.base.state import load_state, save_state
 from augment.base.tensors import load_tensors, save_tensors
 from augment.config import ArmConfig, ReidConfig
-from augment.reid.arms import uses_synthetic
+from augment.reid.arms import teacher_of, uses_synthetic
 from augment.reid.batches import Batches, seed_of
 from augment.reid.dataset import ReidData
 from augment.reid.images import TrainImages
-from augment.retrieval.networks import build_model
+from augment.reid.losses import build_network, training_loss
+from augment.retrieval.networks import autocast
 from augment.retrieval.torchreid_quiet import torchreid
 from augment.retrieval.weights import load_weights, weights_digest
 
 _KEY = "origin"  # of the weights files' headers
-VERSION = 2  # of training and testing: another one makes other figures from the same section
+VERSION = 3  # of training and testing: another one makes other figures from the same section
 _SAVE_EVERY_S = 60.0  # what a kill can cost
 _LOOK_EVERY = 20  # iterations: reading a loss waits for the device
 _CURVE_POINTS = 100
-_NOT_TRAINING = ("arms", "seeds", "distances", "iterations", "transforms")  # an arm states the last two itself
+_NOT_TRAINING = ("arms", "seeds", "distances", "loss", "iterations", "transforms")  # an arm has the last three itself
 
 
 def trained_model(
@@ -48,7 +48,7 @@ def trained_model(
     origin = training_origin(section, arm, data, seed)
     weights = folder / f"{run}.safetensors"
     torch.manual_seed(seed)
-    model = build_model(section.model, data.people, section.loss, section.pretrained, device)
+    model = build_network(section, arm, data.people, device)
     known, trained = _trained(weights)
     if trained.get("digest") == origin["digest"]:
         if "curve" in trained:  # the file beside the weights may be gone
@@ -58,16 +58,34 @@ def trained_model(
     if section.start is not None and not load_weights(model, section.start, "reid.start"):
         say("reid: the classifier of reid.start is of other people; this one's begins anew.")
     state = folder / f"state-{run}.pt"
-    curve = _curve_text(_train(run, seed, section, arm, data, model, device, state, origin["digest"]))
+    teacher = _teacher(seed, section, arm, data, device, folder) if _has_teacher(arm) else None
+    curve = _curve_text(_train(run, seed, section, arm, data, model, teacher, device, state, origin["digest"]))
     _write(folder / f"training-{run}.csv", curve)
     save_tensors(weights, model.state_dict(), _KEY, {**origin, "curve": curve})
     state.unlink(missing_ok=True)
     return model
 
 
+def _has_teacher(arm: ArmConfig) -> bool:
+    return arm.label == "teacher" and uses_synthetic(arm)
+
+
+def _teacher(
+    seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, device: torch.device, folder: Path
+) -> torch.nn.Module:
+    """The network of the same seed trained on the real images alone: that of an arm, or else one of its own."""
+    alone, real = teacher_of(section, arm), data.without_synthetic()
+    digest = training_origin(section, alone, real, seed)["digest"]
+    files = sorted(folder.glob(f"*-s{seed}.safetensors"))
+    same = (weights.stem for weights in files if _trained(weights)[1].get("digest") == digest)
+    run = next(same, f"teacher-{alone.loss}-s{seed}")
+    with FileLock(folder / f"{run}.lock"):  # another arm may want it at the same time
+        return trained_model(run, seed, section, alone, real, device, folder).eval()
+
+
 def _train(
     run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, model: torch.nn.Module,
-    device: torch.device, state_path: Path, digest: str,
+    teacher: torch.nn.Module | None, device: torch.device, state_path: Path, digest: str,
 ) -> list[tuple[float, float]]:  # fmt: skip
     """All iterations that are left; returns (loss, accuracy in percent) of every one since the first."""
     optimizer = torchreid.optim.build_optimizer(
@@ -87,7 +105,8 @@ def _train(
         for iteration, indices in enumerate(Batches(data.train, arm, section, seed, first), first):
             torch.manual_seed(seed_of(seed, iteration))  # dropout, should the network have any
             batch = images.batch(indices, arm.transforms, seed, iteration, 1)
-            loss, values[iteration, 1] = training_loss(model, *batch, section, arm)
+            with autocast(device, section.precision):
+                loss, values[iteration, 1] = training_loss(model, *batch, section, arm, teacher)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -102,54 +121,6 @@ def _train(
                     _save(state_path, digest, parts, values[:done])
                     saved = time.monotonic()
     return [tuple(row) for row in values.tolist()]
-
-
-def training_loss(
-    model: torch.nn.Module, images: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"], synthetic: Bool[Tensor, " B"],
-    section: ReidConfig, arm: ArmConfig,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:  # fmt: skip
-    """The loss of a batch, and its accuracy in percent; both stay on the device.
-
-    Softmax: the mean over images of the cross-entropy with smoothed labels, synthetic images weighted by ``arm.weight``
-    and labelled according to ``arm.label`` (uniform: Zheng et al., ICCV 2017). Triplet: the sum of the triplet loss and
-    the cross-entropy, as in torchreid.
-    """
-    if section.loss == "triplet":
-        logits, features = model(images)
-        triplet = torchreid.losses.TripletLoss(margin=0.3)(features, labels)
-        cross_entropy = F.cross_entropy(logits, labels, label_smoothing=section.label_smoothing)
-        return triplet + cross_entropy, _accuracy(logits.detach(), labels)
-    logits = _logits_of_two_passes(model, images, synthetic) if arm.own_pass else model(images)
-    per_image = F.cross_entropy(logits, labels, label_smoothing=section.label_smoothing, reduction="none")
-    if arm.label == "hard":
-        per_image = torch.where(synthetic, F.cross_entropy(logits, labels, reduction="none"), per_image)
-    elif arm.label == "uniform":
-        per_image = torch.where(synthetic, -F.log_softmax(logits, 1).mean(1), per_image)
-    weights = torch.where(synthetic, arm.weight, 1.0)
-    return (weights * per_image).sum() / len(images), _accuracy(logits.detach(), labels)
-
-
-def _logits_of_two_passes(model: torch.nn.Module, images: Tensor, synthetic: Tensor) -> Tensor:
-    """Real and synthetic images each with batch statistics of their own; the running ones are of the real images."""
-    if not synthetic.any():
-        return model(images)
-    if synthetic.all():
-        raise ValueError("own_pass is for batches of both kinds")
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    of_synthetic = model(images[synthetic])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    of_real = model(images[~synthetic])
-    logits = of_real.new_empty(len(images), of_real.shape[1])
-    logits[synthetic], logits[~synthetic] = of_synthetic, of_real
-    return logits
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    return 100 * (logits.argmax(1) == labels).float().mean()
 
 
 def _check(losses: Tensor, run: str, section: ReidConfig) -> None:
@@ -167,13 +138,15 @@ def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: i
     settings = {key: value for key, value in section.identity().items() if key not in _NOT_TRAINING}
     of_arm = arm.identity()
     if not uses_synthetic(arm):  # it is all the same then what would stand there, and how it would be used
-        of_arm = {key: of_arm[key] for key in ("real", "alone", "synthetic", "transforms", "iterations")}
+        of_arm = {key: of_arm[key] for key in ("real", "alone", "synthetic", "loss", "transforms", "iterations")}
     images = [[content, *item[1:]] for content, item in zip(data.train_content, data.train, strict=True)]
     content = sha256_bytes(json.dumps(images).encode())
     origin = {"version": VERSION, "reid": settings, "arm": of_arm, "seed": seed, "images": content,
               "people": data.people}  # fmt: skip
     if section.start is not None:
         origin["start"] = weights_digest(section.start, "reid.start")
+    if _has_teacher(arm):
+        origin["teacher"] = training_origin(section, teacher_of(section, arm), data.without_synthetic(), seed)["digest"]
     return {**origin, "digest": sha256_bytes(json.dumps(origin, sort_keys=True).encode())}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from augment.config import Config
+from augment.reid.arms import references, settings_of_arms, uses_synthetic
 from augment.reid.published import published
 from augment.reid.summary import compare, difference_with_interval, split_measure
 from augment.report.charts import COLOURS, Interval, Lane, Series, dot_chart, forest_chart, line_chart
@@ -14,6 +15,12 @@ from augment.run import Run
 
 _METRIC = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "mAP": "mAP",
            "mAP_trapezoid": "mAP (trapezoid)", "mINP": "mINP"}  # fmt: skip
+# the paper's systems: the loss, and the distances that rank alike
+_TABLE_4 = {
+    "IDE + Euclidean": ("softmax", ("euclidean", "cosine")), "IDE + XQDA": ("softmax", ("xqda",)),
+    "IDE + KISSME": ("softmax", ("kissme",)),
+    "discriminative embedding": ("verification", ("euclidean", "cosine")),
+}  # fmt: skip
 
 
 def arms(run: Run, config: Config) -> dict[str, Any] | None:
@@ -23,20 +30,49 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     metrics = run.frames["reid"]
     known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
     known += sorted(set(metrics["arm"]) - set(known))  # of an earlier configuration
-    table = compare(metrics, known, run.folder / "reid")
+    of_arms = {arm: references(config.reid).get(arm, known[0]) for arm in known[1:]}
+    table = compare(metrics, known, run.folder / "reid", of_arms)
     of_map = table[table["measure"] == "mAP"].set_index("arm")
     return {
         "arms": [arm_name(arm) for arm in known],
         "rows": [_row(measure, rows.set_index("arm"), known) for measure, rows in table.groupby("measure", sort=False)],
         "differences": [_difference_row(arm, table) for arm in known[1:]],
-        "reference": arm_name(known[0]),
+        "reference": arm_name(known[0]) if len(set(of_arms.values())) < 2 else "its reference",
         "sentences": _sentences(table, known),
         "forest": _forest(of_map, known),
         "chart": _seeds_chart(metrics, known),
         "curves": _curves(run, metrics, known),
         "facts": _facts(metrics, known),
-        "published": published(config.data.layout),
+        "published": _published(table, config),
     }
+
+
+def _published(table: pd.DataFrame, config: Config) -> list[dict[str, str]]:
+    """Published figures; beside those of the paper's Tab. 4 this run's (cells "ours_real" and "ours_augmented").
+
+    They are of the first arm with that loss whose reference trains on real images alone, and of that reference.
+    """
+    settled, distances = settings_of_arms(config.reid), config.reid.distances
+    means = table.set_index(["measure", "arm"])["mean"]
+    rows = []
+    for row in published(config.data.layout):
+        row |= {"ours_real": "", "ours_augmented": ""}
+        loss, alike = _TABLE_4.get(row["system"], ("", ()))
+        suffixes = [f"_{name}" if place else "" for place, name in enumerate(distances) if name in alike]
+        for arm, other in references(config.reid).items() if suffixes else ():
+            same_loss = settled[arm].loss == settled[other].loss == loss
+            if same_loss and uses_synthetic(settled[arm]) and not uses_synthetic(settled[other]):
+                row["ours_real"], row["ours_augmented"] = (
+                    _accuracies(means, name, suffixes[0]) for name in (other, arm)
+                )
+                break
+        rows.append(row)
+    return rows
+
+
+def _accuracies(means: pd.Series, arm: str, suffix: str) -> str:
+    found = [means.get((f"{measure}{suffix}", arm)) for measure in ("rank1", "mAP")]
+    return "" if None in found else "{:.1f} / {:.1f}".format(*found)
 
 
 def arm_name(arm: str) -> str:
@@ -56,7 +92,8 @@ def _difference_row(arm: str, table: pd.DataFrame) -> dict[str, Any]:
     cells = {name: difference_with_interval(*rows.loc[name, columns]) for name in ("mAP", "rank1")}
     of_map = rows.loc["mAP"]
     queries = "" if np.isnan(of_map["query_low"]) else f"[{of_map['query_low']:.1f}, {of_map['query_high']:.1f}]"
-    return {"arm": arm_name(arm), **cells, "queries": queries, "seeds": int(of_map["paired"]),
+    return {"arm": arm_name(arm), "reference": arm_name(of_map["reference"]), **cells, "queries": queries,
+            "seeds": int(of_map["paired"]),
             "verdict": of_map["verdict"], "tone": _tone(of_map["verdict"])}  # fmt: skip
 
 
@@ -67,7 +104,8 @@ def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
     sentences = []
     for measure in ("rank1", "mAP"):
         rows = table[table["measure"] == measure].set_index("arm")
-        first, second = rows.loc[known[0]], rows.loc[known[1]]
+        second = rows.loc[known[1]]
+        first = rows.loc[second["reference"]]
         seeds = int(second["paired"])
         over = f" over {seeds} seeds" if seeds > 1 else ""
         difference = difference_with_interval(*second[["difference", "low", "high"]])

@@ -39,7 +39,7 @@ def build_model(name: str, people: int, loss: str, pretrained: bool, device: tor
 
 @torch.inference_mode()
 def embed(
-    model: torch.nn.Module, images: UInt8[Tensor, "B 3 h w"], size: tuple[int, int]
+    model: torch.nn.Module, images: UInt8[Tensor, "B 3 h w"], size: tuple[int, int], precision: str = "fp32"
 ) -> Float[Tensor, "B D"]:
     """Features, float32 on the CPU, of images resized to ``size`` (H, W).
 
@@ -47,7 +47,13 @@ def embed(
     """
     if tuple(images.shape[-2:]) != size:
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)
-    return model(normalised(images.float() / 255)).float().cpu()
+    with autocast(images.device, precision):
+        return model(normalised(images.float() / 255)).float().cpu()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """What a network runs in: bf16 where ``precision`` is "bf16"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def normalised(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:

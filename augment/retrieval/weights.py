@@ -8,6 +8,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
 from augment.base.weights import read_weights
 
+_HEADS = ("classifier.", "verification.")  # of the people that a network was trained on
+
 
 def weights_digest(file: str | Path, key: str) -> str:
     """SHA-256 of the file that is the configuration's ``key``; raises :class:`UsageError` where it is unreadable."""
@@ -25,7 +27,7 @@ def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
     tensors = {name.removeprefix("module."): tensor for name, tensor in read_weights(file, key).items()}
     own = model.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
-    lacking = [name for name in own if name not in fitting and not name.startswith("classifier.")]
+    lacking = [name for name in own if name not in fitting and not name.startswith(_HEADS)]
     if lacking:
         raise AugmentError(
             f"{key}={file}: is of another network: {len(lacking)} of {len(own)} tensors are missing or of another "

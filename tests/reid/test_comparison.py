@@ -1,6 +1,7 @@
 """Whole runs on tiny data: figures, determinism, resume."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ def files_of(folder) -> dict[str, str]:
 
 
 def test_arms_train_equally_long_and_every_figure_is_a_row(people, section, tmp_path, capsys):
-    metrics = compare_arms(section, *people.manifests(), tmp_path / "reid").frame()
+    metrics = compare_arms(section, *people.tables(), tmp_path / "reid").frame()
     assert list(metrics["run"].unique()) == ["augmented-s0", "real-s0"]
     wide = metrics.pivot_table(index="metric", columns="arm", values="value")
     assert set(wide.index) == {
@@ -42,7 +43,7 @@ def test_arms_train_equally_long_and_every_figure_is_a_row(people, section, tmp_
 @pytest.mark.parametrize("changes", [{}, {"loss": "triplet", "instances": 2}])
 def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_path, monkeypatch, changes):
     section = section.model_copy(update={"arms": {"augmented": ArmConfig()}, **changes})
-    whole = compare_arms(section, *people.manifests(), tmp_path / "whole")
+    whole = compare_arms(section, *people.tables(), tmp_path / "whole")
     monkeypatch.setattr(training, "_SAVE_EVERY_S", -1.0)
     monkeypatch.setattr(training, "_LOOK_EVERY", 1)
     steps = []
@@ -57,9 +58,9 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
     monkeypatch.setattr(training, "_save", save_then_die)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            compare_arms(section, *people.manifests(), tmp_path / "killed")
+            compare_arms(section, *people.tables(), tmp_path / "killed")
     assert (tmp_path / "killed" / "state-augmented-s0.pt").exists()
-    again = compare_arms(section, *people.manifests(), tmp_path / "killed")
+    again = compare_arms(section, *people.tables(), tmp_path / "killed")
     assert len(steps) == 6  # two iterations, one more, and the last three: none twice
     assert again.digest == whole.digest
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
@@ -69,7 +70,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
 def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(people, section, tmp_path, monkeypatch, name):
     section = section.model_copy(update={"arms": {"real": ArmConfig()}, "seeds": (0, 1)})
     folder = tmp_path / "reid"
-    made = compare_arms(section, *people.manifests(), folder)
+    made = compare_arms(section, *people.tables(), folder)
     before = files_of(folder)
     assert set(made.files) == {file for file in before if not file.endswith(".safetensors")}
     trained, tested = [], []
@@ -77,10 +78,10 @@ def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(people, sect
     monkeypatch.setattr(training, "_train", lambda run, *rest: trained.append(run))
     monkeypatch.setattr(stage, "_test", lambda model, run, *rest: tested.append(run) or test(model, run, *rest))
     (folder / name).unlink()
-    compare_arms(section, *people.manifests(), folder)
+    compare_arms(section, *people.tables(), folder)
     assert files_of(folder) == before
     (folder / name).write_bytes(b"scribble")
-    compare_arms(section, *people.manifests(), folder)
+    compare_arms(section, *people.tables(), folder)
     assert files_of(folder) == before
     assert trained == [] and tested == ["real-s0", "real-s0"]  # not the other seed, and nothing is trained again
 
@@ -88,29 +89,71 @@ def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(people, sect
 def test_a_further_seed_reuses_the_weights(people, section, tmp_path, monkeypatch):
     distances = ("cosine", "euclidean", "xqda", "kissme")
     section = section.model_copy(update={"arms": {"real": ArmConfig()}, "distances": distances})
-    single = compare_arms(section, *people.manifests(), tmp_path / "one")
+    single = compare_arms(section, *people.tables(), tmp_path / "one")
     assert {"rank1", "rank1_euclidean", "mAP_xqda", "mINP_kissme"} <= set(single.frame()["metric"])
 
     trained = []
     train = training._train
     monkeypatch.setattr(training, "_train", lambda run, *rest: trained.append(run) or train(run, *rest))
-    more = compare_arms(section.model_copy(update={"seeds": (0, 1)}), *people.manifests(), tmp_path / "one")
+    more = compare_arms(section.model_copy(update={"seeds": (0, 1)}), *people.tables(), tmp_path / "one")
     assert trained == ["real-s1"]
     kept = more.frame().query("run == 'real-s0'").reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, single.frame())
 
 
 def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_path):
-    tables = people.manifests()
+    tables = people.tables()
     with pytest.raises(UsageError, match=r"reid.model=osnet_x025: torchreid has no such model. Did you mean osnet_x0"):
         compare_arms(section.model_copy(update={"model": "osnet_x025"}), *tables, tmp_path / "reid")
     with pytest.raises(UsageError, match="device=tpu9: no such kind of device"):
         compare_arms(section.model_copy(update={"device": "tpu9"}), *tables, tmp_path / "reid")
     with pytest.raises(AugmentError, match="needs 16 people, training has 6"):
         compare_arms(section.model_copy(update={"loss": "triplet", "batch_size": 64}), *tables, tmp_path / "reid")
+    people.images = [row for row in people.images if row["split"] != "train" or row["frame"] == 0]
+    few = section.model_copy(update={"distances": ("cosine", "xqda"), "arms": {"real": ArmConfig()}})
+    with pytest.raises(AugmentError, match="needs people with several real training images each"):
+        compare_arms(few, *people.tables(), tmp_path / "reid")
     assert not (tmp_path / "reid").exists()
 
 
 def test_an_exploding_loss_names_the_run_and_the_iteration(people, section, tmp_path):
     with pytest.raises(AugmentError, match=r"real-s0: the loss is nan at iteration \d. Lower reid.learning_rate"):
-        compare_arms(section.model_copy(update={"learning_rate": 1e30}), *people.manifests(), tmp_path / "reid")
+        compare_arms(section.model_copy(update={"learning_rate": 1e30}), *people.tables(), tmp_path / "reid")
+
+
+def test_a_teacher_is_the_arm_of_real_images_or_trained_for_it(people, section, tmp_path, monkeypatch):
+    taught = ArmConfig(real=4, synthetic=4, label="teacher")
+    section = section.model_copy(update={"iterations": 2})
+    trained = []
+    train = training._train
+    monkeypatch.setattr(training, "_train", lambda run, *rest: trained.append(run) or train(run, *rest))
+    tables = people.tables()
+    both = section.model_copy(update={"arms": {"real": ArmConfig(), "taught": taught}})
+    made = compare_arms(both, *tables, tmp_path / "both").frame()
+    assert trained == ["real-s0", "taught-s0"]
+    alone = compare_arms(section.model_copy(update={"arms": {"taught": taught}}), *tables, tmp_path / "alone").frame()
+    assert trained[2:] == ["teacher-softmax-s0", "taught-s0"]
+    expected = made.query("arm == 'taught'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, expected)
+
+
+def test_arms_side_by_side_give_the_same_as_one_by_one(people, section, tmp_path):
+    section = section.model_copy(update={"iterations": 2})
+    tables = people.tables()
+    whole = compare_arms(section, *tables, tmp_path / "whole")
+
+    def two_threads(function, shards):
+        with ThreadPoolExecutor(2) as threads:
+            yield from threads.map(function, shards)
+
+    beside = compare_arms(section, *tables, tmp_path / "beside", spread=two_threads)
+    assert beside.digest == whole.digest
+    assert files_of(tmp_path / "beside") == files_of(tmp_path / "whole")
+
+
+def test_systems_of_other_losses_and_in_bf16_share_a_run(people, section, tmp_path):
+    arms = {"ide": ArmConfig(), "embedding": ArmConfig(loss="verification"),
+            "positives": ArmConfig(loss="triplet", real=4, synthetic=4, label="positive", against="ide")}  # fmt: skip
+    changes = {"iterations": 2, "instances": 2, "arms": arms, "precision": "bf16"}
+    metrics = compare_arms(section.model_copy(update=changes), *people.tables(), tmp_path / "reid").frame()
+    assert set(metrics["arm"]) == set(arms) and np.isfinite(metrics["value"]).all()

@@ -58,7 +58,7 @@ def test_the_start_counts_by_content(people, section, tmp_path):
     for name in ("one", "copy", "two"):
         changes = {"arms": {"real": ArmConfig()}, "iterations": 2, "start": str(tmp_path / f"{name}.pt")}
         started = section.model_copy(update=changes)
-        digests[name] = compare_arms(started, *people.manifests(), tmp_path / name).provenance["digest"]
+        digests[name] = compare_arms(started, *people.tables(), tmp_path / name).provenance["digest"]
     assert digests["one"] == digests["copy"] != digests["two"]
     with pytest.raises(UsageError, match="cannot be read"):
         weights_digest(str(tmp_path / "nowhere.pt"), "reid.start")

@@ -13,6 +13,7 @@ from augment.reid.summary import (
     difference_with_interval,
     judge,
     p_value,
+    pooled,
     query_intervals,
     seeds_needed,
     split_measure,
@@ -92,7 +93,7 @@ def test_the_interval_over_queries_resamples_people(tmp_path):
         queries = {"id": ["a", "b"], "pid": [3, 5], "average_precision": precision}
         (tmp_path / f"{run}.json").write_text(json.dumps({"queries": queries}))
     metrics = rows(real={"mAP": [0.5]}, augmented={"mAP": [0.7]}, copied={"mAP": [0.7]})
-    intervals = query_intervals(metrics, ["real", "augmented", "copied"], tmp_path)
+    intervals = query_intervals(metrics, {"augmented": "real", "copied": "real"}, tmp_path)
     assert intervals == {"augmented": pytest.approx((10.0, 30.0))}  # copied left no file
 
 
@@ -125,3 +126,19 @@ def test_one_verdict_in_twenty_is_wrong_where_there_is_no_difference(seeds):
     trials = np.random.default_rng(0).normal(size=(2000, seeds))
     wrong = np.mean([verdict(differences) in ("gain", "loss") for differences in trials])
     assert wrong == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_arms_may_have_references_of_their_own():
+    metrics = rows(a={"mAP": [0.1] * 3}, b={"mAP": [0.2] * 3}, c={"mAP": [0.5] * 3})
+    table = compare(metrics, ["a", "b", "c"], references={"b": "a", "c": "b", "d": "a"}).set_index("arm")
+    assert table["reference"].to_dict() == {"a": "", "b": "a", "c": "b"}
+    assert table["difference"].tolist()[1:] == pytest.approx([10, 30])
+
+
+def test_pooled_runs_count_once_each_however_many_seeds_they_have():
+    runs = [rows(real={"mAP": [0.1, 0.3]}, augmented={"mAP": [0.4, 0.4]}),
+            rows(real={"mAP": [0.2]}, augmented={"mAP": [0.5]}),
+            rows(real={"mAP": [0.3]}, augmented={"mAP": [0.4]})]  # fmt: skip
+    augmented = compare(pooled(runs), ["real", "augmented"]).iloc[1]
+    assert (augmented["difference"], augmented["paired"]) == pytest.approx((100 * (0.2 + 0.3 + 0.1) / 3, 3))
+    assert augmented["high"] - augmented["difference"] == pytest.approx(4.3027 * 10 / math.sqrt(3), abs=1e-3)

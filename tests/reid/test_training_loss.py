@@ -8,7 +8,7 @@ import torch
 from augment.base.errors import UsageError
 from augment.config import ArmConfig, ReidConfig
 from augment.reid.arms import composition, ready_made, settings_of_arms
-from augment.reid.training import training_loss
+from augment.reid.losses import training_loss
 
 LABELS = torch.tensor([0, 1, 1])
 SYNTHETIC = torch.tensor([False, False, True])
@@ -65,11 +65,12 @@ def test_a_pass_of_their_own_keeps_synthetic_images_out_of_the_statistics():
 
 
 def test_ready_made_arms_divide_the_batch():
-    arms = settings_of_arms(ReidConfig(arms=list(ready_made(32)), batch_size=32, iterations=100))
+    arms = settings_of_arms(ReidConfig(arms=list(ready_made(32, 100)), batch_size=32, iterations=100))
     assert composition(arms["real"], 0) == (32, 0) and composition(arms["real_equal_exposures"], 99) == (16, 0)
     assert [composition(arms["augmented"], i) for i in (0, 59, 60, 99)] == [(16, 16), (16, 16), (32, 0), (32, 0)]
     assert [composition(arms["mixed"], i) for i in (0, 99)] == [(16, 16)] * 2
     assert [composition(arms["pretrained"], i) for i in (0, 60)] == [(0, 32), (32, 0)]
+    assert arms["longer"].iterations == 200 and composition(arms["longer"], 199) == (16, 16)
     assert arms["copied"].images == "copied" and arms["more_real"].images == "more_real"
     assert "random_erase" in arms["classic"].transforms
     changed = ReidConfig(arms={"augmented": {"until": 1.0, "synthetic": 8}}, batch_size=32)
@@ -86,5 +87,5 @@ def test_arms_that_cannot_be_trained_are_named():
         settled(real=1, synthetic=0)
     with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass needs 2 real and 2 synthetic"):
         settled(real=4, synthetic=1, own_pass=True)
-    with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass, weight and label are for the softmax loss"):
+    with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass, weight and label: own are for the softmax loss"):
         settings_of_arms(ReidConfig(arms={"mine": ArmConfig(weight=0.5)}, loss="triplet"))
