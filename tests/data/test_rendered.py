@@ -237,3 +237,25 @@ def test_distractors_are_nobody_else():
     people = {item.person for item in items if item.pid > 0}
     assert not {item.person for item in items if item.pid == 0} & people
     assert Item("gallery", 0, 90, 2, 9).name.startswith("0000_c2s1_")
+
+
+def test_a_damaged_set_is_rendered_again(tmp_path, capfd):
+    root = render_set(SMALL, tmp_path / "set")
+    whole = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    images = [path for path in whole if path.suffix == ".jpg"]
+    done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in (images[3], root / "annotation-train.csv", root / "SHA256SUMS", root / "rendered.json"):
+        data = bytearray(whole[path])
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        render_set(SMALL, root)
+        assert {path: path.read_bytes() for path in whole} == whole, path
+        if path.suffix in (".jpg", ".csv"):
+            assert "1 files in" in capfd.readouterr().err
+    images[5].unlink()
+    render_set(SMALL, root)
+    assert images[5].read_bytes() == whole[images[5]]
+    (root / "SHA256SUMS").unlink()  # of an earlier version
+    render_set(SMALL, root)
+    assert (root / "SHA256SUMS").read_bytes() == whole[root / "SHA256SUMS"]

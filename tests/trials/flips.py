@@ -28,7 +28,7 @@ _TESTED = ("reid/metrics.parquet", "reid/real-s0.json", "reid/augmented-s0.json"
 KINDS = {
     "rendered images": Kind("rendered/*/*.jpg", "images"),
     "rendered key points": Kind("rendered/*.csv", "images"),
-    "rendered set's own files": Kind("rendered/rendered.*", "images"),
+    "rendered set's own files": Kind("rendered/rendered.json rendered/SHA256SUMS", "images"),
     "images.parquet": Kind("images/images.parquet", "images"),
     "poses.parquet": Kind("poses/poses.parquet", "poses"),
     "pairs.parquet": Kind("pairs/pairs.parquet", "pairs"),
@@ -48,7 +48,7 @@ KINDS = {
     "re-ID results (JSON)": Kind("reid/*.json", "reid"),
     "re-ID weights": Kind("reid/*.safetensors", "reid", _TESTED),
     "re-ID CSV": Kind("reid/*.csv", "reid"),
-    "config.yaml, timings.json": Kind("config.yaml timings.json", "images"),
+    "config.yaml, timings, marker": Kind("config.yaml timings.json .augment-run", "images"),
     "report.html": Kind("report.html", ""),
 }
 

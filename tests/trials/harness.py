@@ -49,7 +49,7 @@ _BUSY = 8  # times as long by the clock: others may be at work on the machine, t
 _MEMORY = 16 * 2**30  # of address space, so that a bomb bursts in the child
 
 # What differs between two undisturbed runs: when they ran, how fast, and where. None of it is a result.
-VOLATILE = ("timings.json", "gan/tensorboard/", "gan/log.jsonl", ".lock", "prefect.log", ".prefect/")
+VOLATILE = ("timings.json", "rendered/.lock", "gan/tensorboard/", "gan/log.jsonl", ".lock", "prefect.log", ".prefect/")
 
 
 class Ended(NamedTuple):

@@ -15,22 +15,22 @@ from augment.base.files import atomic_write, encode_jpeg, remove_leftovers
 from augment.base.progress import progress, say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS
+from augment.data.rendered import sums
 from augment.data.rendered.body import Figure, View, pose_figure, sample_limbs
 from augment.data.rendered.canvas import OVERSAMPLE
 from augment.data.rendered.figure import draw_figure
-from augment.data.rendered.folder import begin, check_root, held, stands, write_marker
+from augment.data.rendered.folder import ANNOTATIONS, begin, check_root, file_names, held, stands, write_marker
 from augment.data.rendered.people import Person, sample_person
 from augment.data.rendered.plan import Item, plan
 from augment.data.rendered.scenes import Camera, crop_scene, expose, sample_camera, sample_grain
 
 HEIGHT, WIDTH = 128, 64
-ANNOTATIONS = {"train": "annotation-train.csv", "gallery": "annotation-test.csv"}  # as published: none for queries
 
 _PERSON, _CAMERA, _IMAGE, _GRAIN = range(4)  # what a random generator is for
 
 
 def render_set(section: RenderedConfig, root: Path, *, own: bool = False) -> Path:
-    """Render the images of the set that ``root`` lacks; returns ``root``.
+    """Render the images of the set that ``root`` lacks or that are damaged there; returns ``root``.
 
     A set that was interrupted is completed; two processes at once render it once. A set of another configuration is
     replaced only where the folder is the run's ``own``. Raises what :func:`check_root` raises.
@@ -55,10 +55,13 @@ def _render(section: RenderedConfig, root: Path, items: list[Item]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
     present = {split: set(os.listdir(folder)) for split, folder in folders.items()}
+    names = file_names(items)
+    if lost := set(sums.damaged(root, names)):
+        say(f"render: {len(lost):,} files in {root} are damaged or gone; they are rendered again.")
     joints: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in ANNOTATIONS}
     with progress("render", total=len(items)) as advance:
         for item in items:
-            if item.name in present[item.split]:
+            if item.name in present[item.split] and f"{MARKET_FOLDERS[item.split]}/{item.name}" not in lost:
                 found = item_joints(section.seed, item)
             else:
                 image, found = render_item(section.seed, item)
@@ -70,6 +73,7 @@ def _render(section: RenderedConfig, root: Path, items: list[Item]) -> None:
     for split, file in ANNOTATIONS.items():
         with atomic_write(root / file) as out:
             out.writelines(_annotation_lines(joints[split]))
+    sums.write_sums(root, names)
     write_marker(section, root, complete=True)
 
 

@@ -15,10 +15,12 @@ from augment.base.files import atomic_write
 from augment.base.progress import say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS
+from augment.data.rendered import sums
 from augment.data.rendered.plan import Item, plan
 
 VERSION = 2  # of the renderer: another version makes other images from the same seed
 MARKER = "rendered.json"
+ANNOTATIONS = {"train": "annotation-train.csv", "gallery": "annotation-test.csv"}  # as published: none for queries
 _LOCK = ".lock"
 
 
@@ -69,12 +71,14 @@ def held(root: Path) -> Iterator[None]:
 
 
 def stands(section: RenderedConfig, root: Path, items: list[Item]) -> bool:
-    """Whether the folder says that the whole set is there, and all its names are."""
-    if _read_marker(root) != _state(section) | {"complete": True}:
-        return False
-    folders = {split: root / folder for split, folder in MARKET_FOLDERS.items()}
-    present = {split: set(os.listdir(folder)) for split, folder in folders.items() if folder.is_dir()}
-    return all(item.name in present.get(item.split, ()) for item in items)
+    """Whether the folder holds the whole set, every file as it was written."""
+    complete = _read_marker(root) == _state(section) | {"complete": True}
+    return complete and (root / sums.FILE).is_file() and not sums.damaged(root, file_names(items))
+
+
+def file_names(items: list[Item]) -> list[str]:
+    """The files of a set, relative to its folder."""
+    return [f"{MARKET_FOLDERS[item.split]}/{item.name}" for item in items] + list(ANNOTATIONS.values())
 
 
 def begin(section: RenderedConfig, root: Path, own: bool) -> None:
@@ -86,6 +90,7 @@ def begin(section: RenderedConfig, root: Path, own: bool) -> None:
             say(f"render: {root} holds a set of another configuration or version; it is rendered again.")
         for item in _plan_of(known) or plan(section):  # no other file there is ours
             (root / MARKET_FOLDERS[item.split] / item.name).unlink(missing_ok=True)
+        (root / sums.FILE).unlink(missing_ok=True)
     write_marker(section, root, complete=False)
 
 
