@@ -249,10 +249,14 @@ def test_a_damaged_set_is_rendered_again(tmp_path, capfd):
         data = bytearray(whole[path])
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        render_set(SMALL, root)
+        render_set(SMALL, root, own=True)
         assert {path: path.read_bytes() for path in whole} == whole, path
         if path.suffix in (".jpg", ".csv"):
             assert "1 files in" in capfd.readouterr().err
+    (root / "rendered.json").write_bytes(b"{")
+    with pytest.raises(AugmentError, match=r"rendered\.json: damaged"):
+        render_set(SMALL, root)
+    (root / "rendered.json").write_bytes(whole[root / "rendered.json"])
     images[5].unlink()
     render_set(SMALL, root)
     assert images[5].read_bytes() == whole[images[5]]

@@ -40,6 +40,9 @@ def check_root(section: RenderedConfig, root: Path, own: bool) -> None:
             )
     elif not own and {key: _read_marker(root).get(key) for key in _state(section)} != _state(section):
         known = _read_marker(root)
+        if not known:
+            raise AugmentError(f"{root / MARKER}: damaged. Delete {root} to render the set again, or set data.root to "
+                               "another folder.")  # fmt: skip
         there = {"version": known.get("version"), **known.get("section", {})}
         differing = [f"{name} {there.get(name)}, not {value}"
                      for name, value in {"version": VERSION, **section.identity()}.items() if there.get(name) != value]
