@@ -4,6 +4,7 @@ import builtins
 import errno
 import io
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,22 @@ _OF_CALLS = {
 
 
 class Injector:
-    """Counts the calls below ``folder`` that could fail with ``error`` and lets the ``nth`` fail."""
+    """Counts the calls below ``folder`` and lets the ``nth`` of those that could fail with ``error`` fail."""
 
     def __init__(self) -> None:
         self.folder: str | None = None
-        self.error = 0
-        self.nth = 0
-        self.count = 0
+        self.error, self.nth = 0, 0
+        self.calls: Counter[str] = Counter()
         self.failed: str | None = None  # the call that did
 
     def arm(self, folder: Path, error: int, nth: int) -> None:
         """From now on. ``nth`` 0: count only."""
-        self.folder, self.error, self.nth, self.count, self.failed = str(folder), error, nth, 0, None
+        self.folder, self.error, self.nth, self.failed = str(folder), error, nth, None
+        self.calls.clear()
 
     def tick(self, call: str, where: Any) -> None:
         """Before a call on a path or a file descriptor; raises where it is its turn."""
-        if self.folder is None or call not in _OF_CALLS[self.error]:
+        if self.folder is None:
             return
         try:
             opened = f"/proc/self/fd/{where}" if isinstance(where, int) else None
@@ -43,10 +44,15 @@ class Injector:
             return
         if isinstance(path, bytes) or not path.startswith(self.folder):
             return
-        self.count += 1
-        if self.count == self.nth:
+        self.calls[call] += 1
+        if call in _OF_CALLS.get(self.error, ()) and possible(self.calls, self.error) == self.nth:
             self.failed = f"{call} {path}"
             raise OSError(self.error, os.strerror(self.error), path)
+
+
+def possible(calls: Counter[str], error: int) -> int:
+    """How many of the calls could fail with an error."""
+    return sum(calls[call] for call in _OF_CALLS[error])
 
 
 INJECTOR = Injector()

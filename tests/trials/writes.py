@@ -5,9 +5,11 @@ says so in a clear message (or needs the file for nothing that counts). Given ag
 """
 
 import errno
+import json
+from collections import Counter
 from pathlib import Path
 
-from faults import ERRORS, INJECTOR
+from faults import ERRORS, INJECTOR, possible
 from harness import (
     FAILED,
     HARMLESS,
@@ -39,32 +41,25 @@ STAGES = {
 
 
 def trial(golden: Golden, folder: Path, tally: Tally, share: float, only: str = "", first: int = 0) -> None:
-    """Each call once; of a smaller ``share`` some of them at random."""
+    """Each call with each error once; of a smaller ``share`` some of each stage at random."""
     new_folder(folder)
     for stage, (name, absent) in STAGES.items():
+        if only not in stage:
+            continue
         arguments = (*name, "tiny.yaml", "--engine", "local")
-        for error in ERRORS:
-            kind = f"{stage}, {errno.errorcode[error]}"
-            if only not in kind:
-                continue
-            _prepare(golden, folder, absent)
-            total = _attempt(folder, arguments, error, 0)[1]
-            numbers = range(1, total + 1)
-            if share < 1:
-                chosen = rng(tally.seed, "writes", kind)
-                numbers = sorted(chosen.sample(numbers, min(total, max(1, round(share * total)))))
-            for nth in numbers[first:]:
-                _prepare(golden, folder, absent)
-                outcome, call = _outcome(golden, folder, arguments, error, nth)
-                tally.add(kind, outcome, f"{nth} of {total} ({call})")
+        golden.restore(folder / OUTPUT, absent)
+        calls = _attempt(folder, arguments, 0, 0)[1]
+        faults = [(error, nth) for error in ERRORS for nth in range(1, possible(calls, error) + 1)]
+        if share < 1:
+            chosen = rng(tally.seed, "writes", stage)
+            faults = chosen.sample(faults, max(1, round(share * len(faults))))
+        for number, (error, nth) in enumerate(faults[first:], first):
+            golden.restore(folder / OUTPUT, absent)
+            outcome, call = _outcome(golden, folder, arguments, error, nth)
+            tally.add(f"calls of {stage}", outcome, f"{number}: {errno.errorcode[error]} at {nth} ({call})")
 
 
-def _prepare(golden: Golden, folder: Path, absent: tuple[str, ...]) -> None:
-    run = folder / OUTPUT
-    golden.restore(run, without=absent)
-
-
-def _attempt(folder: Path, arguments: tuple[str, ...], error: int, nth: int) -> tuple[Ended, int, str]:
+def _attempt(folder: Path, arguments: tuple[str, ...], error: int, nth: int) -> tuple[Ended, Counter[str], str]:
     """How the command ended, how many calls there were, and which failed."""
     record = folder / ".calls"
     record.unlink(missing_ok=True)
@@ -75,11 +70,11 @@ def _attempt(folder: Path, arguments: tuple[str, ...], error: int, nth: int) -> 
             return command(*arguments)()
         finally:
             INJECTOR.folder = None
-            record.write_text(f"{INJECTOR.count}\n{INJECTOR.failed or ''}")
+            record.write_text(json.dumps([INJECTOR.calls, INJECTOR.failed or ""]))
 
     ended = child(work, folder)
-    count, _, failed = record.read_text().partition("\n") if record.exists() else ("0", "", "")
-    return ended, int(count), failed
+    calls, failed = json.loads(record.read_text()) if record.exists() else ({}, "")
+    return ended, Counter(calls), failed
 
 
 def _outcome(golden: Golden, folder: Path, arguments: tuple[str, ...], error: int, nth: int) -> tuple[Outcome, str]:
