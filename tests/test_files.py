@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.base.errors import AugmentError, UsageError, out_of_memory, refusal
+from augment.base.errors import AugmentError, Refused, UsageError, out_of_memory, refusal
 from augment.base.files import (
     atomic_write,
     decode_image,
@@ -175,3 +175,24 @@ def test_a_begun_folder_is_removed_only_with_its_marker(tmp_path):
     (folder / ".digest").write_text("")
     remove_begun(folder, folder / ".digest")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_what_the_system_refuses_for_now_does_not_count_as_a_failed_image(tmp_path, monkeypatch, number):
+    from augment.data.layouts import Found, parse_market
+    from augment.data.stage import _examine
+
+    name = "0002_c1s1_000451_03.jpg"
+    Image.new("RGB", (64, 128)).save(tmp_path / name)
+    found = Found(f"train/{name[:-4]}", str(tmp_path / name), "train", parse_market(name))
+    assert _examine(found, tmp_path)["status"] == "ok"
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augment.base.files.os.open", refuse)
+        with pytest.raises(Refused, match=name):
+            _examine(found, tmp_path)
+    (tmp_path / name).unlink()
+    assert _examine(found, tmp_path)["status"] == "failed"

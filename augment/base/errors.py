@@ -16,7 +16,12 @@ class UsageError(AugmentError):
     exit_code = 2
 
 
+class Refused(AugmentError):
+    """The system refuses for now. Nothing is wrong with the file itself, so it must not count as failed."""
+
+
 _AGAIN = "run the same command again."
+_FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 _ELSEWHERE = "Choose another folder with --set output=FOLDER."
 _REFUSALS = {
     errno.ENOSPC: f"the disk is full. Free some space and {_AGAIN}",
@@ -41,13 +46,16 @@ _NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate
 def refusal(error: OSError, path: Path | str | None = None) -> AugmentError | None:
     """What to tell where the operating system refused; None where the cause is none of the known ones.
 
+    :class:`Refused` where the same call may succeed later.
+
     ``path``: the file concerned, for errors that name none.
     """
     reason = _REFUSALS.get(error.errno or 0)
     if reason is None:
         return None
     where = path or error.filename
-    return AugmentError(f"{where}: {reason}" if where else reason)
+    kind = Refused if error.errno in _FOR_NOW else AugmentError
+    return kind(f"{where}: {reason}" if where else reason)
 
 
 def out_of_memory(error: BaseException) -> AugmentError | None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from augment.base.errors import AugmentError, UsageError, refusal
+from augment.base.errors import AugmentError, Refused, UsageError, refusal
 
 _PART = re.compile(r"(?P<file>.+\.(?:tar|parquet))#(?P<start>\d+)\+(?P<size>\d+)")
 
@@ -68,9 +68,22 @@ def open_file(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
+@contextmanager
+def _told_where_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(refused := refusal(error, path), Refused):
+            raise refused from error
+        raise
+
+
 def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file. Raises OSError as :func:`open_file` does, ValueError where it has too many."""
-    with open_file(path) as file:
+    """The bytes of a regular file. Raises OSError as :func:`open_file` does, ValueError where it has too many.
+
+    :class:`Refused` where the system cannot open any file now, or the disk fails.
+    """
+    with _told_where_refused(path), open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"{size} bytes is too large (limit {limit})")
@@ -83,7 +96,7 @@ def read_stored(path: Path) -> bytes:
     part = _PART.fullmatch(path.name)
     if part is None:
         return read_file(path)
-    with open_file(path.with_name(part["file"])) as file:
+    with _told_where_refused(path), open_file(path.with_name(part["file"])) as file:
         if int(part["size"]) > MAX_BYTES:
             raise ValueError(f"{part['size']} bytes is too large (limit {MAX_BYTES})")
         file.seek(int(part["start"]))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from augment.base.devices import pick_device
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, Refused
 from augment.base.files import atomic_write, encode_jpeg, read_image, sha256_bytes, sha256_file
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
@@ -263,6 +263,8 @@ def _decode(file: Path, size: tuple[int, int]) -> np.ndarray | str:
     """The source's pixels, or what is wrong with its file."""
     try:
         return fit(read_image(file), size)
+    except Refused:
+        raise
     except AugmentError as error:
         return str(error)
 
