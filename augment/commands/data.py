@@ -33,7 +33,8 @@ def render(folder: Path, **settings: int) -> None:
         section = RenderedConfig(**settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0].replace('_', '-')}: {first['msg']} (got {first['input']}).") from None
+        option = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""  # or it is about all together
+        raise UsageError(f"{option}{first['msg']} (got {first['input']}).") from None
     echo(f"{render_set(section, folder)}: bounding_box_train, query, bounding_box_test and annotation-*.csv")
 
 

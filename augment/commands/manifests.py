@@ -15,7 +15,7 @@ def manifest() -> None:
 
 @manifest.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--rows", default=10, show_default=True, help="How many rows to print.")
+@click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="How many rows to print.")
 @click.option("--where", "conditions", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
     """Print a summary of the manifest PATH, its provenance, and its first rows."""

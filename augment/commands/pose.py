@@ -21,9 +21,9 @@ def pose() -> None:
               help="Crops and their key points (.csv or .json); can be repeated.")  # fmt: skip
 @click.option("--start", default="crops", show_default=True, help="Checkpoint to fine-tune.")
 @click.option("--start-sha256", help="Its hash, needed for a file.")
-@click.option("--minutes", default=60.0, show_default=True)
-@click.option("--count", type=int, help="Size of a random sample of each folder; by default all crops.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0, 1e6), default=60.0, show_default=True)
+@click.option("--count", type=click.IntRange(1), help="Size of a random sample of each folder; by default all crops.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, start_sha256: str | None, minutes: float,
           count: int | None, seed: int) -> None:  # fmt: skip
     """Fine-tune an openpifpaf checkpoint on crops and write it to OUTPUT; the same command resumes it."""
@@ -41,7 +41,8 @@ def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, star
 @click.argument("annotations", metavar="FILE", type=_path)
 @click.option("--checkpoint", default="crops", show_default=True)
 @click.option("--checkpoint-sha256", help="Its hash, needed for a file.")
-@click.option("--count", default=1000, show_default=True, help="Size of a random sample of the crops.")
+@click.option("--count", type=click.IntRange(1), default=1000, show_default=True,
+              help="Size of a random sample of the crops.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True)
 def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256: str | None, count: int,
              device: str) -> None:  # fmt: skip

@@ -91,7 +91,7 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     seconds, size = 1 / _IMAGES_PER_SECOND, _BYTES_PER_ROW
     amount = f"{total:,} images: {parts}"
     if config.data.layout == "rendered":
-        amount += f", drawn into {config.data.root}" if config.data.root else ""
+        amount += f", rendered into {config.data.root}" if config.data.root else ""
         seconds, size = seconds + 1 / _RENDERED_PER_SECOND, size + _BYTES_PER_RENDERED_IMAGE
     return Estimate(amount, total, total * size, total * seconds)
 

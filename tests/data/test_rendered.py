@@ -6,10 +6,12 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.base.errors import AugmentError
+from augment.cli import main
 from augment.config import DataConfig, RenderedConfig
 from augment.data.layouts import list_market, parse_market
 from augment.data.rendered.body import HIP, View, lean_points, pose_figure, sample_limbs
@@ -263,3 +265,16 @@ def test_a_damaged_set_is_rendered_again(tmp_path, capfd):
     (root / "SHA256SUMS").unlink()  # of an earlier version
     render_set(SMALL, root)
     assert (root / "SHA256SUMS").read_bytes() == whole[root / "SHA256SUMS"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seed", "-1"], "--seed: Input should be greater than or equal to 0 (got -1)"),
+        (["--cameras", "1000"], "--cameras: Input should be less than or equal to 999 (got 1000)"),
+        (["--train-identities", "1000", "--images-per-identity", "10000"], "10,400,000 images are more than"),
+    ],
+)
+def test_impossible_sets_are_refused_on_the_command_line(tmp_path, options, said):
+    result = CliRunner().invoke(main, ["data", "render", str(tmp_path / "set"), *options])
+    assert result.exit_code == 2 and said in result.output and not (tmp_path / "set").exists()

@@ -44,6 +44,9 @@ def test_the_largest_configuration_is_planned_without_making_it(tmp_path):
     config = Config.model_validate({"data": values, "output": str(tmp_path / "run"), "gan": {"iterations": 10**9,
                                     "features": "patches"}, "pose": {"estimator": "openpifpaf"}})  # fmt: skip
     steps = make_plan(config, "gan").steps
+    assert "rendered into" not in steps[0].estimate.amount
+    elsewhere = config.model_copy(update={"data": config.data.model_copy(update={"root": tmp_path / "set"})})
+    assert make_plan(elsewhere, "images").steps[0].estimate.amount.endswith(f", rendered into {tmp_path / 'set'}")
     assert steps[-1].seconds > 10**8 and not (tmp_path / "run").exists()
 
 
