@@ -110,3 +110,15 @@ def test_judges_without_weights_are_told_with_the_file_they_need(quick, tmp_path
     assert "metrics by alexnet" not in found and found["metric weights"].found.startswith("lpips_weights ")
     found = checks(Config.model_validate({"quality": {"lpips_weights": str(tmp_path / "gone.pth")}}))
     assert found["metric weights"].status == "failed"
+
+
+def test_a_folder_of_somebody_elses_and_too_little_memory(quick, tiny_config, monkeypatch):
+    tiny_config.folder.mkdir()
+    (tiny_config.folder / "thesis.tex").write_text("mine")
+    check = checks(tiny_config)["write permission"]
+    assert check.status == "failed" and "is no folder of a run and not empty (it holds thesis.tex)" in check.found
+    (tiny_config.folder / "thesis.tex").unlink()
+    monkeypatch.setattr("augment.pipeline.plan.available_memory", lambda: 10**6)
+    monkeypatch.setattr("augment.pipeline.plan.has_gpu", lambda: False)
+    check = checks(tiny_config)["memory"]
+    assert check.status == "warn" and "reid takes about" in check.found

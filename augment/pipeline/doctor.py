@@ -17,6 +17,7 @@ from augment.base.console import PlainConsole
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
 from augment.config import Config
+from augment.pipeline.folder import check_folder
 
 _PACKAGES = ("torch", "torchvision", "prefect", "fastapi", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
 _INSTALL = "run `make setup` in the project's folder"
@@ -147,8 +148,12 @@ def _folder(config: Config | None) -> Iterator[Check]:
     folder = (config.folder if config else Path("outputs")).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
+        if config is not None:
+            check_folder(config.folder)
         with tempfile.TemporaryFile(dir=existing):
             yield Check("write permission", "ok", str(folder))
+    except AugmentError as error:
+        yield Check("write permission", "failed", str(error))
     except OSError as error:
         yield Check("write permission", "failed", f"{existing}: {error.strerror}", _OTHER)
     free = shutil.disk_usage(existing).free
@@ -157,7 +162,11 @@ def _folder(config: Config | None) -> Iterator[Check]:
         try:
             from augment.pipeline.plan import make_plan
 
-            needed = make_plan(config).disk
+            plan = make_plan(config)
+            needed = plan.disk
+            for step in plan.too_large:
+                found = f"{step.stage} takes about {step.estimate.memory / 1e9:.1f} GB"
+                yield Check("memory", "warn", found, "lower its batch_size or the size of the set")
         except (AugmentError, ImportError) as error:
             problem = str(error)  # another check names it
     found = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed" + (" (a guess)" if problem else "")
