@@ -28,6 +28,8 @@ _SIGMA = 1.5
 _RADIUS = 5  # int(3.5 sigma + 0.5), skimage's and Wang's 11 taps
 _BOX = 7  # pixels, scikit-image's default window
 _K1, _K2 = 0.01, 0.03
+_AT_ONCE = 4  # images on a processor: their maps stay in its cache
+_ROWS, _COLUMNS = 8, 18  # of a block of a filter's matrix
 
 
 def ssim_scores(
@@ -46,43 +48,78 @@ def ssim_scores(
         )
     if min(generated.shape[-2:]) < 2 * _RADIUS + 1:
         raise ValueError(f"images of {tuple(generated.shape[-2:])} pixels are smaller than the window of 11 x 11")
+    at_once = _AT_ONCE if generated.device.type == "cpu" else max(1, len(generated))
+    found = [_scores(*pairs, variants)
+             for pairs in zip(generated.split(at_once), reference.split(at_once), strict=True)]  # fmt: skip
+    return {name: torch.cat([scores[name] for scores in found]) for name in SSIM_VARIANTS if name in variants}
+
+
+def _scores(generated: torch.Tensor, reference: torch.Tensor, variants: Sequence[str]) -> dict[str, torch.Tensor]:
     low, high = generated.flatten(1).aminmax(dim=1)
     own_range = (high - low).double().clamp(min=1)
-    # float64: variances are small differences of large numbers (E[x^2] - E[x]^2 at 255^2).
-    x, y = generated.double(), reference.double()
-    # The variances enter only as their sum, so four maps are filtered, not five.
-    maps = torch.stack((x, y, x * x + y * y, x * y))
+    # float64: variances are small differences of large numbers (E[x^2] - E[x]^2 at 255^2). The variances enter only as
+    # their sum, so four maps are filtered, not five. Rows come first: a filter down the columns is one matrix product.
+    batch, channels, height, width = generated.shape
+    maps = own_range.new_empty(height, 4, batch, channels, width)
+    x, y, xx_yy, xy = maps.unbind(1)
+    x.copy_(generated.permute(2, 0, 1, 3))
+    y.copy_(reference.permute(2, 0, 1, 3))
+    torch.mul(x, x, out=xx_yy).addcmul_(y, y)
+    torch.mul(x, y, out=xy)
     ranges = {"ssim_released": own_range, "ssim_255": torch.full_like(own_range, 255.0)}
     scores = {}
     if wanted := [name for name in ranges if name in variants]:
-        means = _window_means(maps, "gaussian")
-        scores = {name: _similarity(means, ranges[name], 1.0) for name in wanted}
+        terms = _terms(_window_means(maps, "gaussian"), 1.0)
+        scores = {name: _similarity(terms, ranges[name]) for name in wanted}
     if "ssim_skimage" in variants:
-        means = _window_means(maps, "box")
-        scores["ssim_skimage"] = _similarity(means, ranges["ssim_255"], _BOX**2 / (_BOX**2 - 1))
+        terms = _terms(_window_means(maps, "box"), _BOX**2 / (_BOX**2 - 1))
+        scores["ssim_skimage"] = _similarity(terms, ranges["ssim_255"])
     return scores
 
 
-def _similarity(means: torch.Tensor, data_range: torch.Tensor, correction: float) -> torch.Tensor:
-    """From window means of x, y, x^2 + y^2 and xy; ``correction`` turns population covariances into the sample's."""
-    mean_x, mean_y, xx_yy, xy = means
-    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-    covariance, variances = correction * (xy - product), correction * (xx_yy - squares)
-    c1, c2 = ((k * data_range[:, None, None, None]) ** 2 for k in (_K1, _K2))
-    similarity = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
-    return similarity.flatten(1).mean(dim=1)
+_Terms = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _terms(means: torch.Tensor, correction: float) -> _Terms:
+    """2 E[x] E[y], E[x]^2 + E[y]^2, 2 cov and var[x] + var[y] from the window means (H, 4, B, C, W) of the maps.
+
+    ``correction`` turns population covariances into the sample's.
+    """
+    mean_x, mean_y, xx_yy, xy = means.unbind(1)
+    product, squares = mean_x * mean_y, torch.addcmul(mean_x * mean_x, mean_y, mean_y)
+    covariance, variances = (xy - product).mul_(2 * correction), (xx_yy - squares).mul_(correction)
+    return product.mul_(2), squares, covariance, variances
+
+
+def _similarity(terms: _Terms, data_range: torch.Tensor) -> torch.Tensor:
+    """Mean over windows and channels, (B,); terms are (H, B, C, W), ``data_range`` (B,)."""
+    product, squares, covariance, variances = terms
+    c1, c2 = ((k * data_range[:, None, None]) ** 2 for k in (_K1, _K2))
+    similarity = ((product + c1).mul_(covariance + c2)).div_((squares + c1).mul_(variances + c2))
+    return similarity.mean(dim=(0, 2, 3))
 
 
 def _window_means(maps: torch.Tensor, window: Literal["gaussian", "box"]) -> torch.Tensor:
-    """Weighted means (..., H, W) -> (..., H - w + 1, W - w + 1), of windows of w pixels that lie inside the image.
+    """Weighted means (H, ..., W) -> (H - w + 1, ..., W - w + 1), of windows of w pixels that lie inside the image.
 
-    A separable filter as two products with banded matrices: the fastest form of such a filter in float64, for
-    which convolutions have no tuned kernel.
+    A separable filter as products with banded matrices, of which only blocks along the diagonal are multiplied: the
+    fastest form of such a filter in float64, for which convolutions have no tuned kernel.
     """
-    height, width = maps.shape[-2:]
+    height, width = maps.shape[0], maps.shape[-1]
     down = _filter_matrix(height, maps.device, window)
     across = _filter_matrix(width, maps.device, window)
-    return down @ (maps @ across.T)
+    margin = height - len(down)
+    flat = maps.reshape(height, -1)
+    rows = flat.new_empty(len(down), flat.shape[1])
+    for start in range(0, len(down), _ROWS):
+        block = slice(start, start + _ROWS), slice(start, start + _ROWS + margin)
+        torch.mm(down[block], flat[block[1]], out=rows[block[0]])
+    rows = rows.view(-1, width)
+    means = rows.new_empty(len(rows), len(across))
+    for start in range(0, len(across), _COLUMNS):
+        block = slice(start, start + _COLUMNS), slice(start, start + _COLUMNS + margin)
+        torch.mm(rows[:, block[1]], across[block].T, out=means[:, block[0]])
+    return means.view(len(down), *maps.shape[1:-1], -1)
 
 
 @cache
