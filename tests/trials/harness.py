@@ -5,6 +5,7 @@ work costs, and whatever it does to its process (hang, die, run out of files) en
 """
 
 import hashlib
+import io
 import os
 import random
 import resource
@@ -185,7 +186,7 @@ class Golden:
                 path.unlink()
         for name, data in wanted.items():
             path = run / name
-            if name not in there or not self._same(path, data):
+            if name not in there or not self._same(path, data, exactly=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
                 path.write_bytes(data)
@@ -204,15 +205,35 @@ class Golden:
         """Whether one file is as here."""
         return (run / name).is_file() and self._same(run / name, self.files[name])
 
-    def _same(self, path: Path, data: bytes) -> bool:
+    def _same(self, path: Path, data: bytes, exactly: bool = False) -> bool:
         state = path.lstat()
         key = (state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size)
         if self._known.get(path) == key:
             return True
         if path.is_symlink() or path.read_bytes() != data:
-            return False
+            return not exactly and _is_same_state(path, data)
         self._known[path] = key
         return True
+
+
+def _is_same_state(path: Path, data: bytes) -> bool:
+    """Whether a training state says the same: its pickle also tells which equal objects were one, before it resumed."""
+    import torch
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return (value.dtype, value.tolist()) if isinstance(value, torch.Tensor) else value
+
+    if path.suffix != ".pt":
+        return False
+    try:
+        found, wanted = (torch.load(file, weights_only=True) for file in (path, io.BytesIO(data)))
+    except Exception:  # of a damaged file: anything
+        return False
+    return plain(found) == plain(wanted)
 
 
 def _files(run: Path) -> Iterator[tuple[str, Path]]:
