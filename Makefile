@@ -40,7 +40,8 @@ clean:
 
 # The lock files name every package with its hash. They fit Python 3.11 on Linux; elsewhere, or with `make LOCK=`, the
 # ranges in pyproject.toml decide. torch and torchvision are not in them: the index has builds for CPU or for CUDA.
-LOCK ?=
+LOCK ?= $(shell $(PYTHON) -c 'import platform as p, sys; print("requirements" * ((*sys.version_info[:2], sys.platform, \
+  p.machine(), p.libc_ver()[0]) == (3, 11, "linux", "x86_64", "glibc")))')
 PIP := $(BIN)/python -m pip install --quiet --no-build-isolation
 HASHED := $(PIP) --no-deps --require-hashes -r
 TOOLS := "setuptools>=77,<81" wheel ninja
