@@ -11,6 +11,8 @@ from augment.base.files import read_image
 from augment.config import FilterConfig, SynthesisConfig
 from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, verify
+from augment.pose.estimator import predictor
+from augment.pose.estimator.predictor import Pose
 from augment.retrieval.embedder import Embedder
 from augment.retrieval.networks import build_model
 from augment.stage import Begun
@@ -129,3 +131,33 @@ def test_a_judge_that_is_missing_is_asked_for_before_anything_is_drawn(run, tmp_
     with pytest.raises(UsageError, match=r"synthesis\.filter\.judge: give the weights of a re-ID network"):
         synthesize(section, images, poses, checkpoints, tmp_path)
     assert not (tmp_path / "images").exists()
+
+
+def test_pose_and_person_are_by_the_estimator_against_the_pose_asked_for(run, tmp_path, monkeypatch):
+    images, poses, checkpoints, _ = run
+    wanted = poses.frame().set_index("id")
+
+    class Estimator:
+        """Finds every joint of the images in their order where it was asked for, but the nose of the first."""
+
+        def __init__(self, _checkpoint, device):
+            self.device = device
+
+        def estimate(self, crops):
+            found = [Pose(np.column_stack([*wanted.loc[row.pose_source, ["x", "y"]], np.full(18, 0.75)]), 1)
+                     for row in asked.itertuples()]  # fmt: skip
+            assert len(crops) == len(found)
+            found[0].joints[0, 1] += 0.11 * crops[0].shape[0]
+            return found
+
+    monkeypatch.setattr(predictor, "Estimator", Estimator)
+    plain = synthesize(SECTION, images, poses, checkpoints, tmp_path)
+    asked = plain.frame().query("kept")
+    section = SECTION.model_copy(update={"filter": FilterConfig(pose=1.0)})
+    made = synthesize(section, images, poses, checkpoints, tmp_path).frame()
+    scores = read_manifest(tmp_path / "scores.parquet", "scores").frame()
+    joints = int(np.isfinite(wanted.loc[asked["pose_source"].iloc[0], "x"].astype(float)).sum())
+    assert scores["pose"].tolist() == pytest.approx([(joints - 1) / joints] + [1] * (len(asked) - 1))
+    assert set(scores["person"]) == {0.75} and scores["similarity"].isna().all()
+    left_out = made[made["verdict"].str.startswith("not in the pose asked for: pose 0.")]
+    assert left_out["id"].tolist() == [asked["id"].iloc[0]]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -90,7 +90,7 @@ class _Scorer:
         self._made, self._images = Manifest(made), Manifest(images)
         self._rows = self._made.frame().set_index("id")
         self._files = self._images.frame().set_index("id")["path"]
-        first = self._rows.iloc[0]
+        first = self._rows[self._rows["status"] == "ok"].iloc[0]
         self._size = int(first["height"]), int(first["width"])
         place = pick_device(device)
         self._embedder = self._people = self._estimator = None
@@ -152,10 +152,14 @@ class _Scorer:
         return share_met(found[:, :, :2], wanted, near), found[:, :, 2].mean(axis=1)
 
 
-_scorer = lru_cache(maxsize=1)(_Scorer)
+@lru_cache(maxsize=1)
+def _scorer(_times: tuple[int, ...], *arguments: Any) -> _Scorer:
+    """``_times`` distinguish these tables from earlier ones at the same paths."""
+    return _Scorer(*arguments)
 
 
 def _score_shard(ids: Sequence[str], *, folder: Path, made: Path, images: Path, poses: Path, section: FilterConfig,
                  device: str) -> pd.DataFrame:  # fmt: skip
-    scorer = _scorer(made, images, poses, section, device)
+    times = tuple(table.stat().st_mtime_ns for table in (made, images, poses))
+    scorer = _scorer(times, made, images, poses, section, device)
     return pd.concat([scorer(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])

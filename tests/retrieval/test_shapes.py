@@ -13,7 +13,7 @@ from jaxtyping import TypeCheckError, jaxtyped
 
 from augment.config import ArmConfig, ReidConfig
 from augment.reid import augmentation, features, metric_learning
-from augment.reid.training import training_loss
+from augment.reid.losses import training_loss
 from augment.retrieval import evaluation, networks
 
 sizes = st.integers(2, 6)
