@@ -46,7 +46,8 @@ def spans(text: str) -> list[str]:
     return [span for span in re.findall(r"`([^`\n]+)`", text) if re.match(r"(augment|python|make|tensorboard) ", span)]
 
 
-COMMANDS = sorted({(page, line) for page, text in TEXTS.items() for line in shell_lines(text)})
+# In the order of each page: a command may need what one above it has made.
+COMMANDS = list(dict.fromkeys((page, line) for page, text in TEXTS.items() for line in shell_lines(text)))
 MENTIONED = sorted({(page, span) for page, text in TEXTS.items() for span in spans(text)})
 OURS = [(page, line[line.index("augment ") :]) for page, line in COMMANDS if re.search(r"(^|\s)augment ", line)]
 
