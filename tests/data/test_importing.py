@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
         origins = list(csv.DictReader(file))
     assert len(origins) == 24
     for row in origins:
-        assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(row["from"])
+        assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(Path(row["from"]))
     with pytest.raises(UsageError, match="exists already"):
         import_images(parsed, tmp_path / "mine")
 
