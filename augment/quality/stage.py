@@ -268,4 +268,4 @@ def _per_pair(arms: Arms, pairs: list[Pair]) -> pd.DataFrame:
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
     with atomic_write(path) as file:
         safe = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
-        file.write(safe.to_csv(index=False, float_format="%.6f").encode())
+        file.write(safe.to_csv(index=False, float_format="%.8g").encode())

@@ -79,11 +79,13 @@ def _rows(table: pd.DataFrame, arms: list[str], columns: tuple[str, str, str], s
 
 
 def _cell(value: float, low: float, high: float, signed: bool) -> str:
-    places = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
-    text = f"{value:{'+' if signed else ''}.{places}f}"
+    """The figure with its interval, to the digits that suit the largest of the three."""
+    size = max(abs(end) for end in (value, low, high) if not math.isnan(end))
+    digits = ".3f" if 0.1 <= size < 10 or size == 0 else ".2f" if 10 <= size < 1000 else ".3g"
+    text = f"{value:{'+' if signed else ''}{digits}}"
     if math.isnan(low) or low == high == value:
         return text
-    return f"{text} [{low:.{places}f}, {high:.{places}f}]"
+    return f"{text} [{low:{digits}}, {high:{digits}}]"
 
 
 def _places(value: float, metric: str, comparable: bool) -> str:
