@@ -66,9 +66,9 @@ def _cells(metrics: pd.DataFrame, config: Config) -> list[list[str]]:
                        for name in ("rank1", "mAP")]  # fmt: skip
         title = f"{arm}, {distance}" if distance else arm
         title += f" (reference: {rows['reference'].iloc[0]})" if single and rows["reference"].iloc[0] else ""
-        lines.append([title, *(_cell(row.loc[name]) for name in _SHOWN), *differences, row.loc["mAP", "verdict"]])
+        lines.append([title, *(_cell(row.loc[name]) for name in _SHOWN), *differences, row.loc["mAP", "conclusion"]])
     compared = table["arm"].nunique() > 1
-    header = ["%", *_SHOWN.values(), *against, "verdict"]
+    header = ["%", *_SHOWN.values(), *against, "conclusion"]
     return [line if compared else line[:4] for line in [header, *lines]]
 
 

@@ -29,7 +29,7 @@ def compare(
     ``references``: arm -> the arm it is compared with; by default the first, for all others. Columns: measure (``mAP``,
     or ``mAP_xqda`` of a further distance), arm, reference, mean, deviation (over seeds) and seeds; and for arms with a
     reference the paired difference: difference (mean over the seeds that both have), low and high (its t-interval),
-    paired (seeds), verdict (of mAP only). With the ``folder`` of the re-ID stage also query_low and query_high: the
+    paired (seeds), conclusion (of mAP only). With the ``folder`` of the re-ID stage also query_low and query_high: the
     interval of the mAP's difference over the people of the queries.
     """
     arms = [arm for arm in arms if arm in set(metrics["arm"])]
@@ -42,7 +42,7 @@ def compare(
         values = metrics[metrics["metric"] == measure].pivot_table(index="seed", columns="arm", values="value") * 100
         differences = {arm: (values[arm] - values[other]).dropna().to_numpy() for arm, other in references.items()
                        if {arm, other} <= set(values)}  # fmt: skip
-        verdicts = judge(differences) if measure == PRIMARY else {}
+        conclusions = conclude(differences) if measure == PRIMARY else {}
         for arm in arms:
             if arm not in values:
                 continue
@@ -52,7 +52,7 @@ def compare(
                 "measure": measure, "arm": arm, "reference": references.get(arm, ""),
                 "mean": values[arm].mean(), "deviation": values[arm].std(),
                 "seeds": values[arm].count(), "difference": differing.mean() if len(differing) else math.nan,
-                "low": low, "high": high, "paired": len(differing), "verdict": verdicts.get(arm, ""),
+                "low": low, "high": high, "paired": len(differing), "conclusion": conclusions.get(arm, ""),
                 "query_low": math.nan, "query_high": math.nan,
             }  # fmt: skip
             if measure == PRIMARY and arm in of_queries:
@@ -78,7 +78,7 @@ def difference_with_interval(difference: float, low: float, high: float) -> str:
     return f"{difference:+.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
 
 
-def judge(differences: dict[str, np.ndarray]) -> dict[str, str]:
+def conclude(differences: dict[str, np.ndarray]) -> dict[str, str]:
     """"gain" or "loss" for each arm with a significant difference, else the reason why it is not.
 
     A single arm: where the t-interval of its paired differences (N,) excludes 0. For several arms with Holm's
@@ -90,13 +90,13 @@ def judge(differences: dict[str, np.ndarray]) -> dict[str, str]:
         if p * (len(p_values) - place) >= 1 - CONFIDENCE:
             break
         shown.add(arm)
-    return {arm: _verdict(of_arm, arm in shown, len(p_values)) for arm, of_arm in differences.items()}
+    return {arm: _conclusion(of_arm, arm in shown, len(p_values)) for arm, of_arm in differences.items()}
 
 
-def _verdict(differences: np.ndarray, shown: bool, arms: int) -> str:
+def _conclusion(differences: np.ndarray, shown: bool, arms: int) -> str:
     count = len(differences)
     if count < FEWEST:
-        return f"no verdict: {count} {'seed' if count == 1 else 'seeds'}, at least {FEWEST} are needed"
+        return f"no conclusion: {count} {'seed' if count == 1 else 'seeds'}, at least {FEWEST} are needed"
     if shown:
         return "gain" if differences.mean() > 0 else "loss"
     if p_value(differences) < 1 - CONFIDENCE:

@@ -94,7 +94,7 @@ def _difference_row(arm: str, table: pd.DataFrame) -> dict[str, Any]:
     queries = "" if np.isnan(of_map["query_low"]) else f"[{of_map['query_low']:.1f}, {of_map['query_high']:.1f}]"
     return {"arm": arm_name(arm), "reference": arm_name(of_map["reference"]), **cells, "queries": queries,
             "seeds": int(of_map["paired"]),
-            "verdict": of_map["verdict"], "tone": _tone(of_map["verdict"])}  # fmt: skip
+            "conclusion": of_map["conclusion"], "tone": _tone(of_map["conclusion"])}  # fmt: skip
 
 
 def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
@@ -111,7 +111,8 @@ def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
         difference = difference_with_interval(*second[["difference", "low", "high"]])
         sentences.append({
             "metric": metric_name(measure), "from": f"{first['mean']:.1f}", "to": f"{second['mean']:.1f}",
-            "difference": f"{difference} points{over}", "verdict": second["verdict"], "tone": _tone(second["verdict"]),
+            "difference": f"{difference} points{over}", "conclusion": second["conclusion"],
+            "tone": _tone(second["conclusion"]),
         })  # fmt: skip
     return sentences
 
@@ -222,5 +223,5 @@ def spread(value: float) -> str:
     return "" if np.isnan(value) else f" ± {value:.1f}"
 
 
-def _tone(verdict: str) -> str:
-    return verdict if verdict in ("gain", "loss") else "even"
+def _tone(conclusion: str) -> str:
+    return conclusion if conclusion in ("gain", "loss") else "even"

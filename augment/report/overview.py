@@ -47,8 +47,8 @@ def _reid(runs: list[Run], configs: list[Config], names: list[str]) -> Table:
                 row = of_arm.loc[measure]
                 cells += [f"{row['mean']:.1f}{spread(row['deviation'])}",
                           difference_with_interval(*row[["difference", "low", "high"]])]  # fmt: skip
-            rows.append(Row(f"{name}, {arm_name(arm)}", arm, [*cells, of_arm.loc["mAP", "verdict"]]))
-    return Table(["rank-1", "less the first arm", "mAP", "less the first arm", "verdict"], rows)
+            rows.append(Row(f"{name}, {arm_name(arm)}", arm, [*cells, of_arm.loc["mAP", "conclusion"]]))
+    return Table(["rank-1", "less the first arm", "mAP", "less the first arm", "conclusion"], rows)
 
 
 def _quality(measured: list[tuple[str, Run]]) -> Table:

@@ -1,4 +1,4 @@
-"""The table of arms, and how often its verdict is wrong where there is no difference."""
+"""The table of arms, and how often its conclusion is wrong where there is no difference."""
 
 import json
 import math
@@ -10,8 +10,8 @@ import pytest
 from augment.reid.summary import (
     bootstrap_interval,
     compare,
+    conclude,
     difference_with_interval,
-    judge,
     p_value,
     pooled,
     query_intervals,
@@ -43,19 +43,19 @@ def test_every_arm_beside_the_first_paired_by_seed():
     table = table.set_index(["measure", "arm"])
     real, augmented, copied = (table.loc["mAP", arm] for arm in ("real", "augmented", "copied"))
     assert (real["mean"], real["deviation"], real["seeds"]) == pytest.approx((55, 5, 3))
-    assert math.isnan(real["difference"]) and real["verdict"] == ""
+    assert math.isnan(real["difference"]) and real["conclusion"] == ""
     assert (augmented["mean"], augmented["difference"], augmented["paired"]) == pytest.approx((60, 5, 3))
     # differences 4, 6, 5: deviation 1; t(.975, 2) = 4.3027, over the root of 3: 2.4841
     assert (augmented["low"], augmented["high"]) == pytest.approx((5 - 2.4841, 5 + 2.4841), abs=1e-4)
-    assert augmented["verdict"] == "gain"
+    assert augmented["conclusion"] == "gain"
     assert (copied["difference"], copied["paired"]) == pytest.approx((5, 2))  # of seeds 0 and 1
-    assert copied["verdict"] == "no verdict: 2 seeds, at least 3 are needed"
-    assert set(table.loc["rank1"]["verdict"]) == {""}  # only the primary measure is judged
+    assert copied["conclusion"] == "no conclusion: 2 seeds, at least 3 are needed"
+    assert set(table.loc["rank1"]["conclusion"]) == {""}  # only the primary measure has a conclusion
 
 
 def test_one_seed_or_one_arm_has_no_interval():
     one_seed = compare(rows(real={"mAP": [0.5]}, augmented={"mAP": [0.6]}), ["real", "augmented"]).iloc[1]
-    assert one_seed["verdict"] == "no verdict: 1 seed, at least 3 are needed"
+    assert one_seed["conclusion"] == "no conclusion: 1 seed, at least 3 are needed"
     assert difference_with_interval(*one_seed[["difference", "low", "high"]]) == "+10.0"
     alone = compare(rows(real={"mAP": [0.5, 0.6]}), ["real", "augmented"]).iloc[0]
     assert difference_with_interval(*alone[["difference", "low", "high"]]) == ""
@@ -73,12 +73,12 @@ def test_holm_asks_more_of_the_more_extreme():
     unit = np.array([-1.0, 0.0, 1.0]) * math.sqrt(3)  # deviation root of 3: the error of the mean is 1
     three = {"a": 10 + unit, "b": -6 + unit, "c": 4.5 + unit}
     assert [round(p_value(of_arm), 4) for of_arm in three.values()] == [0.0099, 0.0267, 0.046]
-    assert judge(three) == {
+    assert conclude(three) == {
         "a": "gain",  # .0099 x 3 < .05
         "b": "not shown among 3 arms (Holm)",  # .0267 x 2 > .05
         "c": "not shown among 3 arms (Holm)",
     }
-    assert judge({"b": three["b"]}) == {"b": "loss"} and judge({"c": three["c"]}) == {"c": "gain"}
+    assert conclude({"b": three["b"]}) == {"b": "loss"} and conclude({"c": three["c"]}) == {"c": "gain"}
 
 
 def test_the_interval_over_queries_resamples_people(tmp_path):
@@ -105,15 +105,15 @@ def test_the_interval_excludes_zero_from_a_ratio_of_mean_to_deviation_on(seeds, 
     assert t_interval(spread + 0.99 * ratio)[0] < 0 < t_interval(spread + 1.01 * ratio)[0]
 
 
-def verdict(differences: list[float]) -> str:
-    return judge({"it": np.array(differences)})["it"]
+def conclusion(differences: list[float]) -> str:
+    return conclude({"it": np.array(differences)})["it"]
 
 
-def test_verdicts():
-    assert verdict([9.0, 9.1]) == "no verdict: 2 seeds, at least 3 are needed"
-    assert verdict([-4.0, -6.0, -5.0]) == "loss"
-    assert verdict([1.0, -1.0, 3.0]) == "not shown, needs about 18 seeds"
-    assert verdict([1.0, -1.0, 0.0]) == "not shown, needs more than 1000 seeds"
+def test_conclusions():
+    assert conclusion([9.0, 9.1]) == "no conclusion: 2 seeds, at least 3 are needed"
+    assert conclusion([-4.0, -6.0, -5.0]) == "loss"
+    assert conclusion([1.0, -1.0, 3.0]) == "not shown, needs about 18 seeds"
+    assert conclusion([1.0, -1.0, 0.0]) == "not shown, needs more than 1000 seeds"
 
 
 def test_seeds_needed_is_the_first_that_suffices():
@@ -122,9 +122,9 @@ def test_seeds_needed_is_the_first_that_suffices():
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_one_verdict_in_twenty_is_wrong_where_there_is_no_difference(seeds):
+def test_one_conclusion_in_twenty_is_wrong_where_there_is_no_difference(seeds):
     trials = np.random.default_rng(0).normal(size=(2000, seeds))
-    wrong = np.mean([verdict(differences) in ("gain", "loss") for differences in trials])
+    wrong = np.mean([conclusion(differences) in ("gain", "loss") for differences in trials])
     assert wrong == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
 
 

@@ -88,7 +88,7 @@ def test_arms_are_told_in_words_with_difference_and_interval(fake_run):
     _, page = write(fake_run)
     # rank-1: 61 and 65.5; differences 5 and 4: mean 4.5, deviation sqrt(.5), times t(.975, 1) / sqrt(2) = 8.98: 6.4
     assert "rank-1 61.0 → 65.5 % +4.5 [-1.9, 10.9] points over 2 seeds" in page.text
-    assert "mAP 40.5 → 40.5 % +0.0 [-12.7, 12.7] points over 2 seeds no verdict: 2 seeds" in page.text
+    assert "mAP 40.5 → 40.5 % +0.0 [-12.7, 12.7] points over 2 seeds no conclusion: 2 seeds" in page.text
     assert "6 real and 18 other images, 1,000 iterations" in page.text
     assert page.text.index("61.0 → 65.5") < page.text.index("images made of")
 
