@@ -184,7 +184,7 @@ def test_several_runs_on_one_page(fake_run, tmp_path):
     assert "SSIM ↑ ssim_released 0.231 [0.220, 0.240] 0.231 [0.220, 0.240] 0.153 [0.140, 0.160] 1.000" in page.text
     assert "All on the same test pairs" in page.text
     assert "reid.height default 128" in page.text and "gan.iterations 400 400" not in page.text
-    with pytest.raises(AugmentError, match="nothing: no finished stage of a run there"):
+    with pytest.raises(AugmentError, match="nothing: no finished stage of a run"):
         write_joint_report([configs[0], Config(output=tmp_path / "nothing")], path)
 
 
