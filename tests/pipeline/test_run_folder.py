@@ -61,7 +61,7 @@ def test_a_folder_around_or_within_a_run_is_refused(tmp_path):
     with locked_run(Config(output=tmp_path / "outputs" / "tiny")):
         with pytest.raises(UsageError, match=r"outputs: is no folder of a run and not empty \(it holds tiny\)"):
             check_folder(tmp_path / "outputs")
-        with pytest.raises(UsageError, match=r"synthetic: lies in the folder of the run .*tiny\."):
+        with pytest.raises(UsageError, match=r"synthetic: is inside the folder of the run .*tiny\."):
             check_folder(tmp_path / "outputs" / "tiny" / "synthetic")
 
 
