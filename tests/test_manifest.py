@@ -195,7 +195,7 @@ def test_atomic_write_leaves_the_old_content_and_no_rubbish(tmp_path):
 
 
 def test_atomic_write_tells_a_full_disk_and_a_missing_permission(tmp_path):
-    for number, message in ((errno.ENOSPC, "the disk is full"), (errno.EACCES, "no permission to write there")):
+    for number, message in ((errno.ENOSPC, "the disk is full"), (errno.EACCES, r"no permission\. Change that")):
         with pytest.raises(AugmentError, match=f"file: {message}"), atomic_write(tmp_path / "file"):
             raise OSError(number, "x")
     assert not list(tmp_path.iterdir())

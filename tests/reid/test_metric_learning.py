@@ -49,7 +49,7 @@ def test_one_camera_counts_its_own_pairs():
 
 
 def test_single_images_are_a_clear_error():
-    with pytest.raises(AugmentError, match="several training images each"):
+    with pytest.raises(AugmentError, match="several real training images each"):
         pair_covariances(np.eye(3), np.array([0, 1, 2]), np.array([1, 2, 1]))
 
 
@@ -117,7 +117,7 @@ def test_features_that_decide_nothing_are_told(name, value):
         learn(name, np.full((4, 3), value), pids, camids)
     features = np.random.default_rng(0).normal(size=(4, 3))
     assert np.isfinite(learn(name, features, pids, camids).metric).all()
-    with pytest.raises(AugmentError, match="needs people with several training images each, and several people"):
+    with pytest.raises(AugmentError, match="needs people with several real training images each, and several people"):
         learn(name, features, np.zeros(4, int), camids)
 
 
