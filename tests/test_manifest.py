@@ -43,6 +43,8 @@ def _cell(kind: pa.DataType) -> st.SearchStrategy:
         return st.booleans()
     if kind == pa.float64():
         return st.floats()
+    if kind == pa.float32():
+        return st.floats(width=32)
     if kind in _numbers:
         bits = _numbers[kind]
         return st.integers(-(2**bits), 2**bits - 1)
