@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -411,6 +411,9 @@ class FlowConfig(Section):
     runner: Literal["threads", "dask", "ray"] = Runtime("threads")
     address: str | None = Runtime(None)
     """Address of a running Dask or Ray cluster; None: start a local cluster."""
+    cluster: dict[str, Any] = Runtime({})
+    """With Dask: ``class`` of the cluster to start and its arguments (configs/runner); empty: processes of this
+    machine."""
     workers: int = Runtime(1, ge=1, le=10_000)
     """Number of shards in parallel."""
     shard_size: Count = Runtime(1000)
@@ -471,8 +474,9 @@ def find_config(path: Path) -> Path:
                      "package.")  # fmt: skip
 
 
-def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Defaults, then the YAML file or shipped configuration, then ``a.b=value`` overrides (values are YAML).
+def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = (),
+                others: Sequence[Path] = ()) -> Config:  # fmt: skip
+    """Defaults, then the YAML file or shipped configuration, then further files, then ``a.b=value`` overrides.
 
     Raises :class:`UsageError` that names the wrong key and the most similar valid key.
     """
@@ -480,6 +484,8 @@ def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...]
     if path is not None:
         values = _read_yaml(find_config(Path(path)))
         values.setdefault("name", Path(path).stem)
+    for other in others:
+        _merge(values, _read_yaml(Path(other)))
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -489,6 +495,14 @@ def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...]
         problems = error.errors()
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise UsageError(source + "; ".join(map(_explain, problems[:_SHOWN])) + more) from None
+
+
+def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
+    for key, value in others.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
 
 
 def differences(config: Config) -> dict[str, Any]:

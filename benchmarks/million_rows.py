@@ -10,6 +10,7 @@ Time is the processor's, of one thread. Nothing is deleted, so that a second cal
 import argparse
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 
 from augment.base.files import atomic_write, encode_jpeg
 from augment.config import Config
 from augment.data.layouts import MARKET_FOLDERS
+from augment.manifest import SCHEMAS, read_manifest, sort_rows, write_manifest
 from augment.pipeline.lineage import problems_of, trace
 from augment.pipeline.plan import make_plan
 from augment.pipeline.stages import make_report, run_stage, stage_named
@@ -68,6 +72,50 @@ def prepare(folder: Path, rows: int) -> None:
             out.write(("\n".join(text) + "\n").encode())
 
 
+def prepare_tables(folder: Path, rows: int) -> None:
+    """The tables of images and poses of such a set, without its files."""
+    run = folder / "run"
+    if (run / "poses" / "poses.parquet").exists():
+        return
+    pids = np.arange(rows) // EACH + 1
+    numbers = np.arange(rows) % EACH
+    splits = np.where(pids % 20 > 0, "train", np.where(numbers > 0, "gallery", "query"))
+    names = [f"{pid:07d}_c{number % 6 + 1}s1_{number:06d}_01" for pid, number in zip(pids, numbers, strict=True)]
+    ids = pa.array([f"{split}/{name}" for split, name in zip(splits, names, strict=True)])
+    same = {"width": 64, "height": 128, "status": "ok", "reason": "", "sequence": 1, "people": 1,
+            "estimator": "annotations", "checkpoint": "", "accepted": True, "verdict": "ok",
+            "sha256": "0" * 64}  # fmt: skip
+    known = {
+        "id": ids, "path": pa.array([f"../../data/{name}.jpg" for name in names]), "split": pa.array(splits),
+        "pid": pa.array(pids), "camid": pa.array(numbers % 6 + 1), "frame": pa.array(numbers),
+    }  # fmt: skip
+    y, x = (json.loads(part) for part in STANDING.split(": "))
+    for axis, values in (("x", x), ("y", y), ("confidence", [1] * 18)):
+        flat = pa.array(np.tile(np.array(values, np.float32), rows))
+        known[axis] = pa.FixedSizeListArray.from_arrays(flat, 18)
+    known |= {name: pa.repeat(pa.scalar(value), rows) for name, value in same.items()}
+    origin = {"digest": "0", "section": {}, "inputs": {}, "version": 1, "packages": {}, "command": "a script"}
+    for kind in ("images", "poses"):
+        schema = SCHEMAS[kind]
+        table = pa.table([known[name] for name in schema.names], names=schema.names).cast(schema)
+        if kind == "poses":
+            table = table.filter(pa.compute.not_equal(known["split"], "query"))
+        write_manifest(run / kind / f"{kind}.parquet", kind, sort_rows(kind, table), origin | {"stage": kind})
+
+
+def one_pose_shard(config: Config) -> int:
+    """What a worker of the pose stage reads for a shard of a thousand images."""
+    images = read_manifest(config.folder / "images" / "images.parquet")
+    sent = pickle.dumps(images)
+    ids = images.table["id"].slice(len(images.table) // 2, 1000).to_pylist()
+    del images
+    start = time.process_time()
+    rows = pickle.loads(sent).rows(ids)
+    print(f"a table is sent as {len(sent)} bytes; {len(rows)} rows are read in {time.process_time() - start:.3f} s",
+          file=sys.stderr)  # fmt: skip
+    return len(rows)
+
+
 def sample(config: Config) -> int:
     """The synthetic images of a few sources, as a worker makes them that got one shard."""
     from augment.gan.inference import last_weights
@@ -94,26 +142,32 @@ STEPS: dict[str, Callable[[Config], object]] = {
     "report": make_report,
 }  # fmt: skip
 
+OF_TABLES = {"pairs": STEPS["pairs"], "one pose shard": one_pose_shard, "trace": STEPS["trace"],
+             "report": STEPS["report"]}  # fmt: skip
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--tables", action="store_true",
+                        help="write the tables of images and poses without files: a tenth of the time")  # fmt: skip
     parser.add_argument("--step", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         start = time.process_time()
-        STEPS[options.step](configuration(options.folder))
+        (STEPS | OF_TABLES)[options.step](configuration(options.folder))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seconds": time.process_time() - start, "peak": peak}))
         return
     print(f"{'rows':>10}  {'step':<24}{'seconds':>9}{'rows/s':>10}{'peak MB':>9}")
     for rows in options.rows:
         folder = options.folder.absolute() / str(rows)
-        prepare(folder, rows)
-        for step in STEPS:
-            ran = subprocess.run([sys.executable, __file__, "--folder", folder, "--step", step], check=True,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+        (prepare_tables if options.tables else prepare)(folder, rows)
+        for step in OF_TABLES if options.tables else STEPS:
+            errors = None if step == "one pose shard" else subprocess.DEVNULL
+            ran = subprocess.run([sys.executable, __file__, "--folder", folder, "--step", step], check=True, text=True,
+                                 stdout=subprocess.PIPE, stderr=errors)  # fmt: skip
             found = json.loads(ran.stdout.splitlines()[-1])
             print(f"{rows:>10}  {step:<24}{found['seconds']:>9.1f}{rows / found['seconds']:>10.0f}"
                   f"{found['peak']:>9.0f}", flush=True)  # fmt: skip

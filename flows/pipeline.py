@@ -22,11 +22,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config
+from augment.data.stage import dataset_root
 from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
 from flows.artifacts import show_arms, show_progress, show_report
 from flows.notify import notify
-from flows.runners import task_runners
+from flows.runners import task_runners, with_data_there
 
 #: A value of ``until``: the name of a stage.
 Until = Literal[tuple(stage.name for stage in STAGES)]
@@ -50,14 +51,18 @@ def _shard_task(function: Callable[[Sequence[str]], Path], ids: Sequence[str]) -
 
 
 def _one_task_each(
-    function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]], *, name: str, parallel: bool
-) -> Iterator[Path]:
+    function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]], *, name: str, parallel: bool,
+    folders: Sequence[Path],
+) -> Iterator[Path]:  # fmt: skip
     """A :data:`augment.stage.Spread` over the task runner of the current flow.
 
-    With a single worker the shards run in the flow's own thread, where Ctrl-C reaches them.
+    With a single worker the shards run in the flow's own thread, where Ctrl-C reaches them. ``folders``: what a worker of a
+    cluster must have.
     """
     if not shards:
         return
+    if folders:
+        function = partial(with_data_there, function=function, folders=folders)
     shard_tasks = [_shard_task.with_options(task_run_name=f"{name} {k} of {len(shards)}")
                    for k in range(1, len(shards) + 1)]  # fmt: skip
     advance = show_progress(name, len(shards))
@@ -87,8 +92,12 @@ def _whole_stage_task(stage: Stage, config: Config) -> Outcome:
 
 def _run(stage: Stage, config: Config) -> State:
     if stage.seams:
-        parallel = config.flow.workers > 1 or config.flow.runner != "threads"
-        outcome = run_stage(stage, config, partial(_one_task_each, name=stage.name, parallel=parallel))
+        parallel, folders = config.flow.workers > 1, ()
+        if config.flow.runner != "threads":
+            run = config.folder.absolute()
+            parallel, folders = True, (run, dataset_root(config.data, run / "images").absolute())
+        spread = partial(_one_task_each, name=stage.name, parallel=parallel, folders=folders)
+        outcome = run_stage(stage, config, spread)
     else:
         outcome = _whole_stage_task.with_options(task_run_name=stage.name)(stage, config)
     say(str(outcome))

@@ -1,13 +1,16 @@
 """Task runners for shards: threads of this process, or a Dask or Ray cluster."""
 
 import os
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, UsageError
 from augment.config import FlowConfig
 
 
@@ -15,7 +18,8 @@ from augment.config import FlowConfig
 def task_runners(section: FlowConfig) -> Iterator[Callable[[], Any]]:
     """Yield a factory of task runners that share a cluster, so that it is started once and not for every stage.
 
-    Raises :class:`AugmentError` where the runner's package is not installed.
+    Raises :class:`AugmentError` where the runner's package is not installed, :class:`UsageError` where flow.cluster
+    names no class.
     """
     if section.runner == "threads":
         yield lambda: ThreadPoolTaskRunner(max_workers=section.workers)
@@ -25,8 +29,27 @@ def task_runners(section: FlowConfig) -> Iterator[Callable[[], Any]]:
         yield from _ray(section)
 
 
+def with_data_there(
+    ids: Sequence[str], *, function: Callable[[Sequence[str]], Path], folders: Sequence[Path]
+) -> Path:
+    """A shard on a worker of a cluster, which must see the same folders.
+
+    Else a worker without the images would report them as unreadable, each with a row. Raises :class:`AugmentError` that
+    names the worker.
+    """
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        raise AugmentError(
+            f"{missing[0]}: no such folder on the worker {socket.gethostname()} (process {os.getpid()}). Every worker "
+            "needs the data set and the run's folder under the same paths: mount them there, or take it out of the "
+            "cluster. What the others finished is kept."
+        )
+    return function(ids)
+
+
 def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
     try:
+        import dask
         from distributed import LocalCluster
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
@@ -34,7 +57,18 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
     if section.address:
         yield lambda: DaskTaskRunner(address=section.address)
         return
-    with LocalCluster(n_workers=section.workers, threads_per_worker=1, dashboard_address=None) as cluster:
+    options = {"class": "distributed.LocalCluster", **section.cluster}
+    module, _, name = options.pop("class").rpartition(".")
+    try:
+        cluster_class = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"flow.cluster.class={module}.{name}: {error}. Install the package it comes from, or name "
+                         "another class of Dask clusters.") from None  # fmt: skip
+    if cluster_class is LocalCluster:
+        options = {"n_workers": section.workers, "threads_per_worker": 1, "dashboard_address": None, **options}
+    # A task is given up when so many workers died of it. On one machine it is more often the machine that is short.
+    with dask.config.set({"distributed.scheduler.allowed-failures": 10}), cluster_class(**options) as cluster:
+        cluster.scale(section.workers)
         yield lambda: DaskTaskRunner(address=cluster.scheduler_address)
 
 

@@ -15,9 +15,9 @@ from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, load_config
 
 
-def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
+def read_config(path: Path, overrides: tuple[str, ...], others: tuple[Path, ...] = ()) -> Config:
     """The configuration of a file or a shipped name, with the architecture of ``gan.start``."""
-    config = load_config(path, overrides)
+    config = load_config(path, overrides, others)
     if config.gan.start is None:
         return config
     from augment.gan.generators import resolve_start
@@ -26,10 +26,13 @@ def read_config(path: Path, overrides: tuple[str, ...]) -> Config:
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument CONFIG, a file or a shipped name, and the option --set; it receives ``config``."""
+    """Give a command the argument CONFIG, a file or a shipped name, and the options --with and --set.
 
-    def run(config_path: Path, overrides: tuple[str, ...], **others: Any) -> Any:
-        config = read_config(config_path, overrides)
+    It receives ``config``.
+    """
+
+    def run(config_path: Path, overrides: tuple[str, ...], other_paths: tuple[Path, ...], **others: Any) -> Any:
+        config = read_config(config_path, overrides, other_paths)
         remember_folder(config)
         return command(config=config, **others)
 
@@ -38,6 +41,8 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     run = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
                        shell_complete=complete_override,
                        help="Override one value of the configuration; may be given often.")(run)  # fmt: skip
+    run = click.option("--with", "other_paths", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+                       help="A file whose values override CONFIG's, like configs/runner/slurm.yaml.")(run)  # fmt: skip
     return click.argument("config_path", metavar="CONFIG", type=ConfigFile(path_type=Path))(run)
 
 
