@@ -56,8 +56,8 @@ def _one_task_each(
 ) -> Iterator[Path]:  # fmt: skip
     """A :data:`augment.stage.Spread` over the task runner of the current flow.
 
-    With a single worker the shards run in the flow's own thread, where Ctrl-C reaches them. ``folders``: what a worker of a
-    cluster must have.
+    With a single worker the shards run in the flow's own thread, where Ctrl-C reaches them. ``folders``: what a worker
+    of a cluster must have.
     """
     if not shards:
         return
