@@ -51,9 +51,9 @@ def time_ssim(batch: Batch, seconds: float) -> None:
         ssim_scores(*masked, ("ssim_released", "ssim_255"))
 
     def loop() -> None:
-        for pair in zip(*(one.permute(0, 2, 3, 1).numpy() for one in (batch.images, batch.targets)), strict=True):
+        for pair in zip(*(images.permute(0, 2, 3, 1).numpy() for images in (batch.images, batch.targets)), strict=True):
             score_by_skimage(*pair, ("released", "255", "default"))
-        for pair in zip(*(one.permute(0, 2, 3, 1).numpy() for one in masked), strict=True):
+        for pair in zip(*(images.permute(0, 2, 3, 1).numpy() for images in masked), strict=True):
             score_by_skimage(*pair, ("released", "255"))
 
     def everything() -> None:

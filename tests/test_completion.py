@@ -38,7 +38,7 @@ def test_commands_configurations_keys_and_values():
     assert answers("run", "demo", "--set", "data.re") == ["data.rendered."]
     assert answers("run", "demo", "--set", "gan.it") == ["gan.iterations="]
     assert answers("run", "demo", "--set", "gan.system=") == [
-        f"gan.system={one}" for one in ("baseline", "dsc", "percloss", "full")
+        f"gan.system={system}" for system in ("baseline", "dsc", "percloss", "full")
     ]
     assert answers("run", "demo", "--set", "reid.pretrained=t") == ["reid.pretrained=true"]
     assert answers("run", "demo", "--set", "gan.compile=f") == ["gan.compile=false", "gan.compile=full"]

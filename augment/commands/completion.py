@@ -26,9 +26,9 @@ def complete_override(ctx: click.Context, param: click.Parameter, incomplete: st
     """Keys as far as the next dot, then the values of a key that has only a few."""
     key, equals, value = incomplete.partition("=")
     if equals:
-        return [f"{key}={one}" for one in _values(key) if one.startswith(value)]
+        return [f"{key}={choice}" for choice in _values(key) if choice.startswith(value)]
     depth = incomplete.count(".")
-    parts = [(one.split("."), one) for one in all_keys() if one.startswith(incomplete)]
+    parts = [(name.split("."), name) for name in all_keys() if name.startswith(incomplete)]
     return list(dict.fromkeys(".".join(words[: depth + 1]) + ("=" if words[: depth + 1] == words else ".")
                               for words, _ in parts))  # fmt: skip
 
@@ -53,8 +53,8 @@ def _choices(annotation: typing.Any) -> typing.Iterator[str]:
         yield from (str(value).lower() if isinstance(value, bool) else str(value)
                     for value in typing.get_args(annotation))  # fmt: skip
     elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        for one in typing.get_args(annotation):
-            yield from ["null"] if one is type(None) else _choices(one)
+        for choice in typing.get_args(annotation):
+            yield from ["null"] if choice is type(None) else _choices(choice)
 
 
 @add_completion_class

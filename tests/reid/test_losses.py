@@ -27,8 +27,8 @@ def test_verification_is_the_cross_entropy_of_the_squared_difference():
     pairs = [(0, 1, 1), (1, 0, 1), (2, 3, 1), (3, 2, 1), (4, 5, 1), (5, 4, 1),
              (0, 2, 0), (1, 3, 0), (2, 4, 0), (3, 5, 0), (4, 0, 0), (5, 1, 0)]  # fmt: skip
     total = 0.0
-    for one, other, same in pairs:
-        squared = (features[one] - features[other]) ** 2
+    for first, second, same in pairs:
+        squared = (features[first] - features[second]) ** 2
         scores = [float((head.weight[k] @ squared + head.bias[k]).detach()) for k in (0, 1)]
         total -= scores[same] - math.log(math.exp(scores[0]) + math.exp(scores[1]))
     assert float(verification(head, features, 2)) == pytest.approx(total / len(pairs), abs=1e-6)
