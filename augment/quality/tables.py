@@ -81,7 +81,7 @@ def _rows(table: pd.DataFrame, arms: list[str], columns: tuple[str, str, str], s
 def _cell(value: float, low: float, high: float, signed: bool) -> str:
     """The figure with its interval, to the digits that suit the largest of the three."""
     size = max(abs(end) for end in (value, low, high) if not math.isnan(end))
-    digits = ".3f" if 0.1 <= size < 10 or size == 0 else ".2f" if 10 <= size < 1000 else ".3g"
+    digits = ".3f" if 0.005 <= size < 10 or size == 0 else ".2f" if 10 <= size < 1000 else ".3g"
     text = f"{value:{'+' if signed else ''}{digits}}"
     if math.isnan(low) or low == high == value:
         return text

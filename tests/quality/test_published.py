@@ -60,7 +60,7 @@ def test_all_metrics_with_intervals(table):
 
 
 @pytest.mark.parametrize(("figure", "shown"), [
-    ((0.29, 0.28, 0.3), "0.290 [0.280, 0.300]"), ((0.0073, -0.0061, 0.09), "0.0073 [-0.0061, 0.09]"),
+    ((0.29, 0.28, 0.3), "0.290 [0.280, 0.300]"), ((0.0073, -0.0061, 0.09), "0.007 [-0.006, 0.090]"),
     ((2.31e-4, 2.1e-4, 2.5e-4), "0.000231 [0.00021, 0.00025]"),
     ((5.709e5, 5.307e5, 6.11e5), "5.71e+05 [5.31e+05, 6.11e+05]"),
     ((14.807, 14.69, 14.93), "14.81 [14.69, 14.93]"), ((0.0, np.nan, np.nan), "0.000"), ((1.0, 1.0, 1.0), "1.000"),
@@ -73,7 +73,7 @@ def test_figures_of_any_size_can_be_read(table, figure, shown):
 def test_differences_are_to_the_first_and_leave_the_targets_out(table):
     shown = differences(table)
     assert shown.columns == ["long", "source copied"]
-    assert shown.rows[0].cells == ["+0.01 [0.004, 0.016]", "-0.140 [-0.150, -0.130]"]
+    assert shown.rows[0].cells == ["+0.010 [0.004, 0.016]", "-0.140 [-0.150, -0.130]"]
     assert shown.rows[1].cells == ["+0.500 [-0.100, 1.100]", ""]
 
 
