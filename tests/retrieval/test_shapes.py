@@ -63,7 +63,7 @@ def test_images_and_features(batch, height, width):
     checked(augmentation.augmented_batch)(images, transforms, random)
     labels, synthetic = torch.arange(batch) % 3, torch.arange(batch) % 2 == 0
     for label in ("hard", "smooth", "uniform"):
-        arm = ArmConfig(label=label, weight=0.5)
+        arm = ArmConfig(label=label, weight=0.5, loss="softmax")
         checked(training_loss)(Mean(), images, labels, synthetic, ReidConfig(), arm)
 
 
