@@ -20,7 +20,7 @@ from augment.config import Config
 from augment.pipeline.folder import check_folder
 
 _PACKAGES = ("torch", "torchvision", "prefect", "fastapi", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
-_INSTALL = "run `make setup` in the project's folder"
+_INSTALL = "run `make setup` in the project's folder, or the README's pip commands for a wheel"
 _OTHER = "choose another folder: --set output=FOLDER"
 PAYS = 1.15  # times as fast, or it is not worth another precision
 _DEFAULT_FREE = 2e9  # bytes, where no configuration tells how much is needed
