@@ -1,42 +1,34 @@
 """A whole run is killed (SIGKILL) after random shares of its processor time, until it comes to its end: the same bytes.
 
-With the local engine, and under Prefect with shards in threads. A killed child can't tidy up; only the disk goes on.
+A killed child can't tidy up; only what is on the disk counts. With the local engine: Prefect does not survive a fork,
+and its kill is in test_interruption.py.
 """
 
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from harness import FAILED, HEALED, OUTPUT, RUN, Golden, Tally, child, command, new_folder, rng
 
-LONGEST_S = {"local engine": 2.0, "Prefect": 4.0}  # of processor time before a kill; a whole run takes 5 and 9
-PREFECT = ("run", "tiny.yaml", "--set", "flow.workers=2")
+LONGEST_S = 2.0  # of processor time before a kill; a whole run takes 5
+KIND = "local engine"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def trial(golden: Golden, folder: Path, tally: Tally, count: int, only: str = "", first: int = 0) -> None:
-    """``count`` kills of runs without Prefect, and a tenth of them with."""
-    if only in "local engine":
-        _chains(golden, folder, tally, count, "local engine", command(*RUN))
-    if only in "Prefect":
-        from flows.server import prefect_server
-
-        new_folder(folder)
-        with prefect_server(folder):  # one for all: each run's own would take longer than the run
-            _chains(golden, folder / "runs", tally, max(1, count // 10), "Prefect", command(*PREFECT))
-
-
-def _chains(golden: Golden, folder: Path, tally: Tally, count: int, kind: str, work: Callable[[], int]) -> None:
+    """``count`` kills."""
+    if only not in KIND:
+        return
+    work = command(*RUN)
     killed = chain = 0
     while killed < count:
         chain += 1
-        random = rng(tally.seed, "kill", kind, chain)
+        random = rng(tally.seed, "kill", KIND, chain)
         new_folder(folder)
         places = []
         while True:
-            after = random.uniform(0, LONGEST_S[kind]) if killed + len(places) < count else 1e9
+            after = random.uniform(0, LONGEST_S) if killed + len(places) < count else 1e9
             ended = child(work, folder, meanwhile=lambda pid, after=after: _kill(pid, after))
             if ended.code != -signal.SIGKILL:
                 break
@@ -46,9 +38,9 @@ def _chains(golden: Golden, folder: Path, tally: Tally, count: int, kind: str, w
         if differing == ["report.html"]:  # one that was made with other stages before it in the same process
             differing = golden.differing(folder / OUTPUT) if child(work, folder).code == 0 else differing
         detail = f"exit code {ended.code}: {ended.said[-1500:]}" if ended.code else f"differs: {differing[:5]}"
-        for place in places:
+        for place in places or ["never"] * bool(ended.code):
             bad = ended.code != 0 or differing
-            tally.add(kind, (FAILED, detail) if bad else (HEALED, ""), f"chain {chain}, killed after {place} s")
+            tally.add(KIND, (FAILED, detail) if bad else (HEALED, ""), f"chain {chain}, killed after {place} s")
 
 
 def _kill(pid: int, after: float) -> None:
