@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import read_config, with_config
+from augment.commands.common import read_config, remember_folder, with_config
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, shipped_configs
 
@@ -67,6 +67,7 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path) -> 
 
     configs = [_config_of(run, overrides) for run in runs]
     if len(configs) == 1:
+        remember_folder(configs[0])
         with locked_run(configs[0]):
             make_report(configs[0])
         output = configs[0].folder / "report.html"

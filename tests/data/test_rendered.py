@@ -125,7 +125,7 @@ def test_only_a_runs_own_set_is_drawn_anew_and_nothing_else_is_removed(tmp_path)
     fresh = render_set(other, tmp_path / "fresh")
     assert all((root / path.relative_to(fresh)).read_bytes() == path.read_bytes() for path in fresh.rglob("*.jpg"))
     (root / "rendered.json").write_text("{")
-    with pytest.raises(AugmentError, match="another configuration"):
+    with pytest.raises(AugmentError, match=r"rendered\.json: damaged\. Delete"):
         render_set(other, root)
     render_set(other, root, own=True)
     assert added.read_bytes() == b"mine"
