@@ -174,7 +174,10 @@ def run_shards(
     found = [] if made is None else [made]
     found += readable(sorted(parts.glob("*.parquet")))
     hashes = {name: sha256 for manifest in found for name, sha256 in manifest.files.items()}
-    known = pa.concat_tables([_rows(manifest) for manifest in found]) if found else to_table(kind, [])
+    known = to_table(kind, [])
+    for manifest in found:  # parts outlive the table where they could not be deleted: their ids are in both
+        rows = _rows(manifest)
+        known = pa.concat_tables([known, rows.filter(pc.invert(pc.is_in(rows[id_column], known[id_column])))])
     known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
     known = _undamaged(known, folder, id_column, files, hashes)
     done = set(known[id_column].to_pylist())

@@ -78,10 +78,11 @@ class Training:
                     note = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
                     if self.writes:
                         self._log(log, gallery, losses)
-                if last or done % section.checkpoint_every == 0:
-                    self._checkpoint()
+                # Samples first: a training that goes on from the checkpoint no longer passes here.
                 if self.writes and (last or done % section.sample_every == 0):
                     gallery.add(done, self._generate_examples())
+                if last or done % section.checkpoint_every == 0:
+                    self._checkpoint()
                 advance(1, note)
         if self.writes:
             log.close()
