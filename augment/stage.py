@@ -183,6 +183,7 @@ def run_shards(
     done = set(known[id_column].to_pylist())
     missing = [id for id in ids if id not in done]
     if made is not None and not missing and len(known) == len(made.table):
+        shutil.rmtree(parts, ignore_errors=True)
         return made
 
     if whole:
