@@ -3,7 +3,7 @@
 The query is a generated image, or the real source image in its place. The gallery has all real images of the split; the
 correct matches are those of the same person from other cameras than the source's. As in the protocol of Market-1501
 this person's images from the source's camera are ignored, the source among them; and so is the target, whose pose the
-generated image has. Rank-1 and mAP of both queries, and their ratio, which is 1 for a generator that keeps the identity.
+generated image has. Rank-1 and mAP of both queries, and their ratio, 1 for a generator that keeps the identity.
 """
 
 from collections.abc import Sequence
