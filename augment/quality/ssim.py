@@ -17,19 +17,19 @@ in both, raises the score. Hence the values of .8 of the released code and later
 """
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Literal
 
+import numba
+import numpy as np
 import torch
 
 SSIM_VARIANTS = ("ssim_released", "ssim_255", "ssim_skimage")
 
-_SIGMA = 1.5
 _RADIUS = 5  # int(3.5 sigma + 0.5), skimage's and Wang's 11 taps
-_BOX = 7  # pixels, scikit-image's default window
+_GAUSSIAN = np.exp(-(np.arange(-_RADIUS, _RADIUS + 1) ** 2) / (2 * 1.5**2))
+_GAUSSIAN /= _GAUSSIAN.sum()
+_BOX = np.full(7, 1 / 7)  # scikit-image's default window
+_SAMPLE = 49 / 48  # the covariance of a sample over that of a population, for the box of 49 pixels
 _K1, _K2 = 0.01, 0.03
-_AT_ONCE = 4  # images on a processor: their maps stay in its cache
-_ROWS, _COLUMNS = 8, 18  # of a block of a filter's matrix
 
 
 def ssim_scores(
@@ -37,7 +37,8 @@ def ssim_scores(
 ) -> dict[str, torch.Tensor]:
     """The score of each pair of images, by variant.
 
-    ``generated``, ``reference``: uint8 (B, C, H, W), at least 11 pixels high and wide. Returns variant -> (B,) float64.
+    ``generated``, ``reference``: uint8 (B, C, H, W), at least 11 pixels high and wide. Returns variant -> (B,) float64
+    on the CPU, where it is computed.
     The range of a constant generated image is taken as 1 grey level, where skimage gives 0 / 0.
     Raises ValueError for other types or shapes.
     """
@@ -46,92 +47,84 @@ def ssim_scores(
             f"two uint8 batches of one shape are needed, not {generated.dtype} {tuple(generated.shape)} "
             f"and {reference.dtype} {tuple(reference.shape)}"
         )
-    if min(generated.shape[-2:]) < 2 * _RADIUS + 1:
+    if min(generated.shape[-2:]) < len(_GAUSSIAN):
         raise ValueError(f"images of {tuple(generated.shape[-2:])} pixels are smaller than the window of 11 x 11")
-    at_once = _AT_ONCE if generated.device.type == "cpu" else max(1, len(generated))
-    found = [_scores(*pairs, variants)
-             for pairs in zip(generated.split(at_once), reference.split(at_once), strict=True)]  # fmt: skip
-    return {name: torch.cat([scores[name] for scores in found]) for name in SSIM_VARIANTS if name in variants}
-
-
-def _scores(generated: torch.Tensor, reference: torch.Tensor, variants: Sequence[str]) -> dict[str, torch.Tensor]:
-    low, high = generated.flatten(1).aminmax(dim=1)
-    own_range = (high - low).double().clamp(min=1)
-    # float64: variances are small differences of large numbers (E[x^2] - E[x]^2 at 255^2). The variances enter only as
-    # their sum, so four maps are filtered, not five. Rows come first: a filter down the columns is one matrix product.
-    batch, channels, height, width = generated.shape
-    maps = own_range.new_empty(height, 4, batch, channels, width)
-    x, y, xx_yy, xy = maps.unbind(1)
-    x.copy_(generated.permute(2, 0, 1, 3))
-    y.copy_(reference.permute(2, 0, 1, 3))
-    torch.mul(x, x, out=xx_yy).addcmul_(y, y)
-    torch.mul(x, y, out=xy)
-    ranges = {"ssim_released": own_range, "ssim_255": torch.full_like(own_range, 255.0)}
+    pairs = [images.cpu().contiguous().numpy() for images in (generated, reference)]
+    own_range = np.maximum(1, np.ptp(pairs[0], axis=(1, 2, 3)).astype(np.float64))
+    ranges = {"ssim_released": own_range, "ssim_255": np.full(len(own_range), 255.0)}
     scores = {}
     if wanted := [name for name in ranges if name in variants]:
-        terms = _terms(_window_means(maps, "gaussian"), 1.0)
-        scores = {name: _similarity(terms, ranges[name]) for name in wanted}
+        found = _similarity(*pairs, np.stack([ranges[name] for name in wanted]), _GAUSSIAN, 1.0)
+        scores = dict(zip(wanted, found, strict=True))
     if "ssim_skimage" in variants:
-        terms = _terms(_window_means(maps, "box"), _BOX**2 / (_BOX**2 - 1))
-        scores["ssim_skimage"] = _similarity(terms, ranges["ssim_255"])
-    return scores
+        scores["ssim_skimage"] = _similarity(*pairs, ranges["ssim_255"][None], _BOX, _SAMPLE)[0]
+    return {name: torch.from_numpy(score) for name, score in scores.items()}
 
 
-_Terms = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+# Sums may be reordered, without which they are not vectorised.
+_loops = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 
 
-def _terms(means: torch.Tensor, correction: float) -> _Terms:
-    """2 E[x] E[y], E[x]^2 + E[y]^2, 2 cov and var[x] + var[y] from the window means (H, 4, B, C, W) of the maps.
+@_loops
+def _similarity(generated, reference, ranges, taps, correction):
+    """Mean over windows and channels: (V, B), of uint8 (B, C, H, W) and ``ranges`` (V, B).
 
-    ``correction`` turns population covariances into the sample's.
+    ``taps``: the window's weights along either axis. ``correction`` turns population covariances into the sample's.
+    All in float64: variances are small differences of large numbers (E[x^2] - E[x]^2 at 255^2). They enter only as
+    their sum, so four maps are filtered, not five; one channel's maps stay in the processor's cache.
     """
-    mean_x, mean_y, xx_yy, xy = means.unbind(1)
-    product, squares = mean_x * mean_y, torch.addcmul(mean_x * mean_x, mean_y, mean_y)
-    covariance, variances = (xy - product).mul_(2 * correction), (xx_yy - squares).mul_(correction)
-    return product.mul_(2), squares, covariance, variances
+    batch, channels, height, width = generated.shape
+    rows, columns = height - len(taps) + 1, width - len(taps) + 1
+    scores = np.zeros(ranges.shape)
+    maps = np.empty((height, 4 * width))  # x, y, x^2 + y^2 and xy of a row side by side
+    down = np.empty(4 * width)
+    means = np.empty((4, columns))
+    for b in range(batch):
+        for c in range(channels):
+            for i in range(height):
+                for j in range(width):
+                    x, y = np.float64(generated[b, c, i, j]), np.float64(reference[b, c, i, j])
+                    maps[i, j], maps[i, width + j] = x, y
+                    maps[i, 2 * width + j], maps[i, 3 * width + j] = x * x + y * y, x * y
+            for top in range(rows):
+                _weigh(maps[top : top + len(taps)], taps, down)
+                for m in range(4):
+                    _slide(down[m * width : (m + 1) * width], taps, means[m])
+                mean_x, mean_y, xx_yy, xy = means
+                for v in range(len(ranges)):
+                    c1, c2 = (_K1 * ranges[v, b]) ** 2, (_K2 * ranges[v, b]) ** 2
+                    total = 0.0
+                    for j in range(columns):
+                        product = mean_x[j] * mean_y[j]
+                        squares = mean_x[j] * mean_x[j] + mean_y[j] * mean_y[j]
+                        covariance = 2 * correction * (xy[j] - product)
+                        variances = correction * (xx_yy[j] - squares)
+                        total += (2 * product + c1) * (covariance + c2) / ((squares + c1) * (variances + c2))
+                    scores[v, b] += total
+    return scores / (channels * rows * columns)
 
 
-def _similarity(terms: _Terms, data_range: torch.Tensor) -> torch.Tensor:
-    """Mean over windows and channels, (B,); terms are (H, B, C, W), ``data_range`` (B,)."""
-    product, squares, covariance, variances = terms
-    c1, c2 = ((k * data_range[:, None, None]) ** 2 for k in (_K1, _K2))
-    similarity = ((product + c1).mul_(covariance + c2)).div_((squares + c1).mul_(variances + c2))
-    return similarity.mean(dim=(0, 2, 3))
+@_loops
+def _weigh(rows, taps, out):
+    """The weighted sum of ``rows`` (w, n); the window is symmetric."""
+    last = len(taps) - 1
+    middle = taps[last // 2]
+    for j in range(len(out)):
+        out[j] = middle * rows[last // 2, j]
+    for k in range(last // 2):
+        weight = taps[k]
+        for j in range(len(out)):
+            out[j] += weight * (rows[k, j] + rows[last - k, j])
 
 
-def _window_means(maps: torch.Tensor, window: Literal["gaussian", "box"]) -> torch.Tensor:
-    """Weighted means (H, ..., W) -> (H - w + 1, ..., W - w + 1), of windows of w pixels that lie inside the image.
-
-    A separable filter as products with banded matrices, of which only blocks along the diagonal are multiplied: the
-    fastest form of such a filter in float64, for which convolutions have no tuned kernel.
-    """
-    height, width = maps.shape[0], maps.shape[-1]
-    down = _filter_matrix(height, maps.device, window)
-    across = _filter_matrix(width, maps.device, window)
-    margin = height - len(down)
-    flat = maps.reshape(height, -1)
-    rows = flat.new_empty(len(down), flat.shape[1])
-    for start in range(0, len(down), _ROWS):
-        block = slice(start, start + _ROWS), slice(start, start + _ROWS + margin)
-        torch.mm(down[block], flat[block[1]], out=rows[block[0]])
-    rows = rows.view(-1, width)
-    means = rows.new_empty(len(rows), len(across))
-    for start in range(0, len(across), _COLUMNS):
-        block = slice(start, start + _COLUMNS), slice(start, start + _COLUMNS + margin)
-        torch.mm(rows[:, block[1]], across[block].T, out=means[:, block[0]])
-    return means.view(len(down), *maps.shape[1:-1], -1)
-
-
-@cache
-def _filter_matrix(length: int, device: torch.device, window: Literal["gaussian", "box"]) -> torch.Tensor:
-    """(length - w + 1, length): row i holds the window's weights from column i on."""
-    if window == "box":
-        weights = torch.full((_BOX,), 1 / _BOX, dtype=torch.float64)
-    else:
-        taps = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
-        weights = torch.exp(-(taps**2) / (2 * _SIGMA**2))
-        weights /= weights.sum()
-    matrix = torch.zeros(length - len(weights) + 1, length, dtype=torch.float64)
-    for row in range(len(matrix)):
-        matrix[row, row : row + len(weights)] = weights
-    return matrix.to(device)
+@_loops
+def _slide(row, taps, out):
+    """The weighted sum of each window in ``row``."""
+    last = len(taps) - 1
+    middle = taps[last // 2]
+    for j in range(len(out)):
+        out[j] = middle * row[j + last // 2]
+    for k in range(last // 2):
+        weight = taps[k]
+        for j in range(len(out)):
+            out[j] += weight * (row[j + k] + row[j + last - k])

@@ -37,7 +37,7 @@ _VERSION = 3
 _PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
 _TABLE = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high", "missing"]
 _DIFFERENCE = _TABLE[5:8]
-_SCORES_SECONDS = 0.0125  # of an image, its part of reading pictures and drawing masks included; one thread
+_SCORES_SECONDS = 0.01  # of an image, its part of reading pictures and drawing masks included; one thread
 
 
 def identity(

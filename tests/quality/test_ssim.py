@@ -30,9 +30,9 @@ def test_both_variants_equal_skimage(size):
     for index in range(4):
         own_range = float(generated[index].max()) - float(generated[index].min())
         expected = skimage_score(generated[index], reference[index], own_range)
-        assert scores["ssim_released"][index].item() == pytest.approx(expected, abs=1e-6)
+        assert scores["ssim_released"][index].item() == pytest.approx(expected, abs=1e-9)
         expected = skimage_score(generated[index], reference[index], 255.0)
-        assert scores["ssim_255"][index].item() == pytest.approx(expected, abs=1e-6)
+        assert scores["ssim_255"][index].item() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("size", [(128, 64), (12, 31)])
