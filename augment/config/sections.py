@@ -1,74 +1,15 @@
-"""Typed configuration: a section per stage, YAML files that override the defaults, dotted ``--set`` on top.
+"""The sections of a configuration, one for each stage: every setting with its type, its limits and its default.
 
-A field made with :func:`Runtime` says how or where to work (device, workers, folders). It is not part of a stage's
-identity and must not change its result; all other fields are and may. The string below a field is its description, in
-the JSON schema and so in the form of Prefect's page.
+The string below a field is its description, in the JSON schema and so in the form of Prefect's page.
 """
 
-import difflib
-import os
 import re
-import reprlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from augment.base.errors import UsageError
-
-
-def Runtime(default: Any, **constraints: Any) -> Any:
-    """A field that determines how a stage works, not what it makes."""
-    return Field(default, json_schema_extra={"runtime": True}, **constraints)
-
-
-def _at_home(path: Any) -> Any:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("there is no such user") from None
-
-
-def _file_at_home(name: str) -> str:
-    return str(_at_home(Path(name))) if name.startswith("~") else name
-
-
-def _odd(number: int) -> int:
-    if number % 2 == 0:
-        raise ValueError("must be odd")
-    return number
-
-
-Location = Annotated[Path, AfterValidator(_at_home)]  # ~ is the user's home, as in a shell
-File = Annotated[str, AfterValidator(_file_at_home)]  # the same of a file that may be looked for in several folders
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
-Count = Annotated[int, Field(ge=1, le=10**9)]
-People = Annotated[int, Field(ge=1, le=10**6)]
-Batch = Annotated[int, Field(ge=1, le=2**16)]
-Edge = Annotated[int, Field(ge=16, le=1024)]  # pixels
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys are errors, numbers are finite."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that can change a result, as plain JSON types."""
-        plain = self.model_dump(mode="json")
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime"):
-                del plain[name]
-            elif isinstance(value, Section):
-                plain[name] = value.identity()
-        return plain
+from augment.config.fields import Batch, Count, Edge, File, Location, People, Runtime, Section, Seed, odd
 
 
 class RenderedConfig(Section):
@@ -125,7 +66,7 @@ class PoseConfig(Section):
     """"crops" ships with the package; else a file, or openpifpaf's name of a published checkpoint."""
     checkpoint_sha256: str | None = None
     """Required for a file: openpifpaf's checkpoints are pickles and can execute code."""
-    annotations: dict[str, File] = {}
+    annotations: dict[str, File] = Field({})
     """For each split a .csv (the paper's format) or .json (COCO key points)."""
     splits: tuple[str, ...] = ("train", "gallery")
     """Nothing is generated from queries, so they need no pose."""
@@ -169,7 +110,7 @@ class GanConfig(Section):
     (docs/fidelity.md)."""
     width: float = Field(1.0, gt=0, le=1)
     """Scales every layer's channels; 1 is the paper's."""
-    neighbourhood: Annotated[int, Field(ge=1, le=31), AfterValidator(_odd)] | None = None
+    neighbourhood: Annotated[int, Field(ge=1, le=31), AfterValidator(odd)] | None = None
     """N(p) of Eq. 7, odd; None: 3 at 128x64, 5 at 256x256 (Sec. 4)."""
     features: Literal["vgg19", "vgg19+rgb", "patches"] = Field(default_factory=_usual_features)
     """What Eq. 7 compares. "+rgb": colours count too, which keeps a grid out of short trainings. "patches": raw 5x5, no
@@ -450,190 +391,3 @@ class Config(Section):
     def folder(self) -> Path:
         """The folder of this run."""
         return self.output or Path("outputs") / self.name
-
-
-def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with the package, by name."""
-    files = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
-    return dict(sorted(files.items()))
-
-
-def find_config(path: Path) -> Path:
-    """The file itself, or the shipped configuration of that name. Raises :class:`UsageError` naming the nearest."""
-    if path.is_file():
-        return path
-    shipped = shipped_configs()
-    if str(path) in shipped:
-        return shipped[str(path)]
-    if path.exists():  # a folder or a pipe, which reading it tells
-        return path
-    beside = {file.stem: file for file in path.parent.glob("*.yaml")}
-    near = difflib.get_close_matches(path.stem, [*beside, *shipped], 1)
-    hint = f" Did you mean {beside.get(near[0], near[0])}?" if near else ""
-    raise UsageError(f"{path}: no such configuration file.{hint} `augment config list` names those that come with the "
-                     "package.")  # fmt: skip
-
-
-def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = (),
-                others: Sequence[Path] = ()) -> Config:  # fmt: skip
-    """Defaults, then the YAML file or shipped configuration, then further files, then ``a.b=value`` overrides.
-
-    Raises :class:`UsageError` that names the wrong key and the most similar valid key.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _read_yaml(find_config(Path(path)))
-        values.setdefault("name", Path(path).stem)
-    for other in others:
-        _merge(values, _read_yaml(Path(other)))
-    for override in overrides:
-        _apply_override(values, override)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        source = f"{path}: " if path else ""
-        problems = error.errors()
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise UsageError(source + "; ".join(map(_explain, problems[:_SHOWN])) + more) from None
-
-
-def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
-    for key, value in others.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            _merge(values[key], value)
-        else:
-            values[key] = value
-
-
-def differences(config: Config) -> dict[str, Any]:
-    """Dotted keys whose value is not the default, with their values."""
-    return dict(_flat_differences(config.model_dump(mode="json"), Config().model_dump(mode="json"), ""))
-
-
-def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict) and default:
-            yield from _flat_differences(value, default, f"{prefix}{key}.")
-        elif value != default:
-            yield prefix + key, value
-
-
-_SHOWN = 5  # problems of a configuration that are reported
-_BYTES, _VALUES, _DEPTH = 2**20, 10_000, 20
-
-
-class _Loader(yaml.SafeLoader):
-    """Numbers of YAML 1.2, such as ``2e-4``, which YAML 1.1 reads as a string; a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The dictionary of a node."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key.value, str) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _parse_yaml(text: str) -> Any:
-    """What YAML says. Raises ValueError where it is nested or repeated by aliases beyond what a configuration needs."""
-    values = yaml.load(text, Loader=_Loader)
-    seen, level = 0, [values]
-    for _ in range(_DEPTH):
-        level = list(islice((part for value in level for part in _parts(value)), _VALUES + 1))
-        seen += len(level)
-        if not level:
-            return values
-        if seen > _VALUES:
-            break
-    raise ValueError(f"more than {_VALUES:,} values or {_DEPTH} levels, aliases counted as often as they stand")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list | tuple | set) else ()
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    from augment.base.files import read_file  # with numpy and Pillow, for which `augment --help` need not wait
-
-    try:
-        values = _parse_yaml(read_file(path, _BYTES).decode("utf-8-sig"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {_short(error, 400)}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as a configuration: {_short(error, 400)}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: must hold sections like 'gan:' with keys below them, not a {type(values).__name__}.")
-    return values
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set {override}: write it as section.key=value, for example gan.iterations=1000.")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
-    try:
-        values[last] = _parse_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"--set {_short(override)}: the value is not valid YAML: {_short(error, 400)}") from None
-
-
-def _explain(problem: ErrorDetails) -> str:
-    location = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        *parents, wrong = problem["loc"]
-        section: Any = Config
-        for parent in parents:
-            if section is ReidConfig and parent == "arms":
-                section = ArmConfig  # what follows is the name of an arm
-                break
-            section = section.model_fields[parent].annotation
-        near = difflib.get_close_matches(str(wrong), section.model_fields, 1)
-        meant = near or [known for known in all_keys() if known.endswith("." + str(wrong))]
-        prefix = ".".join([*map(str, parents), ""]) if near else ""
-        hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
-        return f"unknown key {_short(location)}.{hint}"
-    return f"{_short(location)}: {_short(problem['msg'], 300)} (got {reprlib.repr(problem['input'])})"
-
-
-def _short(text: Any, limit: int = 100) -> str:
-    text = str(text)
-    return text if len(text) <= limit else text[:limit] + " ..."
-
-
-def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:
-    """All dotted keys."""
-    keys: list[str] = []
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            keys += all_keys(field.annotation, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
-
-
-def dump_yaml(config: Config) -> str:
-    """The whole configuration as YAML, readable by :func:`load_config`."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def environment_path(variable: str) -> Path | None:
-    """The folder that an environment variable names, or None where it is not set."""
-    value = os.environ.get(variable)
-    return Path(value) if value else None

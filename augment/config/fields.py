@@ -1,0 +1,57 @@
+"""The base of all sections, and the types of their fields with their limits."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def Runtime(default: Any, **constraints: Any) -> Any:
+    """A field that determines how a stage works, not what it makes."""
+    return Field(default, json_schema_extra={"runtime": True}, **constraints)
+
+
+def _at_home(path: Any) -> Any:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
+
+
+def _file_at_home(name: str) -> str:
+    return str(_at_home(Path(name))) if name.startswith("~") else name
+
+
+def odd(number: int) -> int:
+    """Validates that it is."""
+    if number % 2 == 0:
+        raise ValueError("must be odd")
+    return number
+
+
+Location = Annotated[Path, AfterValidator(_at_home)]  # ~ is the user's home, as in a shell
+File = Annotated[str, AfterValidator(_file_at_home)]  # the same of a file that may be looked for in several folders
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
+Count = Annotated[int, Field(ge=1, le=10**9)]
+People = Annotated[int, Field(ge=1, le=10**6)]
+Batch = Annotated[int, Field(ge=1, le=2**16)]
+Edge = Annotated[int, Field(ge=16, le=1024)]  # pixels
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys are errors, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that can change a result, as plain JSON types."""
+        plain = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime"):
+                del plain[name]
+            elif isinstance(value, Section):
+                plain[name] = value.identity()
+        return plain

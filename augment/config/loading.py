@@ -1,0 +1,141 @@
+"""Files, further files and dotted overrides to a configuration, its differences to the defaults, and back to YAML."""
+
+import difflib
+import os
+import reprlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from augment.base.errors import UsageError
+from augment.config.fields import Section
+from augment.config.sections import ArmConfig, Config, ReidConfig
+from augment.config.yaml_files import parse_yaml, read_yaml, short
+
+_SHOWN = 5  # problems of a configuration that are reported
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    files = {path.stem: path for path in (Path(__file__).parents[1] / "configs").glob("*.yaml")}
+    return dict(sorted(files.items()))
+
+
+def find_config(path: Path) -> Path:
+    """The file itself, or the shipped configuration of that name. Raises :class:`UsageError` naming the nearest."""
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    if path.exists():  # a folder or a pipe, which reading it tells
+        return path
+    beside = {file.stem: file for file in path.parent.glob("*.yaml")}
+    near = difflib.get_close_matches(path.stem, [*beside, *shipped], 1)
+    hint = f" Did you mean {beside.get(near[0], near[0])}?" if near else ""
+    raise UsageError(f"{path}: no such configuration file.{hint} `augment config list` names those that come with the "
+                     "package.")  # fmt: skip
+
+
+def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = (),
+                others: Sequence[Path] = ()) -> Config:  # fmt: skip
+    """Defaults, then the YAML file or shipped configuration, then further files, then ``a.b=value`` overrides.
+
+    Raises :class:`UsageError` that names the wrong key and the most similar valid key.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = read_yaml(find_config(Path(path)))
+        values.setdefault("name", Path(path).stem)
+    for other in others:
+        _merge(values, read_yaml(Path(other)))
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        source = f"{path}: " if path else ""
+        problems = error.errors()
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise UsageError(source + "; ".join(map(_explain, problems[:_SHOWN])) + more) from None
+
+
+def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
+    for key, value in others.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def differences(config: Config) -> dict[str, Any]:
+    """Dotted keys whose value is not the default, with their values."""
+    return dict(_flat_differences(config.model_dump(mode="json"), Config().model_dump(mode="json"), ""))
+
+
+def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            yield from _flat_differences(value, default, f"{prefix}{key}.")
+        elif value != default:
+            yield prefix + key, value
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override}: write it as section.key=value, for example gan.iterations=1000.")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
+    try:
+        values[last] = parse_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--set {short(override)}: the value is not valid YAML: {short(error, 400)}") from None
+
+
+def _explain(problem: ErrorDetails) -> str:
+    location = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *parents, wrong = problem["loc"]
+        section: Any = Config
+        for parent in parents:
+            if section is ReidConfig and parent == "arms":
+                section = ArmConfig  # what follows is the name of an arm
+                break
+            section = section.model_fields[parent].annotation
+        near = difflib.get_close_matches(str(wrong), section.model_fields, 1)
+        meant = near or [known for known in all_keys() if known.endswith("." + str(wrong))]
+        prefix = ".".join([*map(str, parents), ""]) if near else ""
+        hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
+        return f"unknown key {short(location)}.{hint}"
+    return f"{short(location)}: {short(problem['msg'], 300)} (got {reprlib.repr(problem['input'])})"
+
+
+def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:
+    """All dotted keys."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += all_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def dump_yaml(config: Config) -> str:
+    """The whole configuration as YAML, readable by :func:`load_config`."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def environment_path(variable: str) -> Path | None:
+    """The folder that an environment variable names, or None where it is not set."""
+    value = os.environ.get(variable)
+    return Path(value) if value else None
