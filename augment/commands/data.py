@@ -49,7 +49,8 @@ def render(folder: Path, **settings: int) -> None:
 def import_(folder: Path, destination: Path, pattern: str | None, test_people: int | None, yes: bool) -> None:
     """Convert FOLDER (CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or a single folder of crops) to Market-1501's layout
     in the new folder DEST. Shows a preview and asks for confirmation before it writes anything."""
-    from augment.data.importing import PATTERN, import_images, parse_folder
+    from augment.data.importing import import_images
+    from augment.data.patterns import PATTERN, parse_folder
 
     parsed = parse_folder(folder, pattern or PATTERN, test_people)
     echo(parsed.preview())

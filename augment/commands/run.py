@@ -37,8 +37,11 @@ def stage_command(name: str, stage: str, text: str) -> click.Command:
 def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> None:
     """Plan or run the stages, and show the results."""
     if dry_run:
+        from augment.data.patterns import parse_folder
         from augment.pipeline.plan import make_plan, show_plan
 
+        if config.data.root is not None and config.data.pattern is not None:
+            echo(parse_folder(config.data.root, config.data.pattern).preview())
         show_plan(make_plan(config, until))
         return
     from augment.base.interrupt import interruptible

@@ -1,5 +1,6 @@
 """The base of all sections, and the types of their fields with their limits."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,17 @@ def odd(number: int) -> int:
     return number
 
 
+def check_pattern(pattern: str) -> str:
+    """A pattern of names, as it is. Raises ValueError unless it is a regular expression with the groups pid, camid."""
+    try:
+        groups = re.compile(pattern, re.ASCII).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    if not {"pid", "camid"} <= set(groups):
+        raise ValueError(r"needs the groups pid and camid, as in '(?P<pid>\d+)_c(?P<camid>\d+)'")
+    return pattern
+
+
 Location = Annotated[Path, AfterValidator(_at_home)]  # ~ is the user's home, as in a shell
 File = Annotated[str, AfterValidator(_file_at_home)]  # the same of a file that may be looked for in several folders
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
@@ -36,6 +48,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 People = Annotated[int, Field(ge=1, le=10**6)]
 Batch = Annotated[int, Field(ge=1, le=2**16)]
 Edge = Annotated[int, Field(ge=16, le=1024)]  # pixels
+Pattern = Annotated[str, Field(max_length=1000), AfterValidator(check_pattern)]
 
 
 class Section(BaseModel):

@@ -9,7 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from augment.config.fields import Batch, Count, Edge, File, Location, People, Runtime, Section, Seed, odd
+from augment.config.fields import (
+    Batch,
+    Count,
+    Edge,
+    File,
+    Location,
+    Pattern,
+    People,
+    Runtime,
+    Section,
+    Seed,
+    odd,
+)  # fmt: skip
 
 
 class RenderedConfig(Section):
@@ -45,6 +57,10 @@ class DataConfig(Section):
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
     root: Location | None = Runtime(None)
     """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else its usual name in ../data."""
+    pattern: Pattern | None = None
+    """Regular expression with the groups pid and camid that file names of data.root match (with a slash in it: paths),
+    for other data sets and folders of crops; of a single folder the last third of the people is tested. None: the
+    layout's names."""
     validation_identities: int = Field(0, ge=0, le=10**6)
     """The last N training people, by pid, replace query and gallery: for validation, without the test set."""
     skip_identities: int = Field(0, ge=0, le=10**6)
@@ -56,6 +72,12 @@ class DataConfig(Section):
     subset: SubsetConfig = SubsetConfig()
     """Of the training images; query and gallery are not affected."""
     rendered: RenderedConfig = RenderedConfig()
+
+    @model_validator(mode="after")
+    def _pattern_has_a_folder(self) -> "DataConfig":
+        if self.pattern is not None and (self.root is None or self.layout != "market1501"):
+            raise ValueError("pattern needs data.root, the folder whose names it reads, and no other layout")
+        return self
 
 
 class PoseConfig(Section):

@@ -9,21 +9,21 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, read_file, sha256_bytes
 from augment.base.progress import say
-from augment.config import Config, DataConfig, SubsetConfig, environment_path
+from augment.config import Config, DataConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
+from augment.data.patterns import parse_folder
 from augment.data.rendered.dataset import render_set
 from augment.data.rendered.folder import VERSION, check_root
 from augment.data.rendered.plan import plan
+from augment.data.selection import select
 from augment.manifest import Manifest, relative_path
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
-LEFT_OUT = "left_out"  # split of the training people's images that a subset does without
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
 _BYTES_PER_ROW, _BYTES_PER_RENDERED_IMAGE = 120, 4000
 
@@ -55,6 +55,8 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
 
 def list_images(section: DataConfig, root: Path) -> list[Found]:
     """The images of the set, sorted by id; of a rendered set those that it will have."""
+    if section.pattern is not None:
+        return select(parse_folder(root, section.pattern).as_market(), section)
     if section.layout != "rendered":
         return select(LAYOUTS[section.layout](root), section)
     items = plan(section.rendered)
@@ -78,7 +80,7 @@ def _provenance(section: DataConfig, found: list[Found]) -> dict[str, Any]:
         size = VERSION if section.layout == "rendered" else _size(image.path)  # known before it is there
         listing.update(f"{', ' if number else ''}{json.dumps([image.id, size])}".encode())
     listing.update(b"]")
-    return provenance("images", 2, section, {"listing": listing.hexdigest()})
+    return provenance("images", 2, section, {"listing": listing.hexdigest()}, () if section.pattern else ("pattern",))
 
 
 begun = begun_shards
@@ -108,6 +110,8 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     origin = _provenance(section, found)
     if section.layout == "rendered":
         render_set(section.rendered, root, own=section.root is None)
+    if section.pattern is not None:
+        say(parse_folder(root, section.pattern).preview())
     work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
     del found  # workers list them again; a list of millions is in memory once
@@ -116,69 +120,6 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     )
     _check(manifest, section, root)
     return manifest
-
-
-def select(found: list[Found], section: DataConfig) -> list[Found]:
-    """The people and images that the section selects.
-
-    A limited split has no junk, distractors or misnamed files. Query and gallery are limited together.
-    """
-    if section.validation_identities:
-        found = hold_out(found, section.validation_identities)
-    limits = (
-        (("train",), section.skip_identities, section.train_identities),
-        (("query", "gallery"), 0, section.test_identities),
-    )
-    for splits, skipped, count in limits:
-        if skipped or count is not None:
-            pids = sorted({image.name.pid for image in found if image.split in splits and image.name.pid > 0})
-            kept = set(pids[skipped:][:count])
-            found = [image for image in found if image.split not in splits or image.name.pid in kept]
-    return sample_subset(found, section.subset)
-
-
-def hold_out(found: list[Found], count: int) -> list[Found]:
-    """The last ``count`` training people as query and gallery, in place of the official ones.
-
-    As in Market-1501 a person has one query per camera, here the first by name; the others are the gallery.
-    """
-    people = sorted({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
-    held = set(people[-count:])
-    found = sorted((image for image in found if image.split == "train"), key=lambda image: image.id)
-    queried: set[tuple[int, int]] = set()
-    images = []
-    for image in found:
-        if image.name.pid in held:
-            person_and_camera = image.name.pid, image.name.camid
-            split = "gallery" if person_and_camera in queried else "query"
-            queried.add(person_and_camera)
-            image = image._replace(split=split)
-        images.append(image)
-    return images
-
-
-def sample_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
-    """A random sample of training people and of images of each; their other images get the split "left_out".
-
-    Samples of the same seed are nested: more identities, or more images of each, only add to a smaller one.
-    """
-    if subset.identities is None and subset.images_per_identity is None:
-        return found
-    of_person: dict[int, list[str]] = {}
-    for image in found:
-        if image.split == "train" and image.name.pid > 0:
-            of_person.setdefault(image.name.pid, []).append(image.id)
-    people = np.random.default_rng([subset.seed, 0]).permutation(sorted(of_person))[: subset.identities].tolist()
-    chosen: set[str] = set()
-    for pid in people:
-        ids = np.random.default_rng([subset.seed, 1, pid]).permutation(sorted(of_person[pid]))
-        chosen.update(ids[: subset.images_per_identity].tolist())
-    pids = set(people)
-    return [
-        image if image.split != "train" or image.id in chosen else image._replace(split=LEFT_OUT)
-        for image in found
-        if image.split != "train" or image.name.pid in pids
-    ]
 
 
 def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path, listing: str) -> list[dict]:

@@ -12,7 +12,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.files import encode_jpeg, sha256_file
 from augment.cli import main
 from augment.config import DataConfig
-from augment.data.importing import import_images, parse_folder
+from augment.data.importing import import_images
+from augment.data.patterns import PATTERN, parse_folder
 from augment.data.stage import scan_images
 
 
@@ -108,3 +109,28 @@ def test_the_command_asks_before_it_writes(tmp_path):
     assert "2 people" in refused.output and not (tmp_path / "mine").exists()
     agreed = CliRunner().invoke(main, [*arguments, "--yes"])
     assert agreed.exit_code == 0 and len(list((tmp_path / "mine").rglob("*.jpg"))) == 16
+
+
+def test_a_run_reads_names_by_a_pattern_as_their_import_would_be_read(tmp_path):
+    crops = tmp_path / "crops"
+    put(crops, *(f"cam{camera}-person{person}-{shot}.jpg" for person in range(6) for camera in (1, 2) for shot in "ab"))
+    pattern = r"cam(?P<camid>\d+)-person(?P<pid>\d+)"
+    import_images(parse_folder(crops, pattern), tmp_path / "mine")
+    columns = ["id", "sha256", "status", "split", "pid", "camid", "sequence", "frame"]
+    imported = scan_images(DataConfig(root=tmp_path / "mine"), tmp_path / "a").frame()[columns]
+    put(crops, "cam1-personX.jpg", "cam1-person99999999999.jpg")
+    read = scan_images(DataConfig(root=crops, pattern=pattern), tmp_path / "b").frame()
+    failed = read[read["status"] == "failed"]
+    assert set(failed["reason"]) == {"its name does not match the pattern"} and len(failed) == 2
+    assert imported.equals(read[read["status"] == "ok"][columns].reset_index(drop=True))
+    assert set(read["path"]) == {f"../crops/{file.name}" for file in crops.iterdir()}
+
+
+def test_a_pattern_in_the_configuration_is_checked_with_it():
+    for settings, message in (
+        ({"pattern": "("}, "not a regular expression"), ({"pattern": "a"}, "groups pid and camid"),
+        ({"pattern": PATTERN}, "needs data.root"),
+        ({"pattern": PATTERN, "root": "x", "layout": "rendered"}, "no other layout"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            DataConfig.model_validate(settings)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from augment.config import DataConfig
 from augment.data.layouts import Found, parse_name
-from augment.data.stage import LEFT_OUT, scan_images, select
+from augment.data.selection import LEFT_OUT, select
+from augment.data.stage import scan_images
 
 
 def found(split: str, pid: int, frame: int) -> Found:

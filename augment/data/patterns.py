@@ -1,0 +1,153 @@
+"""Names of other data sets, or of a folder of crops, read by a pattern with the groups ``pid`` and ``camid``.
+
+A pattern with a slash parses the path below the folder, for people who have a folder each.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from augment.base.errors import AugmentError, UsageError
+from augment.config.fields import check_pattern
+from augment.data.layouts import DISTRACTOR, JUNK, NO_NAME, SPLITS, Found, Name, printable
+from augment.data.selection import hold_out
+
+PATTERN = r"(?P<pid>-1|\d+)_c(?P<camid>\d+)"  # CUHK03-np, DukeMTMC-reID, VeRi-776, Market-1501
+# As these data sets call their parts.
+_FOLDERS = {
+    "train": ("bounding_box_train", "image_train", "train"),
+    "query": ("query", "image_query"),
+    "gallery": ("bounding_box_test", "image_test", "gallery", "test"),
+}
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_MSMT_LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query",
+               "list_gallery.txt": "gallery"}  # fmt: skip
+_NUMBER = re.compile(r"-1|\d{1,9}", re.ASCII)  # what Market-1501's names can hold
+_CAMERA = re.compile(r"\d{1,3}", re.ASCII)
+_MSMT_NAME = re.compile(r"\d+_\d+_(?P<camid>\d+)_")
+
+
+@dataclass(frozen=True)
+class ParsedFolder:
+    """The parsed names of a folder."""
+
+    images: list[Found]  # with their person and camera, sorted by split and name
+    others: list[Found]  # images whose names do not match the pattern
+
+    def preview(self) -> str:
+        """People, cameras, images a person of each split, ten examples, and the names without a match."""
+        lines = []
+        for split in SPLITS:
+            some = [image for image in self.images if image.split == split]
+            each = Counter(image.name.pid for image in some if image.name.pid > DISTRACTOR).values()
+            cameras = {image.name.camid for image in some}
+            spread = f"{min(each)} to {max(each)}, median {median(each):g}" if each else "none"
+            lines.append(f"{split:8} {len(some):>7,} images, {len(each):,} people, {len(cameras)} cameras; "
+                         f"images a person: {spread}")  # fmt: skip
+        for image in self.images[:: max(1, len(self.images) // 10)][:10]:
+            shown = image.id.partition("/")[2]
+            lines.append(f"  {shown} -> {image.split}, person {image.name.pid}, camera {image.name.camid}")
+        if self.others:
+            names = ", ".join(printable(image.file.name) for image in self.others[:3])
+            lines.append(f"no match, left out: {len(self.others):,} ({names}, ...)")
+        return "\n".join(lines)
+
+    def as_market(self) -> list[Found]:
+        """All images under ids in the form of Market-1501's names, numbered in each split; sorted by id.
+
+        Those without a match keep their names, and say so as their ``problem``.
+        """
+        numbers: Counter[str] = Counter()
+        named = []
+        for image in self.images:
+            numbers[image.split] += 1
+            pid, camid, number = image.name.pid, image.name.camid, numbers[image.split]
+            person = str(JUNK) if pid == JUNK else f"{pid:04d}"
+            id = f"{image.split}/{person}_c{camid}s1_{number:06d}_00"
+            named.append(image._replace(id=id, name=Name(pid, camid, 1, number)))
+        return sorted([*named, *self.others], key=lambda image: image.id)
+
+
+def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None = None) -> ParsedFolder:
+    """Parse the names of a data set's folder: splits as in Market-1501, DukeMTMC-reID, CUHK03-np or VeRi-776, MSMT17's
+    list files, or a single folder of crops (with subfolders).
+
+    Of a single folder the last ``test_people`` (None: a third of all) become query and gallery. Person 0 means a
+    distractor here, so where a training or query image has it, all numbers are increased by one. Raises
+    :class:`UsageError` for an invalid pattern, :class:`AugmentError` where no name matches.
+    """
+    try:
+        expression = re.compile(check_pattern(pattern), re.ASCII)
+    except ValueError as error:
+        raise UsageError(f"--pattern '{pattern}': {error}.") from None
+    if not folder.is_dir():
+        raise AugmentError(f"{folder}: no such folder.")
+    if (folder / "list_train.txt").exists():
+        return ParsedFolder(_sorted(_msmt(folder)), [])
+    parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
+             if (folder / name).is_dir()}  # fmt: skip
+    single = set(parts) != set(SPLITS)
+    found = [image for split, part in ({"train": folder} if single else parts).items()
+             for image in _by_pattern(part, split, expression)]  # fmt: skip
+    images = [image for image in found if not image.problem]
+    others = [image for image in found if image.problem]
+    if not images:
+        names = ", ".join(printable(image.file.name) for image in others[:3]) or "no .jpg or .png"
+        raise AugmentError(f"{folder}: no file name matches '{pattern}'; found: {names}. Give a pattern that does.")
+    if single:
+        people = len({image.name.pid for image in images if image.name.pid >= 0})
+        images = hold_out(_without_zero(images), test_people or max(2, people // 3))
+    return ParsedFolder(_sorted(images), others)
+
+
+def _sorted(images: list[Found]) -> list[Found]:
+    return sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id))
+
+
+def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterator[Found]:
+    for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
+        below = file.relative_to(folder).as_posix()
+        # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
+        match = expression.search(below if "/" in expression.pattern else file.name)
+        name = _name(match["pid"], match["camid"]) if match else None
+        problem = None if name else "its name does not match the pattern"
+        yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem)
+
+
+def _name(pid: str | None, camid: str | None) -> Name | None:
+    if _NUMBER.fullmatch(pid or "") is None or _CAMERA.fullmatch(camid or "") is None:
+        return None
+    return Name(int(pid or ""), int(camid or ""), 1, 0)
+
+
+def _msmt(folder: Path) -> list[Found]:
+    """MSMT17: lines ``0000/0000_000_01_0303morning_0008_0.jpg 0``. Test people are numbered from 0 again; they are
+    renumbered above those of training."""
+    found: list[Found] = []
+    for listing, split in _MSMT_LISTS.items():
+        path = folder / listing
+        if not path.exists():
+            raise AugmentError(f"{path}: is missing; MSMT17 has {', '.join(_MSMT_LISTS)}.")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            file, _, person = line.strip().rpartition(" ")
+            camera = _MSMT_NAME.match(Path(file).name)
+            if not person.isdigit() or camera is None:
+                raise AugmentError(f"{path}, line {number}: not 'folder/name person': {line[:80]!r}.")
+            part = "train" if split == "train" else "test"
+            name = Name(int(person), int(camera["camid"]), 1, 0)
+            found.append(Found(f"{split}/{file}", str(folder / part / file), split, name))
+    above = 1 + max(image.name.pid for image in found if image.split == "train")
+    return [image if image.split == "train" else _shifted(image, above) for image in found]
+
+
+def _without_zero(images: list[Found]) -> list[Found]:
+    if any(image.name.pid == DISTRACTOR and image.split != "gallery" for image in images):
+        return [_shifted(image, 1) for image in images]
+    return images
+
+
+def _shifted(image: Found, by: int) -> Found:
+    return image if image.name.pid == JUNK else image._replace(name=image.name._replace(pid=image.name.pid + by))
