@@ -18,8 +18,10 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/augment run configs/demo.yaml
 
+# A worker of pytest-xdist per core; tests that would disturb each other share one (tests/conftest.py). Without -n:
+# `.venv/bin/python -m pytest tests/test_pairs.py`, which starts at once.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,10 +1,17 @@
-"""Headless Chromium for the tests of pages; they are skipped, and say so, where it is not installed."""
+"""Headless Chromium for the tests of pages; they are skipped, and say so, where it or selenium is not installed."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
+pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+__all__ = ["By", "Keys", "look", "needs_chromium", "open_chromium"]
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
@@ -15,8 +22,6 @@ needs_chromium = pytest.mark.skipif(
 @contextmanager
 def open_chromium() -> Iterator:
     """A driver of a browser of its own, which logs what the console says and what is loaded."""
-    from selenium import webdriver
-
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):

@@ -86,6 +86,19 @@ else:
 Command = Callable[..., CompletedProcess]
 
 
+# On one worker of pytest-xdist: what uses the finished run or Prefect's servers, and (marked in its file) what keeps
+# several cores busy or looks at the clock. The rest goes wherever a worker is free.
+_TOGETHER = ("finished_run", "prefect_harness")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with one of these fixtures make it once, and are alone with its folder."""
+    for item in items:
+        if {*_TOGETHER} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.xdist_group("run"))
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch):
     """Neither a data set nor a Prefect server of the developer's machine may decide a test."""
@@ -132,6 +145,15 @@ def finished_run(tmp_path_factory) -> Path:
     done = _run_command(folder, "run", "tiny.yaml", "--engine", "local")
     assert done.returncode == 0, done.stderr
     return folder / "outputs" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """One browser for all tests of pages; :mod:`browser` says where they are skipped."""
+    from browser import open_chromium
+
+    with open_chromium() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

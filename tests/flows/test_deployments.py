@@ -21,6 +21,8 @@ from augment.config import Config, load_config
 from augment.pipeline.stages import STAGES
 from flows.serving import deployments
 
+pytestmark = pytest.mark.xdist_group("run")
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 

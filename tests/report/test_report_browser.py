@@ -3,29 +3,21 @@
 import json
 
 import pytest
-from browser import look, needs_chromium, open_chromium
+from browser import By, Keys, look, needs_chromium
+from selenium.webdriver.common.action_chains import ActionChains
 
 from augment.report.page import write_report
 
-pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-
-pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_chromium() as driver:
-        yield driver
+pytestmark = [needs_chromium, pytest.mark.xdist_group("processes")]
 
 
 @pytest.fixture
 def page(chromium, fake_run):
     look(chromium, 1440, 900)
+    chromium.get_log("browser")  # what other tests have left there
     chromium.get(write_report(fake_run.config.report, fake_run.config, fake_run.folder).as_uri())
     yield chromium
+    chromium.implicitly_wait(0)
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
 
 

@@ -4,23 +4,13 @@ import json
 import time
 
 import pytest
-from browser import look, needs_chromium, open_chromium
+from browser import By, Keys, look, needs_chromium
+from selenium.webdriver.support.ui import WebDriverWait
 
 from augment.manifest import read_manifest
 from augment.study.answers import JOURNAL, read_journal, write_answers
 
-pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
-
-pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_chromium() as driver:
-        yield driver
+pytestmark = [needs_chromium, pytest.mark.xdist_group("processes")]
 
 
 @pytest.fixture
