@@ -15,10 +15,10 @@ from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
 from augment.manifest import Manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 SCRIPT = """
-import os, signal, sys
+import os, shutil, signal, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from tiny_run import TINY
@@ -28,6 +28,7 @@ from augment.manifest import Manifest
 step = Trainer.step
 def killed_once(self):
     if self.iteration == {kill_at} and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        shutil.copytree({folder!r}, {folder!r} + "-as-left", ignore=shutil.ignore_patterns("*.partial"))
         os.kill(os.getpid(), signal.SIGKILL)
     step(self)
 Trainer.step = killed_once
@@ -50,7 +51,10 @@ def inputs(run: Path) -> list[Manifest]:
 
 
 def torchrun(run: Path, folder: Path, processes: int, kill_at: int = -1, restarts: int = 0, **update) -> str:
-    """Train in so many processes; the second may be killed before an iteration. Returns what torchrun wrote."""
+    """Train in so many processes; returns what torchrun wrote.
+
+    The second process may be killed before an iteration; what lies in the folder by then is copied beside it.
+    """
     values = {name: getattr(SECTION, name) for name in ("width", "batch_size", "log_every", "iterations")} | update
     text = SCRIPT.format(here=str(Path(__file__).parent), run=str(run), folder=str(folder), update=values,
                          kill_at=kill_at)  # fmt: skip
@@ -95,19 +99,34 @@ def test_how_far_processes_are_apart_after_fifty_iterations(run, tmp_path):
         assert apart[1] < 1e-4 and weights < 0.1
 
 
-def test_a_killed_process_restarts_all_from_the_last_checkpoint_and_one_process_may_go_on(run, tmp_path, monkeypatch):
-    torchrun(run, tmp_path / "undisturbed", 2)
+@pytest.fixture(scope="module")
+def undisturbed(run, tmp_path_factory) -> Path:
+    """The folder of a training by two processes."""
+    folder = tmp_path_factory.mktemp("torchrun") / "undisturbed"
+    torchrun(run, folder, 2)
+    return folder
+
+
+def test_two_processes_train_like_one(run, undisturbed, tmp_path):
+    train_gan(SECTION, *inputs(run), tmp_path)
+    shared, alone = losses_of(undisturbed), losses_of(tmp_path)
+    assert len(shared) == len(alone) == 6
+    np.testing.assert_allclose(shared[:4], alone[:4], rtol=1e-4, atol=1e-4)
+
+
+def test_a_killed_process_restarts_all_from_the_last_checkpoint_and_one_process_may_go_on(
+    run, undisturbed, tmp_path, monkeypatch
+):
     said = torchrun(run, tmp_path / "killed", 2, kill_at=5, restarts=1)
     assert "gan: going on after iteration 4 of 6." in said
-    names = sorted(file.name for file in (tmp_path / "undisturbed").glob("*.safetensors"))
+    names = sorted(file.name for file in undisturbed.glob("*.safetensors"))
     assert "weights-000006.safetensors" in names
     for name in names:
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+        assert (tmp_path / "killed" / name).read_bytes() == (undisturbed / name).read_bytes()
 
-    torchrun(run, tmp_path / "begun", 2, iterations=4)
-    ours = []
+    ours, left = [], tmp_path / "killed-as-left"
     monkeypatch.setattr(Trainer, "step", lambda self, step=Trainer.step: ours.append(self.iteration) or step(self))
-    train_gan(SECTION, *inputs(run), tmp_path / "begun")  # one process: the four iterations count
+    train_gan(SECTION, *inputs(run), left)  # one process: the four iterations of two count
     assert ours == [4, 5]
-    np.testing.assert_allclose(losses_of(tmp_path / "begun"), losses_of(tmp_path / "undisturbed"), rtol=1e-3, atol=1e-3)
-    assert distance(tmp_path / "begun", tmp_path / "undisturbed", 6) < 1e-3
+    np.testing.assert_allclose(losses_of(left), losses_of(undisturbed), rtol=1e-3, atol=1e-3)
+    assert distance(left, undisturbed, 6) < 1e-3

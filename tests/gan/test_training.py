@@ -1,8 +1,7 @@
-"""Training that can be trusted: exact resume, two processes like one, and plain words when it fails."""
+"""Training that can be trusted: exact resume, and plain words when it fails."""
 
 import copy
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -272,23 +271,6 @@ def test_lost_weights_are_written_again(undisturbed, run, tmp_path):
     (tmp_path / "weights-000006.safetensors").unlink()
     assert train_gan(TINY, *inputs(run), tmp_path).table.equals(made.table)
     assert weights_of(tmp_path) == weights_of(undisturbed.path.parent)
-
-
-@pytest.mark.slow
-def test_two_processes_train_like_one(run, tmp_path):
-    update = {"width": 1 / 8, "batch_size": 4, "iterations": 4, "log_every": 1}
-    train_gan(TINY.model_copy(update=update), *inputs(run), tmp_path / "alone")
-    (tmp_path / "script.py").write_text(script(run, tmp_path / "shared", **update))
-    result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "script.py"],
-        capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    alone, shared = (
-        pd.read_json(tmp_path / name / "log.jsonl", lines=True)[list(LOSSES)] for name in ("alone", "shared")
-    )
-    assert len(alone) == 4
-    np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_must_be_shareable(run, monkeypatch):

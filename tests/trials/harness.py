@@ -116,9 +116,15 @@ def is_message(ended: Ended) -> bool:
 
 
 def import_everything(folder: Path) -> None:
-    """Import here what a whole run imports, so that no child has to. Nothing is computed here: that starts threads."""
+    """Import here what a whole run imports, so that no child has to. Nothing is computed here: that starts threads.
+
+    A run in a child tells what that is; most of it is imported before, so that even this child need not.
+    """
     import importlib
     import json
+
+    for name in ("reid.stage", "quality.stage", "synthesis.stage", "gan.stage", "report.page", "pipeline.stages"):
+        importlib.import_module(f"augment.{name}")
 
     def modules() -> int:
         try:
