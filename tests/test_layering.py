@@ -66,3 +66,14 @@ def test_places_named_in_the_page_exist():
     named = re.findall(r"`([a-z_/]+\.py)`", _PAGE)
     assert len(named) > 10
     assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+
+
+def test_the_equations_stand_where_the_page_says_in_three_hundred_lines():
+    rows = re.findall(r"^\| (\d.*) \| `(\S+)` \| (.+) \|$", _PAGE, re.M)
+    stated = {number for equation, _, _ in rows for number in re.findall(r"\d+", equation.partition(":")[0])}
+    assert stated >= {str(number) for number in range(1, 11)}
+    for _, file, functions in rows:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        for name in re.findall(r"`([\w.]+)`", functions):
+            assert f"def {name.rpartition('.')[2]}(" in text, f"{file} has no {name}"
+    assert sum(len((PACKAGE / file).read_text().splitlines()) for file in {file for _, file, _ in rows}) <= 300

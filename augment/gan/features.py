@@ -179,3 +179,21 @@ def load_vgg19(path: str | None) -> dict[str, Tensor]:
     otherwise = "or set gan.features=patches, which needs no weights"
     file = path or download(TORCHVISION_URL, "VGG-19's weights", f"name a file with gan.vgg_weights, {otherwise}")
     return read_weights(file, "gan.vgg_weights", f"Name a file of VGG-19's weights, {otherwise}.")
+
+
+def features_digest(section: GanConfig) -> str | None:
+    """What identifies the feature network by content; None where none is used.
+
+    Raises :class:`AugmentError` where its file cannot be read.
+    """
+    if section.system in ("baseline", "dsc") or section.features == "patches":
+        return None
+    if section.vgg_weights is None:
+        return TORCHVISION_URL
+    try:
+        return sha256_file(Path(section.vgg_weights))
+    except OSError as error:
+        raise AugmentError(
+            f"gan.vgg_weights={section.vgg_weights}: cannot be read ({error.strerror}). Name a file with VGG-19's "
+            "weights, or set gan.features=patches, which needs none."
+        ) from None

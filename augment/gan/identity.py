@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from augment.base.errors import AugmentError
+from augment.config import GanConfig
 from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, build_model
-from augment.retrieval.weights import load_weights
+from augment.retrieval.weights import load_weights, weights_digest
 
 KEY = "gan.identity_weights"
 
@@ -53,6 +54,11 @@ class IdentityNetwork(nn.Module):
     def train(self, mode: bool = True) -> "IdentityNetwork":
         """Stays in evaluation mode whatever the training loop says."""
         return super().train(False)
+
+
+def identity_digest(section: GanConfig) -> str | None:
+    """Hash of the re-ID network's file; None where none is used. Raises :class:`UsageError` if it is unreadable."""
+    return None if section.identity_weights is None else weights_digest(section.identity_weights, KEY)
 
 
 def _architecture(path: Path) -> tuple[str, tuple[int, int]]:

@@ -1,16 +1,11 @@
 """The objectives of the four systems, with the weights of each preset (Sec. 4, 6.3, App. A)."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from augment.base.errors import AugmentError
-from augment.base.files import sha256_file
 from augment.config import GanConfig
-from augment.gan.features import TORCHVISION_URL, build_features
+from augment.gan.features import build_features
 from augment.gan.fidelity import preset
-from augment.gan.identity import KEY as IDENTITY_KEY
 from augment.gan.identity import IdentityNetwork
 from augment.gan.losses import (
     discriminator_loss,
@@ -19,7 +14,6 @@ from augment.gan.losses import (
     identity_loss,
     nearest_neighbour_loss,
 )
-from augment.retrieval.weights import weights_digest
 
 
 class Objectives(nn.Module):
@@ -75,26 +69,3 @@ class Objectives(nn.Module):
             if self.fidelity.reduction == "sum":
                 difference = difference * generated[0].numel()
         return difference * self.fidelity.reconstruction_weights[self.system]
-
-
-def features_digest(section: GanConfig) -> str | None:
-    """What identifies the feature network by content; None where none is used.
-
-    Raises :class:`AugmentError` where its file cannot be read.
-    """
-    if section.system in ("baseline", "dsc") or section.features == "patches":
-        return None
-    if section.vgg_weights is None:
-        return TORCHVISION_URL
-    try:
-        return sha256_file(Path(section.vgg_weights))
-    except OSError as error:
-        raise AugmentError(
-            f"gan.vgg_weights={section.vgg_weights}: cannot be read ({error.strerror}). Name a file with VGG-19's "
-            "weights, or set gan.features=patches, which needs none."
-        ) from None
-
-
-def identity_digest(section: GanConfig) -> str | None:
-    """Hash of the re-ID network's file; None where none is used. Raises :class:`UsageError` if it is unreadable."""
-    return None if section.identity_weights is None else weights_digest(section.identity_weights, IDENTITY_KEY)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from augment.gan.affine import fit_affine, has_area, moments
+from augment.gan.affine import fit_affine
 from augment.gan.fidelity import Fidelity, Outline, preset
+from augment.gan.kernels.least_squares import has_area, moments
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 
 Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing

@@ -11,9 +11,10 @@ from augment.gan import processes
 from augment.gan.checkpoints import save_weights
 from augment.gan.cost import training_bytes, training_memory, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
+from augment.gan.features import features_digest
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
-from augment.gan.objectives import features_digest, identity_digest
+from augment.gan.identity import identity_digest
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
 from augment.manifest import Manifest, write_manifest
