@@ -43,14 +43,14 @@ def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str 
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_path)
 @click.option("--output", type=_path, default=Path("outputs/comparison"), show_default=True, help="Folder to write to.")
 @click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Test pairs to score.")
-@click.option("--drawn", type=click.IntRange(1), default=32, show_default=True, help="Pairs to show.")
+@click.option("--examples", type=click.IntRange(1), default=32, show_default=True, help="Pairs to show.")
 @click.option("--device", default="auto", show_default=True)
-def compare(runs: tuple[Path, ...], output: Path, pairs: int, drawn: int, device: str) -> None:
+def compare(runs: tuple[Path, ...], output: Path, pairs: int, examples: int, device: str) -> None:
     """Compare the generators of several RUN folders: images and scores of the same test pairs, SSIM over iterations and
     time. The runs must share their data, poses and pairs; systems, widths, losses may differ."""
     from augment.report.systems import compare_generators
 
-    scores = compare_generators(runs, output, pairs=pairs, drawn=drawn, device=device)
+    scores = compare_generators(runs, output, pairs=pairs, examples=examples, device=device)
     for row in scores.loc[scores.groupby("run", sort=False)["iteration"].idxmax()].to_dict("records"):
         after = f"  after {row['iteration']:,} iterations, {row['minutes']:.1f} min" if row["iteration"] else ""
         echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} ± {row['ssim_released ±']:.3f}  "

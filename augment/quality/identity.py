@@ -19,7 +19,7 @@ from augment.gan.dataset import fit
 from augment.manifest import Manifest
 from augment.quality.observations import Batch, Observations
 from augment.retrieval.embedder import Embedder
-from augment.retrieval.evaluation import JUNK, NoRightAnswer, rank
+from augment.retrieval.evaluation import JUNK, NoValidQuery, rank
 
 _BATCH = 100
 _QUERIES = 1000  # at a time: 64 MB of distances to Market-1501's gallery
@@ -76,7 +76,7 @@ def read_gallery(images: Manifest, split: str, embedder: Embedder, size: tuple[i
 def look_for(features: np.ndarray, sources: Sequence[str], targets: Sequence[str], gallery: Gallery) -> Found:
     """Retrieve people by query features (Q, D) of unit length, each generated from a source for a target.
 
-    Raises :class:`NoRightAnswer` where the gallery has no person from another camera.
+    Raises :class:`NoValidQuery` where the gallery has no person from another camera.
     """
     place = {id: index for index, id in enumerate(gallery.ids)}
     source, target = (np.array([place[id] for id in ids]) for ids in (sources, targets))
@@ -87,10 +87,10 @@ def look_for(features: np.ndarray, sources: Sequence[str], targets: Sequence[str
         try:
             ranking = rank(distances, gallery.pids[source[part]], gallery.pids, gallery.camids[source[part]],
                            gallery.camids, not_for=target[part])  # fmt: skip
-        except NoRightAnswer:
+        except NoValidQuery:
             continue
         found.rank1[part] = np.where(np.isnan(ranking.first_hit), np.nan, ranking.first_hit == 1)
         found.average_precision[part] = ranking.average_precision
     if np.isnan(found.rank1).all():
-        raise NoRightAnswer("identity kept: the gallery has no person of the test pairs from another camera.")
+        raise NoValidQuery("identity kept: the gallery has no person of the test pairs from another camera.")
     return found

@@ -1,4 +1,4 @@
-"""The stage: the generator's images of the test pairs, beside what handing back the source image would score."""
+"""The quality stage: metrics of generated images of the test pairs, with the unchanged source as lower bound."""
 
 import shutil
 from functools import partial
@@ -28,16 +28,16 @@ from augment.quality.registry import METRICS, Evidence, metrics_of
 from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
 from augment.quality.statistics import Figure, Sample
 from augment.retrieval.embedder import Embedder
-from augment.retrieval.evaluation import NoRightAnswer
+from augment.retrieval.evaluation import NoValidQuery
 from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, provenance
 
 PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
 _VERSION = 3
-_PAIRS_PER_PART = 1000  # what a killed run loses at most; not part of the result
+_PAIRS_PER_PART = 1000  # the most that a killed run loses; no effect on the result
 _TABLE = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high", "missing"]
 _DIFFERENCE = _TABLE[5:8]
-_SCORES_SECONDS = 0.01  # of an image, its part of reading pictures and drawing masks included; one thread
+_SCORES_SECONDS = 0.01  # per image, with its share of reading images and rasterising masks; one thread
 
 
 def identity(
@@ -64,7 +64,7 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 
 def _shares(config: Config, pairs: int) -> tuple[Share, ...]:
-    """What each generator and each network that judges takes of the time."""
+    """The time that each generator and each metric network takes."""
     section = config.quality
     widths = {"the run's generator": config.gan.width}
     for name, file in other_generators(section, config.gan.system).items():
@@ -133,7 +133,7 @@ def measure_quality(
 def _observe_all(
     pairs: list[Pair], load: Load, generators: dict[str, BatchedGenerator], networks: dict[str, Observe], parts: Path
 ) -> Arms:
-    """Observations of all pairs; finished thousands lie in ``parts`` and are not made again."""
+    """Observations of all pairs; finished parts are kept in ``parts`` and reused."""
     found: list[Arms] = []
     at_once = next(iter(generators.values())).batch_size
     with progress("quality", total=len(pairs), unit="pairs") as advance:
@@ -189,12 +189,12 @@ def _gallery(images: Manifest, pairs: list[Pair], embedder: Embedder, size: tupl
 
 
 def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
-    """Add what each image finds as a query; the real target is one from its own camera."""
+    """Add the retrieval scores of each image as a query; the real target has its own camera."""
     sources, targets = zip(*pairs, strict=True)
     for arm, observed in arms.items():
         try:
             found = look_for(observed["osnet"], targets if arm == REAL else sources, targets, gallery)
-        except NoRightAnswer as error:
+        except NoValidQuery as error:
             say(f"quality: {error}")
             return
         observed["identity_rank1"], observed["identity_average_precision"] = found
@@ -203,8 +203,8 @@ def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
 def measure(arms: Arms, pairs: list[Pair], section: QualityConfig) -> pd.DataFrame:
     """Every metric of every arm, one row each: value and difference to the first arm with their intervals, missing.
 
-    The last is the line about the file without which there is no value. The real targets have no row where they would
-    be compared, as a set, with themselves.
+    ``missing`` names the weight file that the metric needs. The real targets have no row for distances between sets,
+    where they would be compared with themselves.
     """
     known, lacking = suffixes(section), missing(section)
     _, once = np.unique([target for _, target in pairs], return_index=True)
@@ -244,7 +244,7 @@ def _read_part(path: Path) -> Arms:
 
 
 def _rows(table: pd.DataFrame, generators: dict[str, BatchedGenerator], count: int) -> list[dict[str, Any]]:
-    """For the manifest: values that are numbers, and how many pairs."""
+    """Rows of the manifest: the finite values, and the number of pairs."""
     rows = []
     for arm, some in table.groupby("arm", sort=False):
         values = dict(zip(some["metric"], some["value"], strict=True)) | {"pairs": float(count)}
@@ -254,7 +254,7 @@ def _rows(table: pd.DataFrame, generators: dict[str, BatchedGenerator], count: i
 
 
 def _per_pair(arms: Arms, pairs: list[Pair]) -> pd.DataFrame:
-    """One line a pair: the generator's scores; those of other generators, and of the source handed back, with a prefix.
+    """One line per pair: the generator's scores; those of other generators, and of the unchanged source, with a prefix.
 
     The prefixes are ``NAME_`` and ``copied_``.
     """

@@ -1,4 +1,4 @@
-"""Arms side by side: one network trained on different batches, for several seeds, and tested on the same images."""
+"""The comparison of arms: one network trained on different batches, for several seeds, evaluated on the same images."""
 
 import csv
 import io
@@ -33,12 +33,12 @@ from augment.retrieval.networks import check_model
 from augment.retrieval.weights import weights_digest
 from augment.stage import Begun, Counts, Estimate, Spread, begun_shards, hashes_of, one_by_one, provenance, run_shards
 
-_STRIPS, _STRIP_LENGTH = 12, 10  # queries shown in the report, and answers to each
+_STRIPS, _STRIP_LENGTH = 12, 10  # queries in the report, and ranked images of each
 # Of one 256x128 image in one iteration on two cores, from the networks' arithmetic.
 _SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
 }  # fmt: skip
-_BYTES_PER_RUN = 110 * 2**20  # weights, and the state that goes when they are there
+_BYTES_PER_RUN = 110 * 2**20  # weights, and the training state, which is deleted afterwards
 _MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
 _in_this_process = threading.Lock()  # torch's random state belongs to the process
 
@@ -98,7 +98,7 @@ def compare_arms(
     """
     pick_device(section.device)
     arms = settings_of_arms(section)
-    for arm in arms.values():  # what cannot be trained or tested is refused before anything is
+    for arm in arms.values():  # fails before the first training rather than after it
         train = _data(arm, images, synthetic, poses).train
         Batches(train, arm, section, seed=0)
         if set(section.distances) & set(LEARNED):
@@ -137,7 +137,7 @@ def _run(
 
 
 def _alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    """Call it in this process, or where another thread is at such a call, in a new one: trainings run side by side."""
+    """Call it in this process, or in a new one while another thread is in such a call: trainings run in parallel."""
     if _in_this_process.acquire(blocking=False):
         try:
             return function(*arguments)
@@ -150,7 +150,7 @@ def _alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[s
 
 
 def _begin_child(threads: int) -> None:
-    """As many threads as in the parent, for the same sums; and the end where the parent ends, however it does."""
+    """The parent's number of threads, for the same rounding; the process exits when the parent does, even killed."""
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -190,7 +190,7 @@ def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
 def _test(
     model: torch.nn.Module, run: str, section: ReidConfig, data: ReidData, device: torch.device, folder: Path
 ) -> tuple[dict[str, float], dict[str, list]]:
-    """Metrics by name, and id, pid and average_precision of the queries that have a right answer."""
+    """Metrics by name, and id, pid and average_precision of the queries that have a correct match."""
     size = section.height, section.width
     query, gallery = (
         extract_features(model, getattr(data, split), size, device, f"{run} {split}", section.precision)
@@ -228,9 +228,9 @@ def _test(
 
 
 def _write_retrieval(path: Path, distances: np.ndarray, data: ReidData) -> None:
-    """Columns query, rank, gallery, right, distance: the first answers to a few queries of different people.
+    """Columns query, rank, gallery, right, distance: the top of the ranking of a few queries of different people.
 
-    Which queries depends on the data alone, so that the strips of two arms can be laid side by side.
+    The choice of queries depends on the data alone, so that the rankings of two arms can be compared.
     """
     query_pids, query_camids = (np.array([item[column] for item in data.query]) for column in (1, 2))
     gallery_pids, gallery_camids = (np.array([item[column] for item in data.gallery]) for column in (1, 2))

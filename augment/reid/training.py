@@ -1,7 +1,7 @@
-"""One training: torchreid's network and optimiser on our batches, resumed without a trace.
+"""One training: torchreid's network and optimiser on our batches, resumed bit for bit.
 
-torchreid's engine is left aside: its ``run`` writes to the working folder, tests and prints in between, and cannot
-resume under today's torch; its step waits for two values of the device and knows no weights of single images.
+torchreid's engine is not used: its ``run`` writes to the working directory, evaluates and prints in between, and cannot
+resume under current torch; its step synchronises with the device twice and has no per-sample weights.
 """
 
 import csv
@@ -30,20 +30,20 @@ from augment.retrieval.torchreid_quiet import torchreid
 from augment.retrieval.weights import load_weights, weights_digest
 
 _KEY = "origin"  # of the weights files' headers
-VERSION = 3  # of training and testing: another one makes other figures from the same section
-_SAVE_EVERY_S = 60.0  # what a kill can cost
-_LOOK_EVERY = 20  # iterations: reading a loss waits for the device
+VERSION = 3  # of training and evaluation: incremented when the same section gives other figures
+_SAVE_EVERY_S = 60.0  # the most that a kill costs
+_CHECK_EVERY = 20  # iterations: reading a loss synchronises with the device
 _CURVE_POINTS = 100
-_NOT_TRAINING = ("arms", "seeds", "distances", "loss", "iterations", "transforms")  # an arm has the last three itself
+_NOT_TRAINING = ("arms", "seeds", "distances", "loss", "iterations", "transforms")  # the last three are the arm's
 
 
 def trained_model(
     run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, device: torch.device, folder: Path
 ) -> torch.nn.Module:
-    """The network of one run: read from ``<run>.safetensors`` if same images and settings made that, else trained.
+    """The network of one run: read from ``<run>.safetensors`` if it has the same images and settings, else trained.
 
-    ``arm`` has no field left open. Writes beside the weights ``training-<run>.csv`` (iteration, loss, accuracy). While
-    it trains, ``state-<run>.pt`` holds what a killed training needs to end as if nothing had happened.
+    No field of ``arm`` is None. Beside the weights it writes ``training-<run>.csv`` (iteration, loss, accuracy). During
+    training ``state-<run>.pt`` holds the state from which a killed training resumes, to the same weights.
     """
     origin = training_origin(section, arm, data, seed)
     weights = folder / f"{run}.safetensors"
@@ -51,12 +51,12 @@ def trained_model(
     model = build_network(section, arm, data.people, device)
     known, trained = _trained(weights)
     if trained.get("digest") == origin["digest"]:
-        if "curve" in trained:  # the file beside the weights may be gone
+        if "curve" in trained:  # the CSV may be missing
             _write(folder / f"training-{run}.csv", trained["curve"])
         model.load_state_dict(known)
         return model
     if section.start is not None and not load_weights(model, section.start, "reid.start"):
-        say("reid: the classifier of reid.start is of other people; this one's begins anew.")
+        say("reid: reid.start was trained on other identities; the classifier is initialised.")
     state = folder / f"state-{run}.pt"
     teacher = _teacher(seed, section, arm, data, device, folder) if _has_teacher(arm) else None
     curve = _curve_text(_train(run, seed, section, arm, data, model, teacher, device, state, origin["digest"]))
@@ -73,13 +73,13 @@ def _has_teacher(arm: ArmConfig) -> bool:
 def _teacher(
     seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, device: torch.device, folder: Path
 ) -> torch.nn.Module:
-    """The network of the same seed trained on the real images alone: that of an arm, or else one of its own."""
+    """The network of the same seed trained on the real images alone: that of an arm where there is one."""
     alone, real = teacher_of(section, arm), data.without_synthetic()
     digest = training_origin(section, alone, real, seed)["digest"]
     files = sorted(folder.glob(f"*-s{seed}.safetensors"))
     same = (weights.stem for weights in files if _trained(weights)[1].get("digest") == digest)
     run = next(same, f"teacher-{alone.loss}-s{seed}")
-    with FileLock(folder / f"{run}.lock"):  # another arm may want it at the same time
+    with FileLock(folder / f"{run}.lock"):  # another arm may train it at the same time
         return trained_model(run, seed, section, alone, real, device, folder).eval()
 
 
@@ -87,7 +87,7 @@ def _train(
     run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, model: torch.nn.Module,
     teacher: torch.nn.Module | None, device: torch.device, state_path: Path, digest: str,
 ) -> list[tuple[float, float]]:  # fmt: skip
-    """All iterations that are left; returns (loss, accuracy in percent) of every one since the first."""
+    """Run the remaining iterations; returns (loss, accuracy in percent) of all, those before an interruption too."""
     optimizer = torchreid.optim.build_optimizer(
         model, optim="adam", lr=section.learning_rate, weight_decay=section.weight_decay, adam_beta1=section.beta1,
         adam_beta2=section.beta2,
@@ -113,7 +113,7 @@ def _train(
             scheduler.step()
             values[iteration, 0] = loss.detach()
             done = iteration + 1
-            if done % _LOOK_EVERY == 0 or done == arm.iterations:
+            if done % _CHECK_EVERY == 0 or done == arm.iterations:
                 _check(values[:done, 0], run, section)
                 advance(done - first, f"loss {float(values[iteration, 0]):.3f}")
                 first = done
@@ -134,10 +134,10 @@ def _check(losses: Tensor, run: str, section: ReidConfig) -> None:
 
 
 def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: int) -> dict:
-    """What the weights depend on, and a digest of it."""
+    """Everything that the weights depend on, and its digest."""
     settings = {key: value for key, value in section.identity().items() if key not in _NOT_TRAINING}
     of_arm = arm.identity()
-    if not uses_synthetic(arm):  # it is all the same then what would stand there, and how it would be used
+    if not uses_synthetic(arm):  # settings of synthetic images have no effect
         of_arm = {key: of_arm[key] for key in ("real", "alone", "synthetic", "loss", "transforms", "iterations")}
     images = [[content, *item[1:]] for content, item in zip(data.train_content, data.train, strict=True)]
     content = sha256_bytes(json.dumps(images).encode())
@@ -167,7 +167,7 @@ def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:
 
 
 def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list[tuple[float, float]]:
-    """Put back what :func:`_save` wrote; an empty curve where there is nothing that fits."""
+    """Restore what :func:`_save` wrote for this digest; returns its curve, empty where there is none."""
     if not path.exists():
         return []
     state = load_state(path, device)
@@ -183,7 +183,7 @@ def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list
 
 
 def _curve_text(curve: list[tuple[float, float]]) -> str:
-    """A CSV of means over equal stretches of the training, so that the file stays small."""
+    """A CSV of means over equal intervals, so that the file stays small."""
     stretch = max(1, len(curve) // _CURVE_POINTS)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -31,9 +31,9 @@ SIDE_BY_SIDE = 2  # pairs in a row of the picture
 _COLUMNS = {"ssim_released": "SSIM", "ssim_255": "SSIM 255", "mask_ssim_released": "mask-SSIM", "l1_released": "L1"}
 
 
-def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 1000, drawn: int = 32,
+def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 1000, examples: int = 32,
                        device: str = "auto") -> pd.DataFrame:  # fmt: skip
-    """Score the generators of several runs on the same ``pairs`` test pairs and show ``drawn`` of them.
+    """Score the generators of several runs on the same ``pairs`` test pairs and show ``examples`` of them.
 
     Returns the scores (:func:`augment.quality.compare.score_all`), which are also in ``scores.csv``. Raises
     :class:`AugmentError` where a run has no finished generator, or where their test pairs or the sizes of their images
@@ -47,7 +47,7 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
     images, poses = (trained[0].run.manifests[stage] for stage in ("images", "poses"))
     pictures = load_pairs(images, poses, chosen, size)
     scores = score_all(trained, chosen, pictures, Path(output) / "scored", place)
-    shown = pictures.select(torch.arange(0, len(chosen), max(1, len(chosen) // drawn))[:drawn])
+    shown = pictures.select(torch.arange(0, len(chosen), max(1, len(chosen) // examples))[:examples])
     generated = {run.name: generate_targets(run.checkpoints[run.last][0], shown, place) for run in trained}
     picture = _strips(shown, generated)
     with atomic_write(Path(output) / "pairs.png") as file:
@@ -75,7 +75,7 @@ def _strips(pictures: PairPictures, generated: dict[str, torch.Tensor]) -> np.nd
     return image_grid(rows)
 
 
-def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray, pairs: int, drawn: int) -> str:
+def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray, pairs: int, examples: int) -> str:
     curves = [
         (f"SSIM over {what}", line_chart(
             f"SSIM over {what}",
@@ -94,7 +94,7 @@ def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray,
     return template("systems.html").render(
         title=", ".join(run.name for run in trained), names=[run.name for run in trained],
         setting=", ".join(setting) if len(setting) == 1 else "",
-        pairs=pairs, drawn=drawn, columns=list(_COLUMNS.values()), curves=curves,
+        pairs=pairs, examples=examples, columns=list(_COLUMNS.values()), curves=curves,
         tables=[(title, [_row(row, systems.get(row["run"]), len(setting) > 1) for row in table.to_dict("records")])
                 for title, table in tables],
         picture=data_uri(picture, quality=88),

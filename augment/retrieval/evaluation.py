@@ -9,11 +9,11 @@ from jaxtyping import Float, Int, Num
 from augment.base.errors import AugmentError
 
 RANKS = (1, 5, 10, 20)
-JUNK = -1  # the pid of boxes that show no whole person: neither right nor wrong
+JUNK = -1  # the pid of boxes that show no whole person: ignored
 _CHUNK = 256  # queries at a time: 16 MB of distances to Market-1501's gallery
 
 
-class NoRightAnswer(AugmentError):
+class NoValidQuery(AugmentError):
     """No query has a correct match: the gallery shows no query's person from another camera."""
 
 
@@ -47,7 +47,7 @@ def rank(
     Gallery images of the query's person from the query's camera, and those with pid -1, are ignored; distractors
     (pid 0) count. Ties are in the gallery's order. For galleries smaller than 20, rank 20 is the whole list.
     ``not_for`` is the index of another gallery image that is ignored for that query. Raises ValueError where shapes do
-    not fit or a distance is not finite, :class:`NoRightAnswer` where no query has a correct match.
+    not fit or a distance is not finite, :class:`NoValidQuery` where no query has a correct match.
     """
     distances = np.asarray(distances)
     query_pids, gallery_pids = np.asarray(query_pids), np.asarray(gallery_pids)
@@ -71,7 +71,7 @@ def rank(
         owners.append(owner + start)
         positions.append(position)
     if not sum(map(len, owners)):
-        raise NoRightAnswer(
+        raise NoValidQuery(
             "No query has a correct match: no gallery image shows a query's person from another camera. "
             "Check that query and gallery have people in common, and that camera numbers differ."
         )

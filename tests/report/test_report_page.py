@@ -90,7 +90,7 @@ def test_arms_are_told_in_words_with_difference_and_interval(fake_run):
     assert "rank-1 61.0 → 65.5 % +4.5 [-1.9, 10.9] points over 2 seeds" in page.text
     assert "mAP 40.5 → 40.5 % +0.0 [-12.7, 12.7] points over 2 seeds no conclusion: 2 seeds" in page.text
     assert "6 real and 18 other images, 1,000 iterations" in page.text
-    assert page.text.index("61.0 → 65.5") < page.text.index("images made of")
+    assert page.text.index("61.0 → 65.5") < page.text.index("images generated from")
 
 
 def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):

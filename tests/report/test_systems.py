@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compared(runs, tmp_path_factory):
     output = tmp_path_factory.mktemp("comparison")
-    return compare_generators(runs, output, pairs=5, drawn=3, device="cpu"), output
+    return compare_generators(runs, output, pairs=5, examples=3, device="cpu"), output
 
 
 def tables_of(folder):
@@ -95,7 +95,7 @@ def test_a_comparison_goes_on_where_it_was(runs, compared, monkeypatch):
     real = compare.generate_targets
     for module in (compare, systems):
         monkeypatch.setattr(module, "generate_targets", lambda path, *rest: used.append(path.name) or real(path, *rest))
-    again = compare_generators(runs, output, pairs=5, drawn=3, device="cpu")
+    again = compare_generators(runs, output, pairs=5, examples=3, device="cpu")
     assert used == ["weights-000004.safetensors", "weights-000008.safetensors"]  # for the picture alone
     pd.testing.assert_frame_equal(again, scores)
     assert (output / "comparison.html").exists()

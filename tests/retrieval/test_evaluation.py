@@ -44,14 +44,14 @@ def test_a_perfect_list_scores_one_in_every_figure():
     assert set(result.as_metrics().values()) == {1.0}
 
 
-def test_queries_without_a_right_answer_are_left_out():
+def test_queries_without_a_correct_match_are_left_out():
     distances = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
     result = rank(distances, [7, 2, 1], [1, 2], [1, 2, 1], [2, 2])  # unknown person; only the same camera; right
     assert result.queries == 1
     assert result.cmc[1] == 0.0 and result.mAP == 0.5
 
 
-def test_no_right_answer_at_all_is_a_clear_error():
+def test_no_valid_query_is_a_clear_error():
     with pytest.raises(AugmentError, match="No query has a correct match"):
         rank(np.zeros((1, 2)), [1], [2, 1], [1], [1, 1])
 
