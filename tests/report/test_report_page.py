@@ -122,7 +122,7 @@ def test_quality_stands_beside_the_source_and_published_figures(fake_run):
     assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in page.text
     assert "ours: dsc 0.231 [0.220, 0.240] 0.790" in page.text
     assert "Paired differences to dsc" in page.text and "SSIM ↑ -0.078 [-0.080, -0.070]" in page.text
-    assert "weights: 1 metrics FID: missing is quality.inception_weights: a <file>" in page.text
+    assert "weights: 1 metrics FID: missing quality.inception_weights: a <file>" in page.text
     assert "On 75% of 24 test pairs" in page.text  # three of four pairs
     assert "no better than copying the source" not in page.text
 
