@@ -18,7 +18,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -111,6 +111,7 @@ class Estimate:
     on_gpu: bool = False  # whether it runs on a GPU where there is one; its rate there is unknown
     shares: tuple[Share, ...] = ()  # of the seconds, where they depend on what is asked for
     memory: float = 0.0  # bytes at once, beside the program's own; 0: little
+    elsewhere: Mapping[Path, float] = field(default_factory=dict)  # of the disk: bytes in folders outside the run's
 
 
 def one_by_one(function: Callable[[Sequence[str]], Path], shards: Sequence[Sequence[str]]) -> Iterator[Path]:

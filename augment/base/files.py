@@ -103,6 +103,13 @@ def read_stored(path: Path) -> bytes:
         return file.read(int(part["size"]))
 
 
+def stored_size(path: Path) -> int:
+    """How many bytes :func:`read_stored` returns; 0 where there is no such file."""
+    if (part := _PART.fullmatch(path.name)) is not None:
+        return int(part["size"])
+    return path.stat().st_size if path.is_file() else 0
+
+
 class _Remembering(io.FileIO):
     """A file that remembers why a write failed: torch and numpy tell something else."""
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from augment.base.disk import bytes_to_copy, check_room
 from augment.base.errors import UsageError
 from augment.base.files import atomic_write, remove_begun
 from augment.base.progress import progress
@@ -19,6 +20,7 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
     ``names.csv`` with the original file of each. The folder is created atomically."""
     if destination.exists():
         raise UsageError(f"{destination}: exists already. Name a new folder.")
+    check_room(destination, bytes_to_copy([image.file for image in parsed.images], destination, links=True))
     partial = destination.with_name(f".{destination.name}.partial")
     marker = partial / ".import"
     remove_begun(partial, marker)

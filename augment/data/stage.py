@@ -91,11 +91,13 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     total = sum(counts.splits.values())
     parts = ", ".join(f"{counts.splits.get(split, 0):,} {split}" for split in ("train", "query", "gallery"))
     seconds, size = 1 / _IMAGES_PER_SECOND, _BYTES_PER_ROW
-    amount = f"{total:,} images: {parts}"
+    amount, elsewhere = f"{total:,} images: {parts}", {}
     if config.data.layout == "rendered":
-        amount += f", rendered into {config.data.root}" if config.data.root else ""
         seconds, size = seconds + 1 / _RENDERED_PER_SECOND, size + _BYTES_PER_RENDERED_IMAGE
-    return Estimate(amount, total, total * size, total * seconds)
+        if config.data.root is not None:
+            amount += f", rendered into {config.data.root}"
+            elsewhere = {config.data.root: float(total * _BYTES_PER_RENDERED_IMAGE)}
+    return Estimate(amount, total, total * size, total * seconds, elsewhere=elsewhere)
 
 
 def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from augment.base.disk import bytes_to_copy, check_room
 from augment.base.errors import UsageError
 from augment.base.files import atomic_write, remove_begun, remove_leftovers, sha256_bytes, sha256_file
 from augment.base.progress import progress, say
@@ -24,6 +25,7 @@ FORMATS: dict[str, Callable[[Selection, Path, Advance], None]] = {
     "coco": write_coco,
     "parquet": write_parquet,
 }
+_SHARDS = ("webdataset", "parquet")  # the others are hard links where possible
 _VERSION = 2
 _CARD, _SUMS = "README.md", "SHA256SUMS"
 
@@ -57,6 +59,8 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
         remove_begun(partial, marker)
         with atomic_write(marker) as file:
             file.write(digest.encode())
+    files = [Path(file) for file in selection.rows["file"]]
+    check_room(destination, bytes_to_copy(files, destination, links=to not in _SHARDS))
     with progress("export", total=len(selection.rows)) as advance:
         FORMATS[to](selection, partial, advance)
     for folder, _, _ in os.walk(partial):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from augment.base.downloads import download
+from augment.base.downloads import cached_file, download
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
 from augment.base.weights import read_weights
@@ -27,6 +27,7 @@ _LAYERS: dict[Layer, tuple[tuple[str, int] | None, ...]] = {
 }
 TORCHVISION_HASH = "dcbb9e9d"  # how the SHA-256 of the file begins
 TORCHVISION_URL = f"https://download.pytorch.org/models/vgg19-{TORCHVISION_HASH}.pth"
+VGG19_BYTES = 574_673_361
 
 # Measured between 65 Market-1501 images of different people: the mean L1 distance of conv1_2 vectors (Caffe weights) is
 # 6,508, that of 75 raw pixel values in [-1, 1] is 33.6. Times this, patches give losses of that size: one λ for both.
@@ -42,6 +43,12 @@ CAFFE_PROBE: dict[Layer, float] = {"conv1_2": 126.58, "conv2_1": 156.73}
 def needs_vgg19(config: GanConfig) -> bool:
     """Whether a training of this section reads VGG-19's weights."""
     return config.iterations > 0 and config.system not in ("baseline", "dsc") and config.features != "patches"
+
+
+def vgg19_to_fetch(config: GanConfig) -> Path | None:
+    """Where the file of :data:`VGG19_BYTES` will lie that a training downloads first; None where it needs none."""
+    place = cached_file(TORCHVISION_URL)
+    return place if needs_vgg19(config) and config.vgg_weights is None and not place.is_file() else None
 
 
 def build_features(config: GanConfig) -> nn.Module | None:

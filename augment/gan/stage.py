@@ -11,7 +11,7 @@ from augment.gan import processes
 from augment.gan.checkpoints import save_weights
 from augment.gan.cost import training_bytes, training_memory, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
-from augment.gan.features import features_digest
+from augment.gan.features import VGG19_BYTES, features_digest, vgg19_to_fetch
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
 from augment.gan.identity import identity_digest
@@ -54,8 +54,10 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     gan = config.gan
     amount = f"{gan.iterations:,} iterations of {gan.batch_size} pairs ({gan.system}, width {gan.width:g})"
-    return Estimate(amount, gan.iterations, training_bytes(config), training_seconds(config), on_gpu=True,
-                    memory=training_memory(config, counts))  # fmt: skip
+    fetched = {place.parent: VGG19_BYTES} if (place := vgg19_to_fetch(gan)) else {}
+    size = training_bytes(config) + sum(fetched.values())
+    return Estimate(amount, gan.iterations, size, training_seconds(config), on_gpu=True,
+                    memory=training_memory(config, counts), elsewhere=fetched)  # fmt: skip
 
 
 def train_gan(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, folder: Path, *,

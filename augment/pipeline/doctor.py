@@ -1,6 +1,5 @@
 """``augment doctor``: whether all requirements of a configuration are met, and the remedies where they are not."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Literal
 from rich.text import Text
 
 from augment.base.console import PlainConsole
+from augment.base.disk import rooms
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
 from augment.config import Config
@@ -156,24 +156,25 @@ def _folder(config: Config | None) -> Iterator[Check]:
         yield Check("write permission", "failed", str(error))
     except OSError as error:
         yield Check("write permission", "failed", f"{existing}: {error.strerror}", _OTHER)
-    free = shutil.disk_usage(existing).free
-    needed, problem = _DEFAULT_FREE, None
+    found, problem = rooms({folder: _DEFAULT_FREE}), " (a guess)"
     if config is not None:
         try:
             from augment.pipeline.plan import make_plan
 
             plan = make_plan(config)
-            needed = plan.disk
+            found, problem = plan.rooms, ""
             for step in plan.too_large:
-                found = f"{step.stage} takes about {step.estimate.memory / 1e9:.1f} GB"
-                yield Check("memory", "warn", found, "lower its batch_size or the size of the set")
-        except (AugmentError, ImportError) as error:
-            problem = str(error)  # another check names it
-    found = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed" + (" (a guess)" if problem else "")
-    if free > 1.1 * needed:
-        yield Check("disk", "ok", found)
-    else:
-        yield Check("disk", "failed" if config else "warn", found, f"free some, or {_OTHER}")
+                takes = f"{step.stage} takes about {step.estimate.memory / 1e9:.1f} GB"
+                yield Check("memory", "warn", takes, "lower its batch_size or the size of the set")
+        except (AugmentError, ImportError):
+            pass  # another check names it
+    for room in found:
+        where = "" if room is found[0] else f" at {room.folder}"
+        space = f"{room.free / 1e9:.1f} GB free, {room.needed / 1e9:.1f} GB needed{problem}{where}"
+        if room.free > 1.1 * room.needed:
+            yield Check("disk", "ok", space)
+        else:
+            yield Check("disk", "failed" if config else "warn", space, f"free some, or {_OTHER}")
 
 
 def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:

@@ -1,7 +1,6 @@
 """The dry run: what every stage would do and why, with the amount of work, disk space and time."""
 
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from augment.base.console import output_console
 from augment.base.devices import available_memory
+from augment.base.disk import Room, bytes_text, rooms
 from augment.config import Config
 from augment.manifest import read_manifest
 from augment.pipeline.counts import count
@@ -40,11 +40,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps, and the free disk space for their output."""
+    """The steps, and the disk space for their output."""
 
     folder: Path
     steps: list[Step]
-    free: int  # bytes
+    rooms: list[Room]  # the first: on the disk of the run's folder
     memory: int | None  # bytes that can be had; None: not known
 
     @property
@@ -57,7 +57,6 @@ class Plan:
         """Time of all remaining work; None where the time of a step is unknown."""
         times = [step.seconds for step in self.steps if step.decision.is_work]
         return None if None in times else sum(times)
-
 
     @property
     def too_large(self) -> list[Step]:
@@ -84,8 +83,17 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
         decision, estimate = decisions[stage.name], stage.module.estimate(config, counts)
         needed = time_needed(stage.name, stage.settings(config), estimate, decision.done, times)
         steps.append(Step(stage.name, decision, estimate, *needed))
-    existing = next(folder for folder in (run, *run.parents) if folder.exists())
-    return Plan(config.folder, steps, shutil.disk_usage(existing).free, available_memory())
+    return Plan(config.folder, steps, rooms(_needs(config.folder, steps)), available_memory())
+
+
+def _needs(run: Path, steps: list[Step]) -> dict[Path, float]:
+    """Bytes that are to be written below the run's folder and others."""
+    needs = {run: 0.0}
+    for estimate in (step.estimate for step in steps if step.decision.is_work):
+        needs[run] += estimate.disk - sum(estimate.elsewhere.values())
+        for folder, size in estimate.elsewhere.items():
+            needs[folder] = needs.get(folder, 0) + size
+    return needs
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
@@ -104,32 +112,30 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         if not decision.is_work:
             table.add_row(step.stage, status, decision.why, what.amount, "", "", "")
         else:
-            cost = _bytes(what.disk), _time(step.seconds), step.source
+            cost = bytes_text(what.disk), _time(step.seconds), step.source
             table.add_row(step.stage, status, decision.why, what.amount, *cost)
             for share, seconds in step.shares:
                 amount = f"{share.images:,} images, {1000 * share.seconds_each:.3g} ms each"
                 table.add_row("", "", f"  {share.name}", amount, "", _time(seconds), "", style="dim")
     table.add_section()
-    table.add_row("total", "", "", "", _bytes(plan.disk), _time(plan.seconds), "")
+    table.add_row("total", "", "", "", bytes_text(plan.disk), _time(plan.seconds), "")
     console.print(table)
-    room = f"Free on that disk: {_bytes(plan.free)}."
-    if plan.free < plan.disk:
-        room += " That is not enough: free some, or choose another folder with --set output=FOLDER."
-    console.print(room, soft_wrap=True)
+    for room in plan.rooms:
+        if room is plan.rooms[0]:
+            said = f"Free on that disk: {bytes_text(room.free)}."
+        else:
+            said = f"{bytes_text(room.needed)} of it at {room.folder}, on another disk; free there: "
+            said += f"{bytes_text(room.free)}."
+        if room.is_short:
+            said += " That is not enough: free some, or choose another folder"
+            said += " with --set output=FOLDER." if room is plan.rooms[0] else "."
+        console.print(said, soft_wrap=True)
     for step in plan.too_large:
         console.print(
-            f"{step.stage} takes about {_bytes(step.estimate.memory)} of memory; {_bytes(plan.memory or 0)} are free. "
-            "That is not enough: lower its batch_size or the size of the set, or use a larger machine.",
+            f"{step.stage} takes about {bytes_text(step.estimate.memory)} of memory; {bytes_text(plan.memory or 0)} "
+            "are free. That is not enough: lower its batch_size or the size of the set, or use a larger machine.",
             soft_wrap=True,
         )
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _time(seconds: float | None) -> str:

@@ -1,6 +1,7 @@
 """The dry run says what does not fit."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,29 @@ def test_what_does_not_fit_into_memory_or_on_the_disk_is_said(tiny_config, monke
     assert "Free on that disk: 1.0 MB. That is not enough" in text
     assert "gan takes about " in text and "reid takes about " in text and "1.0 MB are free. That is not enough" in text
     assert not tiny_config.folder.exists()
+
+
+def test_every_disk_that_is_written_to_is_checked(tmp_path, monkeypatch, capsys):
+    """A rendered set and downloaded weights on disks of their own: 82 images of 4 KB (two junk), 575 MB of VGG-19."""
+    people = {"train_identities": 10, "test_identities": 10, "images_per_identity": 4}
+    values = {"layout": "rendered", "rendered": people, "root": str(tmp_path / "other" / "set")}
+    config = Config.model_validate({"data": values, "output": str(tmp_path / "run"), "gan": {"features": "vgg19",
+                                    "width": 0.1}, "pose": {"estimator": "openpifpaf"}})  # fmt: skip
+    (tmp_path / "other").mkdir()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("augment.base.disk._disk", lambda folder: next(
+        (name for name in ("other", "hub") if name in Path(folder).parts), "run"))  # fmt: skip
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(
+        free={"other": 10**5, "checkpoints": 10**9}.get(Path(folder).name, 10**12)))  # fmt: skip
+    plan = make_plan(config, "gan")
+    steps = {step.stage: step.estimate.disk for step in plan.steps}
+    assert [(room.folder.name, room.needed, room.is_short) for room in plan.rooms[1:]] == [
+        ("set", 82 * 4000, True), ("checkpoints", 574_673_361, False)]  # fmt: skip
+    assert plan.rooms[0].needed == pytest.approx(sum(steps.values()) - 82 * 4000 - 574_673_361)
+    text = printed(plan, capsys)
+    assert f"328 KB of it at {tmp_path}/other/set, on another disk; free there: 100 KB. That is not enough" in text
+    assert "575 MB of it at" in text and "free there: 1.0 GB.\n" in text
 
 
 @pytest.mark.parametrize("batch", [4, 1000])
