@@ -1,137 +1,37 @@
 """On a real Prefect server: runs started through its API, cancelled, their machine killed, taken up by the next."""
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Iterator
+from datetime import datetime
 
 import httpx
 import pytest
 import yaml
+from prefect_server import POSTGRESQL, ROOT, Server, assert_same_bytes, postgresql, started_by, wait_for
 
 from augment.config import Config, load_config
-from augment.pipeline.stages import STAGES
+from augment.pipeline.stages import STAGES, stages_until
 from flows.serving import deployments
 
 pytestmark = pytest.mark.xdist_group("run")
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-
-
-def wait_for(condition: Callable[[], object], what: str, limit_s: float = 120):
-    """What the condition returns as soon as that is true."""
-    end = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what} did not come within {limit_s} s"
-        time.sleep(0.2)
-    return found
-
-
-class Server:
-    """A Prefect server on a free port, and what the tests ask of it."""
-
-    def __init__(self, folder: Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.folder, self.address = folder, f"http://127.0.0.1:{port}/api"
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-        self.environment = outside | {
-            "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self.address, "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        self.port = port
-
-    def command(self, *arguments: str) -> None:
-        done = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], cwd=ROOT, text=True,
-                              env=self.environment, capture_output=True, timeout=120)  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    @contextmanager
-    def process(self, *arguments: str) -> Iterator[str]:
-        """``prefect ...``, killed with SIGKILL at the end, and so is all that it started. Yields its mark."""
-        mark = f"AUGMENT_TEST_PROCESS={uuid.uuid4()}"
-        environment = self.environment | dict([mark.split("=")])
-        with (self.folder / f"{arguments[0]}.log").open("ab") as file:
-            process = subprocess.Popen([sys.executable, "-m", "prefect", *arguments], cwd=ROOT, env=environment,
-                                       stdout=file, stderr=file)  # fmt: skip
-        try:
-            yield mark
-        finally:
-            while processes := started_by(mark):  # again: one may have been starting another
-                for pid in processes:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                process.poll()
-                time.sleep(0.05)
-
-    def ask(self, method: str, path: str, **body) -> dict | list:
-        answer = httpx.request(method, self.address + path, json=body or None, timeout=30)
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else {}
-
-    def start(self, config: dict, until: str) -> str:
-        """Start a run; returns its id."""
-        deployment = self.ask("GET", f"/deployments/name/augment/{until}")
-        parameters = {"config": config, "until": until}
-        return self.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", parameters=parameters)["id"]
-
-    def run(self, run: str) -> SimpleNamespace:
-        return SimpleNamespace(**self.ask("GET", f"/flow_runs/{run}"))
-
-    def at_work(self, stage: str) -> int:
-        """How many shards of a stage are running."""
-        running = {"state": {"type": {"any_": ["RUNNING"]}}, "name": {"like_": f"{stage} "}}
-        return len(self.ask("POST", "/task_runs/filter", task_runs=running))
-
-    def final_state(self, run: str) -> dict:
-        def ended():
-            state = self.run(run).state
-            return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
-
-        return wait_for(ended, "the end of the run", 240)
-
-
-def started_by(mark: str, name: str = "") -> list[int]:
-    """Processes with this mark in their environment, whatever their parent, and ``name`` in their command."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            environment = Path("/proc", process, "environ").read_bytes().split(b"\0")
-            command = Path("/proc", process, "cmdline").read_bytes()
-        except OSError:
-            continue
-        if mark.encode() in environment and name.encode() in command:
-            found.append(int(process))
-    return found
+# (pattern of files, n): where the worker is killed, once in every stage
+KILLS = [
+    (r"images/\.parts/", 4), (r"poses/\.parts/", 3), (r"pairs/pairs\.parquet", 1), (r"gan/state-000004", 1),
+    (r"synthetic/\.parts/", 3), (r"quality/metrics\.parquet", 1), (r"reid/\.parts/", 2),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-
-    def healthy():
-        try:
-            return httpx.get(f"{server.address}/health", timeout=5).is_success
-        except httpx.TransportError:
-            return False
-
-    with server.process("server", "start", "--port", str(server.port), "--no-ui"):
-        wait_for(healthy, "the server", 300)
-        server.command("work-pool", "create", "--type", "process", "augment")
-        server.command("deploy", "--name", "pairs", "--name", "gan", "--name", "reid")
-        yield server
+    """On PostgreSQL, where that is installed."""
+    with postgresql() as database:
+        server = Server(tmp_path_factory.mktemp("server"), database)
+        with server.started():
+            server.command("work-pool", "create", "--type", "process", "augment")
+            server.command("deploy", "--name", "pairs", "--name", "gan", "--name", "reid")
+            yield server
 
 
 @pytest.fixture
@@ -142,10 +42,6 @@ def config(tiny_config, tmp_path) -> dict:
     return tiny_config.model_dump(mode="json") | {
         "output": str(tmp_path / "run"), "flow": {"shard_size": 8, "notify": str(teller)},
     }  # fmt: skip
-
-
-def worker(server: Server):
-    return server.process("worker", "start", "--pool", "augment", "--limit", "1")
 
 
 def test_the_file_of_deployments_names_every_stage_and_the_demo():
@@ -183,7 +79,7 @@ def test_page_and_command_line_reuse_each_other_s_work(server, config, tmp_path,
     )
     assert wrong.status_code == 409 and "minimum" in wrong.text  # refused before it is a run
 
-    with worker(server):
+    with server.worker():
         run = server.start(config, "pairs")
         state = server.final_state(run)
         assert state["type"] == "COMPLETED", state
@@ -202,12 +98,28 @@ def test_page_and_command_line_reuse_each_other_s_work(server, config, tmp_path,
     assert told.startswith("augment: tiny: pairs failed: ") and "nowhere" in told
 
 
+@pytest.mark.slow
+def test_two_runs_at_once(server, config, tmp_path, finished_run):
+    if POSTGRESQL is not None:
+        assert "postgresql" in server.environment["PREFECT_API_DATABASE_CONNECTION_URL"]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    with server.worker(limit=2):
+        runs = [server.start(config | {"output": str(folder)}, "pairs") for folder in folders]
+        states = [server.final_state(run) for run in runs]
+    assert [state["type"] for state in states] == ["COMPLETED", "COMPLETED"], states
+    begun, ended = ([datetime.fromisoformat(getattr(server.run(run), moment)) for run in runs]
+                    for moment in ("start_time", "end_time"))  # fmt: skip
+    assert max(begun) < min(ended)
+    for folder in folders:
+        assert_same_bytes(folder, finished_run, stages_until("pairs"), tmp_path / "again")
+
+
 @pytest.mark.server
 def test_cancelled_within_ten_seconds_though_two_trainings_are_at_work(server, config, tmp_path, finished_run):
     shutil.copytree(finished_run, tmp_path / "run")
     config["reid"] |= {"iterations": 100_000, "seeds": [0, 1]}
     config["flow"]["workers"] = 2
-    with worker(server) as mark:
+    with server.worker() as mark:
         run = server.start(config, "reid")
         wait_for(lambda: server.at_work("reid") == 2, "two trainings")
         time.sleep(3)  # deep in their iterations
@@ -220,20 +132,30 @@ def test_cancelled_within_ten_seconds_though_two_trainings_are_at_work(server, c
     assert told.startswith("augment: tiny: reid cancel")
 
 
-@pytest.mark.server
-def test_the_next_worker_takes_up_a_run_whose_machine_was_killed(server, config, tmp_path, finished_run):
+@pytest.fixture
+def lost_machines(server) -> Iterator[None]:
+    """The automation that a run is taken up by; after 40 s instead of 90: a sign of life comes every 30."""
     automation = yaml.safe_load((ROOT / "flows" / "automations.yaml").read_text())["automations"][0]
-    automation["trigger"]["within"] = 40  # of the 90 s, so that the test is shorter; a sign of life comes every 30
-    server.ask("POST", "/automations/", **automation)
-    shutil.copytree(finished_run, tmp_path / "run")
-    config["gan"] |= {"iterations": 60}
-    checkpoints = tmp_path / "run" / "gan"
-    before = set(checkpoints.rglob("*"))
-    with worker(server):
-        run = server.start(config, "gan")
-        wait_for(lambda: [file for file in checkpoints.rglob("*.pt") if file not in before], "a checkpoint")
-    assert server.run(run).state["type"] == "RUNNING"  # as far as the server knows
-    with worker(server):
+    automation["trigger"]["within"] = 40
+    made = server.ask("POST", "/automations/", **automation)
+    yield
+    server.ask("DELETE", f"/automations/{made['id']}")
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("lost_machines")
+def test_a_run_whose_worker_is_killed_in_every_stage(server, config, tmp_path, finished_run):
+    run = server.start(config, "reid")
+    for kill in KILLS:
+        with server.worker(kill=kill) as mark:
+            wait_for(lambda mark=mark: started_by(mark), "the worker")
+            wait_for(lambda mark=mark: not started_by(mark), f"the death at {kill}", 900)
+        assert server.run(run).state["type"] == "RUNNING"  # as far as the server knows
+    with server.worker():
         state = server.final_state(run)
     assert state["type"] == "COMPLETED", state
+    assert server.run(run).run_count == len(KILLS) + 1
     assert "gan: going on" in (server.folder / "worker.log").read_text()
+    assert_same_bytes(tmp_path / "run", finished_run, stages_until("reid"), tmp_path / "again")
+    for image in (finished_run / "synthetic" / "images").iterdir():
+        assert (tmp_path / "run" / "synthetic" / "images" / image.name).read_bytes() == image.read_bytes()
