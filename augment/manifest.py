@@ -11,11 +11,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -25,14 +25,15 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, is_regular_file, sha256_file
-from augment.base.seals import seal_of_table
+from augment.base.seals import seal_of_columns, seal_of_table
 
-SCHEMA_VERSION = (1, 1)  # major: a reader of an older one must refuse; minor: something was added. 1.1: the seal
+# Major: a reader of an older one must refuse; minor: something was added. 1.1: the seal; 1.2: the digest in the header
+SCHEMA_VERSION = (1, 2)
 _HEADER, _SEAL = b"augment", b"augment.sha256"
 
 _FILE = [("id", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("width", pa.int32()),
          ("height", pa.int32()), ("status", pa.string()), ("reason", pa.string())]
-_JOINTS = pa.list_(pa.float32(), 18)
+_JOINTS = pa.list_(pa.field("element", pa.float32()), 18)  # as parquet calls them: the name is a part of the digest
 
 SCHEMAS: dict[str, pa.Schema] = {
     "images": pa.schema([
@@ -74,6 +75,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 # Rows of a row group: what a shard's few rows cost to read, whatever the size of the table.
 _ROW_GROUP = 1 << 14
+# A table of more rows is checked piece by piece when it is opened; who needs all of it reads it then.
+_KEPT_ROWS = 1 << 17
 
 SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
 
@@ -95,13 +98,33 @@ class Manifest:
 
     @cached_property
     def _seal(self) -> bytes | None:
-        return _footer(self.path).get(_SEAL)
+        return _metadata(self.path).get(_SEAL)
 
     @cached_property
     def table(self) -> pa.Table:
         """The rows with their schema."""
         self._check_bound()
-        return _read(self.path)
+        return cast(pa.Table, _checked(self.path, kept_rows=None))
+
+    def columns(self, *names: str) -> pa.Table:
+        """Some columns of all rows; of a table that is not in memory only these are read.
+
+        As of :meth:`rows`, the seal is not checked.
+        """
+        if "table" in self.__dict__:
+            return self.table.select(names)
+        self._check_bound()
+        _check_there(self.path)
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                return file.read(names).select(names)
+        except (pa.ArrowException, OSError) as error:
+            raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows of the table, without reading them."""
+        return len(self.table) if "table" in self.__dict__ else _footer(self.path).num_rows
 
     def rows(self, ids: Sequence[str]) -> pd.DataFrame:
         """The rows of some ids, in the order of ``ids`` and indexed by them; of the file only what holds them is read.
@@ -127,7 +150,7 @@ class Manifest:
             raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
 
     def _check_bound(self) -> None:
-        if "_seal" in self.__dict__ and _footer(self.path).get(_SEAL) != self._seal:
+        if "_seal" in self.__dict__ and _metadata(self.path).get(_SEAL) != self._seal:
             raise AugmentError(f"{self.path}: is another table here than where the work was handed out. Every worker "
                                "needs the run's folder, under the same path.")  # fmt: skip
 
@@ -142,7 +165,7 @@ class Manifest:
 
         The location of files (``path``) and the provenance are left out: artifacts count by content.
         """
-        return content_digest(self.kind, self.table)
+        return self._metadata.get("content") or content_digest(self.kind, self.table)  # 1.1 had none
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -158,7 +181,7 @@ class Manifest:
     def _metadata(self) -> dict[str, Any]:
         if "table" not in self.__dict__:
             try:
-                return json.loads(_footer(self.path)[_HEADER])
+                return json.loads(_metadata(self.path)[_HEADER])
             except (KeyError, ValueError):
                 pass  # damaged: reading the table says in which way
         return json.loads(self.table.schema.metadata[_HEADER])
@@ -235,12 +258,11 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
                    provenance: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Manifest:  # fmt: skip
     """Write a table atomically. ``files``: its :attr:`Manifest.files`."""
     table = rows if isinstance(rows, pa.Table) else to_table(kind, rows)
-    fields = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance)}
+    fields = {"kind": kind, "schema_version": list(SCHEMA_VERSION), "provenance": dict(provenance),
+              "content": content_digest(kind, table)}  # fmt: skip
     if files:
         fields["files"] = dict(files)
     header = json.dumps(fields, sort_keys=True).encode()
-    # A part that was read back has another name for the items of lists; an interrupted run must give the same bytes.
-    table = table.cast(SCHEMAS[kind])
     table = table.replace_schema_metadata({_HEADER: header, _SEAL: seal_of_table(header, table)})
     with atomic_write(path) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP)
@@ -250,7 +272,9 @@ def write_manifest(path: Path, kind: str, rows: pd.DataFrame | Iterable[Mapping[
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     """Open a table; raises :class:`AugmentError` where it is absent, damaged, too new or of another kind."""
     manifest = Manifest(Path(path))
-    manifest.table  # noqa: B018  damage is reported here
+    table = _checked(manifest.path, kept_rows=_KEPT_ROWS)
+    if table is not None:
+        manifest.__dict__["table"] = table
     if kind not in (None, manifest.kind):
         raise AugmentError(f"{path}: is a manifest of {manifest.kind}, not of {kind}.")
     return manifest
@@ -262,13 +286,17 @@ def _bound(path: Path, seal: bytes | None) -> Manifest:
     return manifest
 
 
-def _footer(path: Path) -> dict[bytes, bytes]:
-    """The metadata of a table, without its rows."""
+def _footer(path: Path) -> pq.FileMetaData:
+    """What parquet says of a table, without its rows."""
     _check_there(path)
     try:
-        return pq.read_metadata(path).metadata or {}
+        return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
         raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    return _footer(path).metadata or {}
 
 
 def _check_there(path: Path) -> None:
@@ -278,19 +306,46 @@ def _check_there(path: Path) -> None:
         raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
 
 
-def _read(path: Path) -> pa.Table:
+# Whatever damage may lead to in pyarrow.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, MemoryError)
+
+
+def _checked(path: Path, kept_rows: int | None) -> pa.Table | None:
+    """A table after all checks; None where it has more than ``kept_rows``: then it is never in memory as a whole."""
     _check_there(path)
     try:
-        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
-        metadata, names = table.schema.metadata or {}, table.column_names
-    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:  # whatever damage may lead to
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = file.metadata.metadata or {}  # the arrow schema in the file has a copy, which may be damaged
+            kept = kept_rows is None or file.metadata.num_rows <= kept_rows
+            table = file.read().replace_schema_metadata(metadata) if kept else None
+            _check_schema(path, file.schema_arrow.with_metadata(metadata))
+            if _SEAL in metadata and metadata[_SEAL] != _seal_of(file, metadata[_HEADER], table).encode():
+                raise AugmentError(f"{path}: damaged: its rows or its header are not what was written. {_REMEDY}")
+    except _DAMAGE as error:
         raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+    return table
+
+
+def _seal_of(file: pq.ParquetFile, header: bytes, table: pa.Table | None) -> str:
+    if table is not None:
+        return seal_of_table(header, table)
+
+    def pieces(name: str) -> Iterator[pa.Array]:
+        return (batch.column(0) for batch in file.iter_batches(_ROW_GROUP, columns=[name]))
+
+    columns = ((field.name, field.type, partial(pieces, field.name)) for field in file.schema_arrow)
+    return seal_of_columns(header, file.metadata.num_rows, columns)
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    """Raise :class:`AugmentError` where this is not the schema of a table that can be read here."""
+    metadata = schema.metadata or {}
     if _HEADER not in metadata:
         raise AugmentError(f"{path}: a parquet file, but not a manifest of this program.")
     try:
         header = json.loads(metadata[_HEADER])
         kind, (major, minor), _ = header["kind"], header["schema_version"], header["provenance"].items()
-        sealed = (major, minor) >= (1, 1) or _SEAL in metadata
+        unsealed = (major, minor) >= (1, 1) and _SEAL not in metadata
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AugmentError(f"{path}: its header is damaged. {_REMEDY}") from None
     if major > SCHEMA_VERSION[0]:
@@ -300,11 +355,10 @@ def _read(path: Path) -> pa.Table:
     if kind not in SCHEMAS:
         raise AugmentError(f"{path}: is a manifest of {kind}, which this version does not know. Update reid-augment.")
     for field in SCHEMAS[kind]:
-        if names.count(field.name) != 1 or table.schema.field(field.name).type != field.type:
+        if schema.names.count(field.name) != 1 or schema.field(field.name).type != field.type:
             raise AugmentError(f"{path}: its column {field.name} is absent or not of type {field.type}. {_REMEDY}")
-    if sealed and metadata.get(_SEAL) != seal_of_table(metadata[_HEADER], table).encode():
+    if unsealed:
         raise AugmentError(f"{path}: damaged: its rows or its header are not what was written. {_REMEDY}")
-    return table
 
 
 def verify(manifest: Manifest) -> pd.DataFrame:
@@ -313,9 +367,10 @@ def verify(manifest: Manifest) -> pd.DataFrame:
     The id of a file in :attr:`Manifest.files` is its path.
     """
     side_files = ((path, path, sha256) for path, sha256 in manifest.files.items())
+    named = [name for name in ("id", "path", "sha256", "status") if name in SCHEMAS[manifest.kind].names]
     problems = [
         {"id": id, "problem": problem}
-        for id, path, sha256 in chain(side_files, files_of_rows(manifest.table, "id"))
+        for id, path, sha256 in chain(side_files, files_of_rows(manifest.columns(*named), "id"))
         if (problem := file_problem(manifest.path.parent, path, sha256))
     ]
     return pd.DataFrame(problems, columns=["id", "problem"])

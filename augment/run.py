@@ -10,14 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
-from augment.manifest import Manifest, read_manifest
+from augment.manifest import SCHEMAS, Manifest, read_manifest
 
 TABLES = {
     "images": "images", "poses": "poses", "pairs": "pairs", "gan": "checkpoints", "synthetic": "synthetic",
     "quality": "metrics", "reid": "metrics",
 }  # fmt: skip
 
-_LARGE = {"poses": ["x", "y", "confidence"], "pairs": ["from", "to"]}
+# Of tables of a million rows; what of it is shown is looked up row by row.
+_LEFT_OUT = {"images": ["path", "sha256"], "poses": ["path", "sha256", "checkpoint", "x", "y", "confidence"]}
+_LOOKED_UP = {
+    "images": ["id", "status", "path"], "synthetic": ["id", "status", "path"], "poses": ["id", "status", "x", "y"],
+}  # fmt: skip
 
 
 class Run:
@@ -44,9 +48,15 @@ class Run:
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """Stage -> its rows, without the columns that are large and looked up one by one: joints, and who is paired."""
-        return {stage: manifest.table.drop_columns(_LARGE.get(stage, [])).to_pandas()
-                for stage, manifest in self.manifests.items()}  # fmt: skip
+        """Stage -> its rows, without joints, and of images and poses without the files; not those of pairs."""
+        wanted = {stage: [name for name in SCHEMAS[TABLES[stage]].names if name not in _LEFT_OUT.get(stage, ())]
+                  for stage in self.manifests if stage != "pairs"}  # fmt: skip
+        return {stage: self.manifests[stage].columns(*names).to_pandas() for stage, names in wanted.items()}
+
+    @cached_property
+    def _looked_up(self) -> dict[str, pa.Table]:
+        return {stage: self.manifests[stage].columns(*names)
+                for stage, names in _LOOKED_UP.items() if stage in self.manifests}  # fmt: skip
 
     def picture_file(self, stage: str, id: str) -> Path | None:
         """The file of an image, if the table of that stage has a row for it with status "ok"."""
@@ -59,9 +69,9 @@ class Run:
         return None if row is None else np.array([row["x"], row["y"]], float).T
 
     def _row(self, stage: str, id: str) -> dict[str, Any] | None:
-        if stage not in self.manifests:
+        if stage not in self._looked_up:
             return None
-        table = self.manifests[stage].table
+        table = self._looked_up[stage]
         place = pc.index(table["id"], pa.scalar(id, pa.string())).as_py()
         row = table.slice(place, 1).to_pylist()[0] if place >= 0 else None
         return row if row is not None and row["status"] == "ok" else None

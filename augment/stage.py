@@ -178,19 +178,19 @@ def run_shards(
     known = to_table(kind, [])
     for manifest in found:  # parts outlive the table where they could not be deleted: their ids are in both
         rows = _rows(manifest)
-        known = pa.concat_tables([known, rows.filter(pc.invert(pc.is_in(rows[id_column], known[id_column])))])
-    known = known.filter(pc.is_in(known[id_column], pa.array(ids, pa.string())))
+        known = pa.concat_tables([known, _without(rows, pc.is_in(rows[id_column], known[id_column]))])
+    known = _without(known, pc.invert(pc.is_in(known[id_column], pa.array(ids, pa.string()))))
     known = _undamaged(known, folder, id_column, files, hashes)
     done = set(known[id_column].to_pylist())
     missing = [id for id in ids if id not in done]
-    if made is not None and not missing and len(known) == len(made.table):
+    if made is not None and not missing and len(known) == made.num_rows:
         shutil.rmtree(parts, ignore_errors=True)
         return made
 
     if whole:
         shards = [shard for shard in _cut(ids, shard_size) if not done.issuperset(shard)]
         again = {id for shard in shards for id in shard}
-        known = known.filter(pc.invert(pc.is_in(known[id_column], pa.array(again, pa.string()))))
+        known = _without(known, pc.is_in(known[id_column], pa.array(again, pa.string())))
         done -= again
     else:
         shards = _cut(missing, shard_size)
@@ -217,7 +217,7 @@ def begun_shards(folder: Path, origin: Mapping[str, Any], id_column: str = "id")
     """What an interrupted :func:`run_shards` of this provenance has finished: the number of distinct ``id_column``."""
     done: set[str] = set()
     for part in readable((folder / ".parts" / origin["digest"][:16]).glob("*.parquet")):
-        done.update(part.table[id_column].to_pylist())
+        done.update(part.columns(id_column)[id_column].to_pylist())
     return Begun(len(done))
 
 
@@ -262,4 +262,9 @@ def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[s
     others = ((id, name, hashes[name]) for id in ids for name in files(id) if name in hashes)
     listed = chain(others, files_of_rows(table, id_column))
     damaged = {id for id, path, sha256 in listed if file_problem(folder, path, sha256)}
-    return table.filter(pc.invert(pc.is_in(table[id_column], pa.array(damaged, pa.string()))))
+    return _without(table, pc.is_in(table[id_column], pa.array(damaged, pa.string())))
+
+
+def _without(table: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
+    """The other rows; no copy where none is dropped."""
+    return table.filter(pc.invert(dropped)) if pc.any(dropped).as_py() else table

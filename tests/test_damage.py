@@ -32,7 +32,10 @@ def flip(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def test_no_flipped_bit_of_a_table_is_believed(tmp_path):
+@pytest.mark.parametrize("kept_rows", [1000, -1])
+def test_no_flipped_bit_of_a_table_is_believed(tmp_path, monkeypatch, kept_rows):
+    """In memory as a whole, or read piece by piece."""
+    monkeypatch.setattr("augment.manifest._KEPT_ROWS", kept_rows)
     path = metrics(tmp_path)
     whole, data = read_manifest(path), path.read_bytes()
     told = 0
@@ -40,6 +43,7 @@ def test_no_flipped_bit_of_a_table_is_believed(tmp_path):
         path.write_bytes(flip(data, bit))
         try:
             read = read_manifest(path, "metrics")
+            read.columns("value")
         except AugmentError as error:
             assert str(path) in str(error)
             told += 1

@@ -22,6 +22,7 @@ from augment.manifest import (
     SCHEMA_VERSION,
     SCHEMAS,
     Manifest,
+    content_digest,
     read_manifest,
     relative_path,
     to_table,
@@ -68,12 +69,24 @@ def test_any_rows_come_back_and_their_order_does_not_matter(rows_of_kind, random
         shuffled = random.sample(rows, len(rows))
         second = write_manifest(Path(folder, "b.parquet"), kind, shuffled, ORIGIN)
         assert first.path.read_bytes() == second.path.read_bytes()
+        for back in (read_manifest(first.path, kind), _read_as_a_large_one(first.path, kind)):
+            assert back.columns(*SCHEMAS[kind].names[::-1]).equals(first.table.select(SCHEMAS[kind].names[::-1]))
+            assert back.num_rows == len(rows)
+            assert back.digest == content_digest(kind, back.table)
         back = read_manifest(first.path, kind)
         assert back.table.schema.equals(SCHEMAS[kind])
         assert back.digest == first.digest
         assert back.provenance == ORIGIN
         rewritten = write_manifest(Path(folder, "c.parquet"), kind, back.frame(), back.provenance)
         assert rewritten.path.read_bytes() == first.path.read_bytes()
+
+
+def _read_as_a_large_one(path: Path, kind: str) -> Manifest:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("augment.manifest._KEPT_ROWS", -1)
+        manifest = read_manifest(path, kind)
+    assert "table" not in manifest.__dict__
+    return manifest
 
 
 @given(kind_and_rows(), st.data())

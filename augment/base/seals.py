@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,33 +21,49 @@ _TRAILER = len(_MARK) + 64
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22  # torch.save and np.savez write zip archives, which end so
 SEAL = "seal"  # key of a JSON object
 
+#: A column piece by piece, anew at every call.
+Chunks = Callable[[], Iterable[pa.Array]]
+
 
 def seal_of_table(header: bytes, table: pa.Table) -> str:
-    """SHA-256 over a header and all names and values of a table.
+    """SHA-256 over a header and all names and values of a table."""
+    names_and_columns = zip(table.column_names, table.columns, strict=True)
+    columns = ((name, column.type, partial(iter, column.chunks)) for name, column in names_and_columns)
+    return seal_of_columns(header, len(table), columns)
+
+
+def seal_of_columns(header: bytes, rows: int, columns: Iterable[tuple[str, pa.DataType, Chunks]]) -> str:
+    """As :func:`seal_of_table`, of columns that need not be in memory as a whole: name, type, pieces.
 
     Values are hashed in a canonical form (the mask of nulls, then the values with nulls zeroed), so that neither a
     file's encoding, nor its row groups, nor the memory under a null matters.
     """
     digest = hashlib.sha256(header)
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"\0{name}\0{len(column)}\0".encode())
-        for part in _canonical(column.combine_chunks()):
+    for name, type, chunks in columns:
+        digest.update(f"\0{name}\0{rows}\0".encode())
+        for part in _canonical(type, chunks):
             digest.update(part)
     return digest.hexdigest()
 
 
-def _canonical(array: pa.Array) -> Iterator[Any]:
-    yield array.is_valid().cast(pa.uint8()).to_numpy()
-    if pa.types.is_string(array.type):
-        array = array.fill_null("")
-        yield pc.binary_length(array).to_numpy()
-        yield pc.binary_join(pa.ListArray.from_arrays([0, len(array)], array), "")[0].as_buffer()
-    elif pa.types.is_fixed_size_list(array.type):
-        yield from _canonical(array.flatten())
-    elif pa.types.is_boolean(array.type):
-        yield array.fill_null(False).cast(pa.uint8()).to_numpy()
+def _canonical(type: pa.DataType, chunks: Chunks) -> Iterator[Any]:
+    yield from (chunk.is_valid().cast(pa.uint8()).to_numpy() for chunk in chunks())
+    if pa.types.is_string(type):
+        yield from (pc.binary_length(chunk.fill_null("")).to_numpy() for chunk in chunks())
+        yield from (_characters(chunk.fill_null("")) for chunk in chunks() if len(chunk))
+    elif pa.types.is_fixed_size_list(type):
+        yield from _canonical(type.value_type, lambda: (chunk.flatten() for chunk in chunks()))
+    elif pa.types.is_boolean(type):
+        yield from (chunk.fill_null(False).cast(pa.uint8()).to_numpy() for chunk in chunks())
     else:
-        yield array.fill_null(0).to_numpy()
+        yield from (chunk.fill_null(0).to_numpy() for chunk in chunks())
+
+
+def _characters(texts: pa.StringArray) -> pa.Buffer | bytes:
+    """All of them together, without a copy."""
+    _, offsets, characters = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[[texts.offset, texts.offset + len(texts)]]
+    return b"" if characters is None else characters.slice(ends[0], ends[1] - ends[0])
 
 
 @contextmanager

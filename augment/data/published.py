@@ -28,7 +28,7 @@ def find_published(name: str, near: Sequence[Path], key: str) -> Path:
 
 def near_images(images: Manifest) -> list[Path]:
     """The folder that all images share, its parent and grandparent: a single split is below the data set's root."""
-    folders = {os.path.dirname(path) for path in images.table["path"].to_pylist() if path}
+    folders = {os.path.dirname(path) for path in images.columns("path")["path"].to_pylist() if path}
     if not folders:
         return []
     common = Path(os.path.commonpath([os.path.abspath(images.file_of(folder)) for folder in folders]))

@@ -165,7 +165,7 @@ def _size(path: str) -> int:
 
 def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
     """Report what was left out; raise :class:`AugmentError` where a split has no usable image."""
-    frame = manifest.table.select(["status", "reason", "split", "pid", "camid"]).to_pandas()
+    frame = manifest.columns("status", "reason", "split", "pid", "camid").to_pandas()
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         reasons = Counter(failed["reason"]).most_common(3)

@@ -56,8 +56,8 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if (done := finished(path, origin)) is not None:
         return done
 
-    known = images.table.select(["id", "pid", "camid", "split", "path"]).to_pandas()
-    candidates = poses.table.select(["id", "accepted"]).to_pandas().merge(known, on="id", validate="one_to_one")
+    known = images.columns("id", "pid", "camid", "split", "path").to_pandas()
+    candidates = poses.columns("id", "accepted").to_pandas().merge(known, on="id", validate="one_to_one")
     of_train = (candidates["split"] == "train").to_numpy()
     check_disjoint(candidates["pid"][of_train], candidates["pid"][~of_train])
     train, test = candidates[of_train], candidates[~of_train]
@@ -80,19 +80,23 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     else:
         tested = read_published(_published(section, images), test).head(section.test_pairs)
     say(f"pairs: {len(source)} for training, {len(tested)} for testing.")
-    table = pa.concat_tables([to_table("pairs", tested.assign(split="test")), _in_order(train["id"], source, target)])
+    table = _in_order(to_table("pairs", tested.assign(split="test")), train["id"], source, target)
     return write_manifest(path, "pairs", table, origin)
 
 
-def _in_order(ids: pd.Series, source: np.ndarray, target: np.ndarray) -> pa.Table:
-    """Training pairs of numbered images, whose ids ascend, as rows of the table in its order.
+def _in_order(tested: pa.Table, ids: pd.Series, source: np.ndarray, target: np.ndarray) -> pa.Table:
+    """The rows in the table's order: test pairs, which are, then training pairs of numbered images, whose ids ascend.
 
-    By number: sorting millions of ids as text would take ten times the memory of the table.
+    By number: sorting millions of ids as text would take ten times the memory of the table. In one piece: putting
+    pieces together would take its memory once more.
     """
     order = np.argsort(source, kind="stable")  # the targets of a source ascend
-    names = pa.array(ids, pa.string())
-    columns = [names.take(pa.array(end[order])) for end in (source, target)]
-    split = pa.repeat(pa.scalar("train", pa.string()), len(source))
+    columns = []
+    for name, end in (("from", source), ("to", target)):
+        names = pa.concat_arrays([*tested[name].chunks, pa.array(ids, pa.string())])
+        places = np.append(np.arange(len(tested), dtype=np.int32), len(tested) + end[order])
+        columns.append(names.take(pa.array(places)))
+    split = pa.array(["test", "train"]).take(pa.array(np.repeat(np.array([0, 1], np.int8), [len(tested), len(source)])))
     return pa.Table.from_arrays([*columns, split], schema=SCHEMAS["pairs"])
 
 

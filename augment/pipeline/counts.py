@@ -17,21 +17,22 @@ from augment.stage import Counts
 def count(config: Config, tables: Mapping[str, Manifest]) -> Counts:
     """``tables``: those that are up to date, by stage; images, poses and pairs are read. No image is decoded."""
     if "images" in tables:
-        listed = tables["images"].table.select(["id", "split", "pid"]).to_pandas()
+        listed = tables["images"].columns("id", "split", "pid").to_pandas()
     else:
         listed = _listing(config, config.folder.absolute() / "images")
     splits = listed["split"].value_counts().to_dict()
     posed = sum(splits.get(split, 0) for split in config.pose.splits)
     if "poses" in tables:
-        usable = listed["id"].isin(tables["poses"].table.filter(pc.field("accepted"))["id"].to_pandas())
+        accepted = tables["poses"].columns("id", "accepted").filter(pc.field("accepted"))
+        usable = listed["id"].isin(accepted["id"].to_pandas())
     else:
         usable = listed["split"].isin(config.pose.splits) & (listed["pid"] > 0)
     of_train = listed["split"] == "train"
     train, test = listed["pid"][usable & of_train], listed["pid"][usable & ~of_train]
     pairs = [_ordered_pairs(train), min(_ordered_pairs(test), config.pairs.test_pairs)]
     if "pairs" in tables:
-        of_split = tables["pairs"].table["split"].to_pandas().value_counts()
-        pairs = [int(of_split.get(split, 0)) for split in ("train", "test")]
+        found = tables["pairs"].columns("split")["split"]
+        pairs = [pc.sum(pc.equal(found, split)).as_py() or 0 for split in ("train", "test")]
     return Counts(splits, posed, len(train), *pairs, exact="poses" in tables)
 
 

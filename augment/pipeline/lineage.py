@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from rich.tree import Tree
 
 from augment.base.errors import AugmentError
-from augment.manifest import SORT_KEYS, Manifest, read_manifest, verify
+from augment.manifest import SCHEMAS, SORT_KEYS, Manifest, read_manifest, verify
 from augment.pipeline.stages import STAGES
 
 _PARENTS = {"source": "source image", "pose_source": "pose taken from"}
@@ -39,7 +39,7 @@ def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, l
     except AugmentError as error:
         return path, 0, [str(error)]
     found = verify(manifest)
-    return path, len(manifest.table), [f"{row.id}: {row.problem}" for row in found.itertuples()]
+    return path, manifest.num_rows, [f"{row.id}: {row.problem}" for row in found.itertuples()]
 
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
@@ -138,13 +138,13 @@ def describe(manifest: Manifest) -> str:
     """A summary of a manifest and its provenance, in a few lines."""
     origin = manifest.provenance
     lines = [
-        f"{manifest.path}: manifest of {manifest.kind}, {len(manifest.table):,} rows, digest {manifest.digest[:16]}",
+        f"{manifest.path}: manifest of {manifest.kind}, {manifest.num_rows:,} rows, digest {manifest.digest[:16]}",
         f"stage {origin['stage']} (version {origin['version']}), stage digest {origin['digest'][:16]}",
         f"command: {origin['command']}",
         f"configuration: {json.dumps(origin['section'])}",
         *(f"input {name}: {digest[:16]}" for name, digest in origin["inputs"].items()),
         "packages: " + ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
         f"sorted by {', '.join(SORT_KEYS.get(manifest.kind, ['id']))}",
-        f"columns {', '.join(manifest.table.column_names)}",
+        f"columns {', '.join(SCHEMAS[manifest.kind].names)}",
     ]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from augment.base.errors import AugmentError
 from augment.config import Config
-from augment.manifest import Manifest, read_manifest, verify
+from augment.manifest import SCHEMAS, Manifest, read_manifest, verify
 from augment.pipeline.stages import Stage
 
 
@@ -40,8 +40,8 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
     if old is not None and old.provenance.get("digest") == origin["digest"]:
         damaged = verify(old)
         if damaged.empty:
-            return Decision("reuse", "up to date", len(old.table))
-        done = len(old.table) - len(damaged) if "sha256" in old.table.column_names else 0
+            return Decision("reuse", "up to date", old.num_rows)
+        done = old.num_rows - len(damaged) if "sha256" in SCHEMAS[old.kind].names else 0
         return Decision("resume" if done else "run", f"{len(damaged)} files are gone or changed", done)
     begun = stage.module.begun(path.parent, origin)
     if begun.complete:

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.compute as pc
+
 from augment.base.errors import UsageError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config, Section
-from augment.manifest import Manifest, read_manifest
+from augment.manifest import SCHEMAS, Manifest, read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.times import record_time
 from augment.stage import Spread, one_by_one
@@ -81,9 +83,9 @@ class Outcome:
     seconds: float
 
     def __str__(self) -> str:
-        rows = f"{len(self.manifest.table):,} rows"
-        if "status" in self.manifest.table.column_names:
-            failed = self.manifest.table["status"].to_pylist().count("failed")
+        rows = f"{self.manifest.num_rows:,} rows"
+        if "status" in SCHEMAS[self.manifest.kind].names:
+            failed = pc.sum(pc.equal(self.manifest.columns("status")["status"], "failed")).as_py() or 0
             rows += f", {failed:,} of them failed" if failed else ""
         if self.reused:
             return f"{self.stage.name}: up to date, reused ({rows})"

@@ -65,12 +65,12 @@ def estimate_poses(
     poses = run_shards(
         "poses", folder / "poses.parquet", origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
     )
-    filtering.report(poses.table, frame.set_index("id")["pid"], section)
+    filtering.report(poses.columns("id", "status", "verdict", "people", "x"), frame.set_index("id")["pid"], section)
     return poses
 
 
 def _wanted(section: PoseConfig, images: Manifest) -> pd.DataFrame:
-    frame = images.table.select(["id", "split", "pid", "path", "status", "width", "height"]).to_pandas()
+    frame = images.columns("id", "split", "pid", "path", "status", "width", "height").to_pandas()
     frame = frame[frame["split"].isin(section.splits)]
     if frame.empty:
         raise AugmentError(f"{images.path}: has no image in pose.splits = {', '.join(section.splits)}.")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from augment.config import Config, differences
 from augment.manifest import joint_columns
@@ -33,10 +34,10 @@ def images(run: Run) -> list[dict[str, Any]] | None:
 
 def pairs(run: Run) -> dict[str, int]:
     """Split -> number of pairs."""
-    if "pairs" not in run.frames:
+    if "pairs" not in run.manifests:
         return {}
-    counts = run.frames["pairs"]["split"].value_counts()
-    return {split: int(counts.get(split, 0)) for split in ("train", "test")}
+    found = run.manifests["pairs"].columns("split")["split"]
+    return {split: pc.sum(pc.equal(found, split)).as_py() or 0 for split in ("train", "test")}
 
 
 def poses(run: Run) -> dict[str, Any] | None:
@@ -51,7 +52,7 @@ def poses(run: Run) -> dict[str, Any] | None:
     good = rows[rows["status"] == "ok"]
     chart = ""
     if len(good):
-        joints = joint_columns(run.manifests["poses"].table, "x")[good.index, :, 0]
+        joints = joint_columns(run.manifests["poses"].columns("x"), "x")[good.index, :, 0]
         found = np.isfinite(joints).mean(axis=0)
         named = [(name.replace("_", " "), float(share)) for name, share in zip(JOINTS, found, strict=True)]
         chart = bar_chart("Share of images in which each joint was found", named)
@@ -110,7 +111,7 @@ def lineage(run: Run) -> dict[str, Any] | None:
         origin = manifest.provenance
         packages |= origin.get("packages", {})
         rows.append({
-            "stage": stage, "rows": len(manifest.table), "content": digests[stage][:_DIGEST],
+            "stage": stage, "rows": manifest.num_rows, "content": digests[stage][:_DIGEST],
             "identity": str(origin.get("digest", ""))[:_DIGEST], "command": origin.get("command", ""),
             "inputs": [
                 {"name": name, "digest": digest[:_DIGEST], "stale": _is_stale(name, digest, digests)}

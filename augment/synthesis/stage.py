@@ -75,7 +75,7 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     digest = origin.get("drawing", origin["digest"])
     for manifest in readable(path for path in (folder / TABLE, folder / UNFILTERED) if path.exists()):
         if manifest.provenance.get("drawing", manifest.provenance["digest"]) == digest:
-            return Begun(len(manifest.table), complete=True, why="drawn before; only the filter is another")
+            return Begun(manifest.num_rows, complete=True, why="drawn before; only the filter is another")
     return begun_shards(folder, {"digest": digest})
 
 
@@ -123,7 +123,7 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
         if manifest.provenance["digest"] == origin["digest"] and made_under(path, origin) is None:
             shutil.copyfile(other, path)
     sources = find_sources(images, poses)
-    of_train = pc.sum(pc.equal(images.table["split"], "train")).as_py()
+    of_train = pc.sum(pc.equal(images.columns("split")["split"], "train")).as_py()
     if not len(sources):
         raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to generate.")
     if len(sources) < of_train:
@@ -246,7 +246,7 @@ def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, in
     """All sources. ``times`` tell these tables from earlier ones of the same names."""
     table, posed = Manifest(images), Manifest(poses)
     frame = find_sources(table, posed)
-    joints = joint_columns(posed.table, "x", "y")[frame["pose"]]
+    joints = joint_columns(posed.columns("x", "y"), "x", "y")[frame["pose"]]
     joints = scale_joints(joints, frame[["width", "height"]].to_numpy(np.float32)[:, None], size)
     ids = frame["id"].tolist()
     return _Pool(

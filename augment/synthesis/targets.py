@@ -14,10 +14,10 @@ def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
     Columns: id, path, pid, camid, width, height, and ``pose``: the row of the poses table.
     """
     wanted = (pc.field("split") == "train") & (pc.field("status") == "ok") & (pc.field("pid") > 0)
-    columns = ["id", "path", "pid", "camid", "width", "height"]
-    frame = images.table.filter(wanted).select(columns).to_pandas()
-    rows = poses.table["id"].to_pandas()
-    accepted = rows[poses.table["accepted"].to_numpy()].rename("id").rename_axis("pose").reset_index()
+    names = ["id", "path", "pid", "camid", "width", "height"]
+    frame = images.columns(*names, "split", "status").filter(wanted).select(names).to_pandas()
+    posed = poses.columns("id", "accepted").to_pandas()
+    accepted = posed.loc[posed["accepted"], "id"].rename("id").rename_axis("pose").reset_index()
     return frame.merge(accepted, on="id").sort_values("id", ignore_index=True)
 
 

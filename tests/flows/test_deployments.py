@@ -150,7 +150,6 @@ def test_a_run_whose_worker_is_killed_in_every_stage(server, config, tmp_path, f
         with server.worker(kill=kill) as mark:
             wait_for(lambda mark=mark: started_by(mark), "the worker")
             wait_for(lambda mark=mark: not started_by(mark), f"the death at {kill}", 900)
-        assert server.run(run).state["type"] == "RUNNING"  # as far as the server knows
     with server.worker():
         state = server.final_state(run)
     assert state["type"] == "COMPLETED", state
