@@ -23,7 +23,8 @@ def list_configs() -> None:
     shipped = shipped_configs()
     for name, path in shipped.items():
         comment = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
-        sentence = re.split(r"(?<!Sec)[.:] ", " ".join(line.strip("# ") for line in comment), maxsplit=1)[0]
+        text = " ".join(line.strip("# ") for line in comment)
+        sentence = re.split(r"(?<!Sec)(?<!App)(?<!Tab)[.:] ", text, maxsplit=1)[0]
         echo(f"{name:28} {sentence}.")
     echo(f"\nTheir files, to begin your own with: {path.parent}")
 

@@ -158,9 +158,11 @@ async function trial() {
     do hiddenAt = await unlessPaused(nextFrame());
     while (hiddenAt - shownAt < exposure - halfFrame);
     stage.replaceChildren();
+    if (!answered.isGiven) say("Real or generated?");
     answer = await unlessPaused(answered.given);
   } finally {
     answered.stop();
+    say("");
   }
   const record = {
     place,
@@ -188,9 +190,11 @@ async function trial() {
 function nextAnswer() {
   const keys = { ArrowLeft: false, r: false, ArrowRight: true, g: true };
   const stop = new AbortController();
-  const given = new Promise((resolve) => {
+  const answered = { stop: () => stop.abort(), isGiven: false };
+  answered.given = new Promise((resolve) => {
     const take = (generated, time) => {
       stop.abort();
+      answered.isGiven = true;
       element(generated ? "generated" : "real").classList.add("pressed");
       resolve({ generated, time });
     };
@@ -204,7 +208,7 @@ function nextAnswer() {
     for (const id of ["real", "generated"])
       element(id).addEventListener("click", (event) => take(id === "generated", event.timeStamp), { signal });
   });
-  return { given, stop: () => stop.abort() };
+  return answered;
 }
 
 // A page that is not seen shows nothing: the round pauses, and the picture that was on is shown again.

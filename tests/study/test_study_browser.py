@@ -102,6 +102,7 @@ def test_reload_double_key_and_touch(page, make_study, served):
         begin(page)
         assert until(page, picture) == first
         until(page, lambda _: picture(page) is None)  # hidden after its second; the answer may come later
+        until(page, lambda _: page.find_element(By.ID, "message").text == "Real or generated?")
         time.sleep(0.3)
         assert len(only(folder)) == 1
         button = page.find_element(By.ID, "generated")
