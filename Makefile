@@ -44,7 +44,7 @@ clean:
 # ranges in pyproject.toml decide. torch and torchvision are not in them: the index has builds for CPU or for CUDA.
 LOCK ?= $(shell $(PYTHON) -c 'import platform as p, sys; print("requirements" * ((*sys.version_info[:2], sys.platform, \
   p.machine(), p.libc_ver()[0]) == (3, 11, "linux", "x86_64", "glibc")))')
-PIP := $(BIN)/python -m pip install --quiet --no-build-isolation
+PIP := $(BIN)/python -m pip install --quiet --no-build-isolation --no-compile
 HASHED := $(PIP) --no-deps --require-hashes -r
 TOOLS := "setuptools>=77,<81" wheel ninja
 BUILT = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["make"]["no-deps"])')
@@ -52,7 +52,7 @@ STRANGE = { echo "make: not all of $(LOCK)*.lock could be installed; pip says wh
   exit 3; }
 
 # openpifpaf and torchreid go last: they are built with the torch that is there by then, and without their own pins,
-# which are those of a torch from years ago.
+# which are those of a torch from years ago. Bytecode is compiled at the end, on all cores: pip would use one.
 $(STAMP): pyproject.toml requirements.lock requirements-built.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Python 3.11 or newer is needed, and $(PYTHON) is not. Name another: make PYTHON=python3.11"; exit 3; }
@@ -68,4 +68,5 @@ $(STAMP): pyproject.toml requirements.lock requirements-built.lock
 	@$(if $(LOCK),$(HASHED) $(LOCK).lock || $(STRANGE))
 	@$(PIP) -e ".[dev]"
 	@export CFLAGS="-O1 -g0" MAX_JOBS=2; $(if $(LOCK),$(HASHED) $(LOCK)-built.lock || $(STRANGE),$(PIP) --no-deps $(BUILT))
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	touch $(STAMP)
