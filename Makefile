@@ -21,7 +21,7 @@ demo: $(STAMP)
 # A worker of pytest-xdist per core; tests that would disturb each other share one (tests/conftest.py). Without -n:
 # `.venv/bin/python -m pytest tests/test_pairs.py`, which starts at once.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest -n logical --maxprocesses 8
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -86,17 +86,30 @@ else:
 Command = Callable[..., CompletedProcess]
 
 
-# On one worker of pytest-xdist: what uses the finished run or Prefect's servers, and (marked in its file) what keeps
-# several cores busy or looks at the clock. The rest goes wherever a worker is free.
-_TOGETHER = ("finished_run", "prefect_harness")
+# Files that a single worker of pytest-xdist runs, one after the other.
+_TOGETHER = {
+    "use the finished run or Prefect's servers": (
+        "export/", "flows/", "pipeline/test_reuse", "test_cli", "test_documentation", "test_interruption",
+    ),
+    "keep several cores busy or look at the clock": (
+        "gan/test_torchrun", "report/test_report_browser", "study/test_study_browser", "study/test_study_load",
+        "trials/",
+    ),
+}  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with one of these fixtures make it once, and are alone with its folder."""
-    for item in items:
-        if {*_TOGETHER} & {*getattr(item, "fixturenames", ())}:
-            item.add_marker(pytest.mark.xdist_group("run"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A worker gets whole files, or all that belong together: ``--dist loadgroup`` groups nothing with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            return next((title for title, files in _TOGETHER.items() if file.startswith(files)), file)
+
+    config.option.loadscopereorder = False  # in the order of the files: those groups begin early
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from augment import __version__
 from augment.config import shipped_configs
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("wheel")  # built once
 
 
 @pytest.fixture(scope="module")

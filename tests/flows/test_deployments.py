@@ -14,8 +14,6 @@ from augment.config import Config, load_config
 from augment.pipeline.stages import STAGES, stages_until
 from flows.serving import deployments
 
-pytestmark = pytest.mark.xdist_group("run")
-
 # (pattern of files, n): where the worker is killed, once in every stage
 KILLS = [
     (r"images/\.parts/", 4), (r"poses/\.parts/", 3), (r"pairs/pairs\.parquet", 1), (r"gan/state-000004", 1),

@@ -16,8 +16,6 @@ import pytest
 from augment.base.errors import AugmentError, UsageError
 from flows.server import _check_database, check_server, prefect_server
 
-pytestmark = pytest.mark.xdist_group("run")
-
 HOLD = """
 import sys, time, pathlib
 from flows.server import prefect_server

@@ -40,7 +40,6 @@ def counts(tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.xdist_group("fake CUDA")  # built once
 @pytest.mark.parametrize("case", BUDGET)
 def test_an_iteration_never_waits_for_the_device_and_keeps_to_its_budget(counts, case):
     found = counts[case]

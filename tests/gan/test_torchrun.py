@@ -15,7 +15,7 @@ from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
 from augment.manifest import Manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import os, shutil, signal, sys

@@ -8,7 +8,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 
 from augment.report.page import write_report
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("processes")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture

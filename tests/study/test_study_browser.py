@@ -10,7 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from augment.manifest import read_manifest
 from augment.study.answers import JOURNAL, read_journal, write_answers
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("processes")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture

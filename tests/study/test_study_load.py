@@ -6,12 +6,10 @@ import time
 
 import httpx
 import numpy as np
-import pytest
 
 from augment.manifest import read_manifest
 from augment.study.results import read_results
 
-pytestmark = pytest.mark.xdist_group("processes")
 USERS = 100
 PAUSE_S = (0.3, 1.0)  # between two answers; a person takes 1.4 s at the least
 

@@ -8,7 +8,6 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("processes")
 def test_a_share_of_every_trial():
     run = Path(__file__).with_name("run.py")
     arguments = ["flips", "mutants", "writes", "--share", "0.003"]
