@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, is_regular_file, sha256_file
+from augment.base.files import atomic_write, is_regular_file, sha256_file, stored_file
 from augment.base.seals import seal_of_columns, seal_of_table
+from augment.base.storage import copies
+from augment.base.storage.addresses import is_copy
 
 # Major: a reader of an older one must refuse; minor: something was added. 1.1: the seal; 1.2: the digest in the header
 SCHEMA_VERSION = (1, 2)
@@ -300,10 +302,11 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
 
 
 def _check_there(path: Path) -> None:
+    if is_regular_file(path):
+        return
     if not path.exists():
         raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.")
-    if not is_regular_file(path):
-        raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
+    raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
 
 
 # Whatever damage may lead to in pyarrow.
@@ -370,10 +373,26 @@ def verify(manifest: Manifest) -> pd.DataFrame:
     named = [name for name in ("id", "path", "sha256", "status") if name in SCHEMAS[manifest.kind].names]
     problems = [
         {"id": id, "problem": problem}
-        for id, path, sha256 in chain(side_files, files_of_rows(manifest.columns(*named), "id"))
-        if (problem := file_problem(manifest.path.parent, path, sha256))
+        for id, problem in problems_of(manifest.path.parent,
+                                       chain(side_files, files_of_rows(manifest.columns(*named), "id")))
     ]
     return pd.DataFrame(problems, columns=["id", "problem"])
+
+
+def problems_of(folder: Path, files: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    """Id and problem of those of the files (id, path relative to the folder, SHA-256) that have one."""
+    listed: set[str] = set()
+    files = iter(files)
+    while some := list(islice(files, 10_000)):
+        stored = {parent for parent in {os.path.dirname(path) for _, path, _ in some} if is_copy(folder / parent)}
+        for parent in stored - listed:
+            copies.sizes(folder / parent)  # what is no longer as in the storage must not count
+        listed |= stored
+        if stored:
+            copies.fetch_all(stored_file(folder / path) for _, path, _ in some)
+        for id, path, sha256 in some:
+            if problem := file_problem(folder, path, sha256):
+                yield id, problem
 
 
 def files_of_rows(table: pa.Table, id_column: str) -> Iterator[tuple[str, str, str]]:

@@ -15,7 +15,6 @@ have their hashes; only the others are computed.
 
 import json
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,14 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
-from augment.base.files import sha256_bytes, sha256_file
+from augment.base.files import remove_folder, sha256_bytes, sha256_file
 from augment.base.progress import progress, say
 from augment.config import Section
 from augment.manifest import (
     Manifest,
-    file_problem,
     files_of_rows,
     package_versions,
+    problems_of,
     read_manifest,
     sort_rows,
     to_table,
@@ -184,7 +183,7 @@ def run_shards(
     done = set(known[id_column].to_pylist())
     missing = [id for id in ids if id not in done]
     if made is not None and not missing and len(known) == made.num_rows:
-        shutil.rmtree(parts, ignore_errors=True)
+        remove_folder(parts)
         return made
 
     if whole:
@@ -205,7 +204,7 @@ def run_shards(
             advance(len(set(tables[-1][id_column].to_pylist())))
     side_files = {name: hashes[name] for id in ids for name in files(id) if name in hashes}
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin, side_files)
-    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    remove_folder(folder / ".parts")
     return manifest
 
 
@@ -261,7 +260,7 @@ def _undamaged(table: pa.Table, folder: Path, id_column: str, files: Callable[[s
     # A table of an earlier version lists none and is accepted as it is.
     others = ((id, name, hashes[name]) for id in ids for name in files(id) if name in hashes)
     listed = chain(others, files_of_rows(table, id_column))
-    damaged = {id for id, path, sha256 in listed if file_problem(folder, path, sha256)}
+    damaged = {id for id, _ in problems_of(folder, listed)}
     return _without(table, pc.is_in(table[id_column], pa.array(damaged, pa.string())))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
+from augment.base.terminal import shown
 from augment.config import Config
 from augment.pipeline.arms import arms_cells
 
@@ -51,4 +52,4 @@ def show_arms(config: Config) -> None:
 def show_report(config: Config, page: Path) -> None:
     """The report's path: Prefect's server has no access to the run's folder."""
     with _courtesy("the report's path"):
-        create_markdown_artifact(key="report", markdown=f"`{page}`", description=f"Report of {config.name}")
+        create_markdown_artifact(key="report", markdown=f"`{shown(page)}`", description=f"Report of {config.name}")

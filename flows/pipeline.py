@@ -21,6 +21,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
+from augment.base.storage.copies import forget
+from augment.base.terminal import shown
 from augment.config import Config
 from augment.data.stage import dataset_root
 from augment.pipeline.folder import locked_run
@@ -62,7 +64,7 @@ def _one_task_each(
     if not shards:
         return
     if folders:
-        function = partial(with_data_there, function=function, folders=folders)
+        function = partial(with_data_there, function=function, folders=folders, stage=name)
     shard_tasks = [_shard_task.with_options(task_run_name=f"{name} {k} of {len(shards)}")
                    for k in range(1, len(shards) + 1)]  # fmt: skip
     advance = show_progress(name, len(shards))
@@ -98,12 +100,14 @@ def _run(stage: Stage, config: Config) -> State:
             parallel, folders = True, (run, dataset_root(config.data, run / "images").absolute())
         spread = partial(_one_task_each, name=stage.name, parallel=parallel, folders=folders)
         outcome = run_stage(stage, config, spread)
+        if folders:
+            forget()  # workers may have written what was copied here before
     else:
         outcome = _whole_stage_task.with_options(task_run_name=stage.name)(stage, config)
     say(str(outcome))
     get_run_logger().info("%s", outcome)
     manifest = outcome.manifest
-    result = {"manifest": str(manifest.path), "digest": manifest.digest, "reused": outcome.reused}
+    result = {"manifest": shown(manifest.path), "digest": manifest.digest, "reused": outcome.reused}
     return Completed(name="Reused" if outcome.reused else "Completed", message=str(outcome), data=result)
 
 

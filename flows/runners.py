@@ -11,7 +11,9 @@ from typing import Any
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.storage.copies import forget, is_folder
 from augment.config import FlowConfig
+from augment.pipeline.folder import bring
 
 
 @contextmanager
@@ -30,14 +32,16 @@ def task_runners(section: FlowConfig) -> Iterator[Callable[[], Any]]:
 
 
 def with_data_there(
-    ids: Sequence[str], *, function: Callable[[Sequence[str]], Path], folders: Sequence[Path]
+    ids: Sequence[str], *, function: Callable[[Sequence[str]], Path], folders: Sequence[Path], stage: str
 ) -> Path:
-    """A shard on a worker of a cluster, which must see the same folders.
+    """A shard of a stage on a worker of a cluster, which must see the same ``folders``, the run's first.
 
-    Else a worker without the images would report them as unreadable, each with a row. Raises :class:`AugmentError` that
-    names the worker.
+    Else a worker without the images would report them as unreadable, each with a row. Of a run in object storage, the
+    worker brings its copies up to date. Raises :class:`AugmentError` that names the worker.
     """
-    missing = [folder for folder in folders if not folder.is_dir()]
+    forget()
+    bring(folders[0], stage)
+    missing = [folder for folder in folders if not is_folder(folder)]
     if missing:
         raise AugmentError(
             f"{missing[0]}: no such folder on the worker {socket.gethostname()} (process {os.getpid()}). Every worker "

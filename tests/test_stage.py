@@ -74,7 +74,7 @@ def test_parts_that_outlive_the_table_do_no_harm(tmp_path, monkeypatch):
     """Deleting them fails where no more files can be opened."""
     log: list[str] = []
     with monkeypatch.context() as patched:
-        patched.setattr("augment.stage.shutil.rmtree", lambda *_, **__: None)
+        patched.setattr("augment.base.files.shutil.rmtree", lambda *_, **__: None)
         before = make(tmp_path).path.read_bytes()
         (tmp_path / "files" / "train-01").unlink()
         assert make(tmp_path, log).path.read_bytes() == before and log == ["train/01"]

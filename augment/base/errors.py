@@ -9,6 +9,12 @@ class AugmentError(Exception):
 
     exit_code = 3
 
+    def __str__(self) -> str:
+        """The message, with addresses in place of their copies' paths."""
+        from augment.base.storage.addresses import shown  # which raises errors of this module
+
+        return shown(super().__str__())
+
 
 class UsageError(AugmentError):
     """The request is invalid: a wrong key, a bad value. The command line exits with 2."""

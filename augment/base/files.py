@@ -1,4 +1,8 @@
-"""Files: atomic writes, hashes, and images from untrusted sources."""
+"""Files: atomic writes, hashes, and images from untrusted sources.
+
+A path may be that of a copy of an object (:mod:`augment.base.storage`): it is fetched before it is read, and written to
+its storage first.
+"""
 
 import errno
 import hashlib
@@ -18,6 +22,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from augment.base.errors import AugmentError, Refused, UsageError, refusal
+from augment.base.storage import copies
+from augment.base.storage.addresses import is_copy
 
 _PART = re.compile(r"(?P<file>.+\.(?:tar|parquet))#(?P<start>\d+)\+(?P<size>\d+)")
 
@@ -35,6 +41,7 @@ _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial", re.DOTALL)  # as tempfile
 
 def is_regular_file(path: Path) -> bool:
     """Whether it is a regular file: no folder, and no pipe or device, which may block its reader for ever."""
+    _fetch(path)
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):  # ValueError: a null byte in the name
@@ -53,14 +60,27 @@ def sha256_file(path: Path) -> str:
     """
     if _PART.fullmatch(path.name):
         return sha256_bytes(read_stored(path))
+    _fetch(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def local(path: Path) -> Path:
+    """A path that other libraries may open: of a copy, brought up to date. There need not be a file."""
+    _fetch(path)
+    return path
+
+
+def _fetch(path: Path) -> None:
+    if is_copy(path):
+        copies.fetch(path)
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file to read. Raises OSError where there is none, or a pipe or device, which might never end."""
+    _fetch(path)
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  the caller closes it
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
@@ -88,6 +108,12 @@ def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
         if size > limit:
             raise ValueError(f"{size} bytes is too large (limit {limit})")
         return file.read()
+
+
+def stored_file(path: Path) -> Path:
+    """The file that a path of :func:`read_stored` is in."""
+    part = _PART.fullmatch(path.name)
+    return path if part is None else path.with_name(part["file"])
 
 
 def read_stored(path: Path) -> bytes:
@@ -127,7 +153,7 @@ class _Remembering(io.FileIO):
 def atomic_write(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it, synced to disk, when the block succeeds.
 
-    Readers of ``path`` see the old content or the new, never a part.
+    That of a copy is uploaded before. Readers of ``path`` see the old content or the new, never a part.
     Without ``sync`` a power cut may take what was written: for many small files that are checked and made again.
     Folders are made as needed. Where the system refuses (a full disk, no permission, ...) the error is an
     :class:`AugmentError` that names the path.
@@ -144,6 +170,8 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
             if sync:
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        if is_copy(path):
+            copies.put(temporary, path)
         os.replace(temporary, path)
         temporary = None
     except Exception as error:
@@ -155,6 +183,17 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one."""
+    copies.remove(path)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that is possible."""
+    copies.remove_below(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from augment.base.errors import AugmentError
+from augment.base.files import is_regular_file
 from augment.base.seals import check_seal, sealed_write
 
 _REMEDY = "Delete it; training then resumes from an earlier state or starts from scratch."
@@ -23,7 +24,7 @@ def load_state(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]
 
     Raises :class:`AugmentError` where it is absent or damaged.
     """
-    if not path.exists():
+    if not is_regular_file(path):
         raise AugmentError(f"{path}: no such training state.")
     try:
         check_seal(path)

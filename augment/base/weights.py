@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from augment.base.errors import AugmentError
+from augment.base.files import local
 
 
 def read_weights(file: Path | str, key: str, remedy: str = "Name a file of weights.") -> dict[str, torch.Tensor]:
@@ -16,7 +17,7 @@ def read_weights(file: Path | str, key: str, remedy: str = "Name a file of weigh
     ``key`` is the configuration's key of the file. Raises :class:`AugmentError` with the ``remedy`` where the file is
     missing, damaged or has no tensors.
     """
-    path = Path(file).expanduser()
+    path = local(Path(file).expanduser())
     try:
         content: Any = (safetensors.torch.load_file(path) if path.suffix == ".safetensors"
                         else torch.load(path, map_location="cpu", weights_only=True))  # fmt: skip

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from augment.base.errors import AugmentError, out_of_memory, refusal
+from augment.base.storage.addresses import is_address, is_copy, location
+from augment.base.storage.copies import fetch
 from augment.base.terminal import echo
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, load_config
@@ -49,6 +51,36 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
 def remember_folder(config: Config) -> None:
     """Set the folder in which the traceback of an unexpected error is written."""
     click.get_current_context().find_root().obj = config.folder
+
+
+class RunFolder(click.Path):
+    """The type of an argument that is a run's folder or a file of one, on disk or in a storage, from which what is
+    needed is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, that of its copy for an address."""
+        path = location(value) if isinstance(value, str) else super().convert(value, param, ctx)
+        if is_copy(path) and not fetch(path):
+            from augment.pipeline.folder import bring
+
+            bring(path)
+        return path
+
+
+class LocalFolder(click.Path):
+    """The type of an argument that must be a folder on disk: answers of a study are appended as they come in."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        if isinstance(value, str) and is_address(value):
+            self.fail(f"{value}: this needs a folder on disk. Copy the run to one first.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Guarded(click.Group):

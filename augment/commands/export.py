@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
+from augment.commands.common import RunFolder
 
 _path = click.Path(path_type=Path)
 _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 
 
 @click.command()
-@click.argument("run", type=_path)
+@click.argument("run", type=RunFolder())
 @click.argument("destination", metavar="DEST", type=_path)
 @click.option("--to", type=click.Choice(_FORMATS), required=True)
 @click.option("--kept-only", is_flag=True, help="Of the synthetic images only those that re-ID trains on.")

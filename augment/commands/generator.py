@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
+from augment.commands.common import RunFolder
 from augment.commands.run import stage_command
 
 _path = click.Path(path_type=Path)
@@ -40,7 +41,7 @@ def sample(weights: str, source: Path, poses: tuple[str, ...], source_pose: str 
 
 
 @gan.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_path)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RunFolder())
 @click.option("--output", type=_path, default=Path("outputs/comparison"), show_default=True, help="Folder to write to.")
 @click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Test pairs to score.")
 @click.option("--examples", type=click.IntRange(1), default=32, show_default=True, help="Pairs to show.")

@@ -6,6 +6,7 @@ import click
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.terminal import echo
+from augment.commands.common import RunFolder
 
 
 @click.group()
@@ -14,7 +15,7 @@ def manifest() -> None:
 
 
 @manifest.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=RunFolder())
 @click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="How many rows to print.")
 @click.option("--where", "conditions", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
@@ -35,7 +36,7 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
 
 
 @manifest.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=RunFolder())
 def verify(path: Path) -> None:
     """Verify the manifest PATH, or all manifests in the run folder PATH, and their files against their hashes."""
     from augment.pipeline.lineage import problems_of, problems_of_table
@@ -57,7 +58,7 @@ def verify(path: Path) -> None:
 
 @manifest.command()
 @click.argument("row_id", metavar="ID")
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; default: any in outputs/.")
+@click.option("--run", "folder", type=RunFolder(), help="The run's folder; default: any in outputs/.")
 def trace(row_id: str, folder: Path | None) -> None:
     """Trace ID, a row of any manifest, to its source image, pose source, checkpoint, configuration and files."""
     from augment.base.console import output_console

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import with_config
+from augment.commands.common import RunFolder, with_config
 from augment.config import Config
 
 engine_option = click.option(
@@ -69,7 +69,7 @@ def _run_flow(config: Config, folder: Path, until: str | None) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RunFolder())
 def compare(runs: tuple[Path, ...]) -> None:
     """Pool the arms of several RUNS (folders) whose data subset, generator or other seeds differ."""
     from augment.pipeline.arms import pooled_cells

@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
+from augment.commands.common import LocalFolder
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=LocalFolder())
 @click.option("--results", is_flag=True, help="Print R2G, G2R and d' of every RUN instead.")
 @click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Test images of each kind.")
 @click.option("--training", type=click.IntRange(0), default=10, show_default=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import read_config, remember_folder, with_config
+from augment.commands.common import RunFolder, read_config, remember_folder, with_config
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, shipped_configs
 
@@ -55,7 +55,7 @@ def _leaves(values: dict, prefix: str = ""):
 
 
 @click.command()
-@click.argument("runs", metavar="CONFIG|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="CONFIG|RUN...", nargs=-1, required=True, type=RunFolder())
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value, of each.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("outputs/report.html"), show_default=True,
               help="The page of several runs; that of one is report.html in its folder.")  # fmt: skip

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from augment.base.errors import UsageError
+from augment.base.storage import addresses
 
 
 def Runtime(default: Any, **constraints: Any) -> Any:
@@ -20,7 +23,20 @@ def _at_home(path: Any) -> Any:
 
 
 def _file_at_home(name: str) -> str:
+    if addresses.is_address(name):
+        return str(_copy_of(name))
     return str(_at_home(Path(name))) if name.startswith("~") else name
+
+
+def _copy_of(given: Any) -> Any:
+    try:
+        return addresses.copy_of(given) if isinstance(given, str) and addresses.is_address(given) else given
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _with_address(path: Any) -> str:
+    return addresses.shown(str(path))
 
 
 def odd(number: int) -> int:
@@ -41,8 +57,11 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
-Location = Annotated[Path, AfterValidator(_at_home)]  # ~ is the user's home, as in a shell
-File = Annotated[str, AfterValidator(_file_at_home)]  # the same of a file that may be looked for in several folders
+_address_in_json = PlainSerializer(_with_address, when_used="json")
+# ~ is the user's home, as in a shell. An address of object storage becomes the path of its copy.
+Location = Annotated[Path, BeforeValidator(_copy_of), AfterValidator(_at_home), _address_in_json]
+# The same of a file that may be looked for in several folders.
+File = Annotated[str, AfterValidator(_file_at_home), _address_in_json]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
 Count = Annotated[int, Field(ge=1, le=10**9)]
 People = Annotated[int, Field(ge=1, le=10**6)]

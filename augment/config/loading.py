@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from augment.base.errors import UsageError
+from augment.base.storage.addresses import location
 from augment.config.fields import Section
 from augment.config.sections import ArmConfig, Config, ReidConfig
 from augment.config.yaml_files import parse_yaml, read_yaml, short
@@ -138,4 +139,4 @@ def dump_yaml(config: Config) -> str:
 def environment_path(variable: str) -> Path | None:
     """The folder that an environment variable names, or None where it is not set."""
     value = os.environ.get(variable)
-    return Path(value) if value else None
+    return location(value) if value else None

@@ -56,7 +56,8 @@ class DataConfig(Section):
 
     layout: Literal["market1501", "deepfashion", "rendered"] = "market1501"
     root: Location | None = Runtime(None)
-    """The folder of the data set; None: $MARKET1501_ROOT or $DEEPFASHION_ROOT, else its usual name in ../data."""
+    """The folder of the data set, or its address (s3://bucket/folder); None: $MARKET1501_ROOT or $DEEPFASHION_ROOT,
+    else its usual name in ../data."""
     pattern: Pattern | None = None
     """Regular expression with the groups pid and camid that file names of data.root match (with a slash in it: paths),
     for other data sets and folders of crops; of a single folder the last third of the people is tested. None: the
@@ -391,7 +392,7 @@ class Config(Section):
     name: str = "run"
     """Of the run, and of its folder where output names none."""
     output: Location | None = Runtime(None)
-    """The folder of the run; None: outputs/NAME."""
+    """The folder of the run, or its address (s3://bucket/folder); None: outputs/NAME."""
     data: DataConfig = DataConfig()
     pose: PoseConfig = PoseConfig()
     pairs: PairsConfig = PairsConfig()

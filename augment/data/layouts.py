@@ -3,6 +3,7 @@
 Identity and camera are parsed from base names alone, by a strict pattern; a folder called ``exp2_c1`` has no influence.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from augment.base.errors import AugmentError
+from augment.base.files import is_regular_file
+from augment.base.storage.addresses import is_copy
+from augment.base.storage.copies import is_folder, sizes
 
 SPLITS = ("train", "query", "gallery")
 JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but no match of any query
@@ -49,6 +53,7 @@ class Found(NamedTuple):
     split: str
     name: Name
     problem: str | None = None
+    size: int | None = None  # bytes, where the listing tells them
 
     @property
     def file(self) -> Path:
@@ -98,9 +103,9 @@ def list_deepfashion(root: Path) -> list[Found]:
     the flat names of the paper's authors as ids, or the authors' folders ``train`` and ``test`` (our gallery).
     """
     for partition in (root / _DEEPFASHION_PARTITION, root / "Eval" / _DEEPFASHION_PARTITION):
-        if partition.exists():
+        if is_regular_file(partition):
             return _by_id(_list_partition(partition, root))
-    if not (root / "train").is_dir():
+    if not is_folder(root / "train"):
         raise AugmentError(
             f"{root}: neither {_DEEPFASHION_PARTITION} (original in-shop tree) nor the folders train and test (flat "
             f"names) are there. Set data.root to the folder that holds them."
@@ -120,11 +125,8 @@ LAYOUTS: dict[str, Callable[[Path], list[Found]]] = {
 def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], example: str) -> Iterator[Found]:
     """The image files of a folder; other files (Thumbs.db, readme.txt) are ignored."""
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries
-                if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES and not _is_folder(entry)
-            )  # fmt: skip
+        found = _names_and_sizes(folder)
+        names = sorted(name for name in found if os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES)
     except OSError as error:
         raise AugmentError(
             f"{folder}: {error.strerror}. The data set's {split} images belong there; set data.root to its folder."
@@ -134,14 +136,25 @@ def _list_folder(folder: Path, split: str, parse: Callable[[str], Name | None], 
     stems: dict[str, str] = {}
     for name in names:
         shown, stem, path = printable(name), name.partition(".")[0], os.path.join(folder, name)
-        parsed = parse(name)
+        parsed, size = parse(name), found[name]
         if parsed is None:
-            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"name is not like {example}")
+            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"name is not like {example}", size)
         elif stem in stems:
-            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"{stems[stem]} has the same name")
+            yield Found(f"{split}/{shown}", path, split, NO_NAME, f"{stems[stem]} has the same name", size)
         else:
             stems[stem] = name
-            yield Found(f"{split}/{stem}", path, split, parsed)
+            yield Found(f"{split}/{stem}", path, split, parsed, None, size)
+
+
+def _names_and_sizes(folder: Path) -> dict[str, int | None]:
+    """The files in a folder; their sizes where they are objects, which a listing tells. Raises OSError."""
+    if not is_copy(folder):
+        with os.scandir(folder) as entries:
+            return {entry.name: None for entry in entries if not _is_folder(entry)}
+    found = sizes(folder)
+    if not found and not is_folder(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    return found
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -11,6 +11,9 @@ from pathlib import Path
 from statistics import median
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.files import is_regular_file
+from augment.base.storage.addresses import is_copy
+from augment.base.storage.copies import is_folder, sizes_below
 from augment.config.fields import check_pattern
 from augment.data.layouts import DISTRACTOR, JUNK, NO_NAME, SPLITS, Found, Name, printable
 from augment.data.selection import hold_out
@@ -83,12 +86,12 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
         expression = re.compile(check_pattern(pattern), re.ASCII)
     except ValueError as error:
         raise UsageError(f"--pattern '{pattern}': {error}.") from None
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise AugmentError(f"{folder}: no such folder.")
-    if (folder / "list_train.txt").exists():
+    if is_regular_file(folder / "list_train.txt"):
         return ParsedFolder(_sorted(_msmt(folder)), [])
     parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
-             if (folder / name).is_dir()}  # fmt: skip
+             if is_folder(folder / name)}  # fmt: skip
     single = set(parts) != set(SPLITS)
     found = [image for split, part in ({"train": folder} if single else parts).items()
              for image in _by_pattern(part, split, expression)]  # fmt: skip
@@ -108,13 +111,15 @@ def _sorted(images: list[Found]) -> list[Found]:
 
 
 def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterator[Found]:
-    for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
+    sizes = sizes_below(folder) if is_copy(folder) else {}
+    files = [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*")
+    for file in sorted(path for path in files if path.suffix.lower() in _SUFFIXES):
         below = file.relative_to(folder).as_posix()
         # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
         match = expression.search(below if "/" in expression.pattern else file.name)
         name = _name(match["pid"], match["camid"]) if match else None
         problem = None if name else "its name does not match the pattern"
-        yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem)
+        yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem, sizes.get(below))
 
 
 def _name(pid: str | None, camid: str | None) -> Name | None:
@@ -129,7 +134,7 @@ def _msmt(folder: Path) -> list[Found]:
     found: list[Found] = []
     for listing, split in _MSMT_LISTS.items():
         path = folder / listing
-        if not path.exists():
+        if not is_regular_file(path):
             raise AugmentError(f"{path}: is missing; MSMT17 has {', '.join(_MSMT_LISTS)}.")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             file, _, person = line.strip().rpartition(" ")

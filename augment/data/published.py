@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augment.base.errors import AugmentError
+from augment.base.files import is_regular_file
 from augment.config import environment_path
 from augment.manifest import Manifest
 
@@ -18,7 +19,7 @@ def find_published(name: str, near: Sequence[Path], key: str) -> Path:
     """
     folders = [Path(), *filter(None, [environment_path(VARIABLE)]), *near]
     for folder in folders:
-        if (folder / name).is_file():
+        if is_regular_file(folder / name):
             return folder / name
     looked = ", ".join(dict.fromkeys(str(folder.resolve()) for folder in folders))
     raise AugmentError(

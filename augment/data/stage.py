@@ -14,6 +14,8 @@ import pandas as pd
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, read_file, sha256_bytes
 from augment.base.progress import say
+from augment.base.storage import copies
+from augment.base.storage.addresses import is_copy
 from augment.config import Config, DataConfig, environment_path
 from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
 from augment.data.patterns import parse_folder
@@ -40,12 +42,14 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
     """
     if section.layout == "rendered":
         root = section.root or Path(folder).parent / "rendered"
+        if section.root is not None and is_copy(root):
+            copies.pull(root, lambda name: "/" not in name)
         check_root(section.rendered, root, own=section.root is None)
         return root
     variable, usual = _USUAL[section.layout]
     project = Path(__file__).resolve().parents[2]
     root = section.root or environment_path(variable) or project.parent / "data" / usual
-    if not root.is_dir():
+    if not copies.is_folder(root):
         raise AugmentError(
             f"{root}: no such folder. Set data.root or the environment variable {variable} to the folder of the data "
             f"set, or use data.layout=rendered, which needs none."
@@ -76,8 +80,12 @@ def identity(section: DataConfig, folder: Path) -> dict[str, Any]:
 
 def _provenance(section: DataConfig, found: list[Found]) -> dict[str, Any]:
     listing = hashlib.sha256(b"[")  # of the list of all [id, size] as JSON
+    of_folder: dict[str, dict[str, int]] = {}
     for number, image in enumerate(found):
-        size = VERSION if section.layout == "rendered" else _size(image.path)  # known before it is there
+        if section.layout == "rendered":
+            size = VERSION  # known before it is there
+        else:
+            size = _size(image.path, of_folder) if image.size is None else image.size
         listing.update(f"{', ' if number else ''}{json.dumps([image.id, size])}".encode())
     listing.update(b"]")
     return provenance("images", 2, section, {"listing": listing.hexdigest()}, () if section.pattern else ("pattern",))
@@ -129,6 +137,7 @@ def examine(ids: Sequence[str], *, folder: Path, section: DataConfig, root: Path
     found = _listed(section, root, listing)
     if lost := [id for id in ids if id not in found]:
         raise AugmentError(f"{root}: {lost[0]} disappeared while the images were scanned. Run the same command again.")
+    copies.fetch_all(found[id].path for id in ids)
     return [_examine(found[id], folder) for id in ids]
 
 
@@ -156,7 +165,13 @@ def _examine(found: Found, folder: Path) -> dict:
     return row | {"width": width, "height": height, "status": "ok"}
 
 
-def _size(path: str) -> int:
+def _size(path: str, of_folder: dict[str, dict[str, int]]) -> int:
+    """``of_folder``: what was listed before, of objects, which are not asked for one by one."""
+    if is_copy(path):
+        folder, name = os.path.split(path)
+        if folder not in of_folder:
+            of_folder[folder] = copies.sizes(Path(folder))
+        return of_folder[folder].get(name, -1)
     try:
         return os.stat(path).st_size
     except OSError:

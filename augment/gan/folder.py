@@ -11,6 +11,7 @@ from typing import Any
 from augment.base.files import atomic_write
 from augment.base.progress import say
 from augment.base.seals import read_sealed_json, sealed_json
+from augment.base.storage.copies import move
 
 SCHEDULE = ("iterations", "decay_iterations")  # when the learning rate falls: may change until it does
 OWNER = "training.json"
@@ -79,4 +80,4 @@ def _move(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name == OWNER):
         if path.name != "earlier":
-            path.replace(target / path.name)
+            move(path, target / path.name)

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from augment.base.drawing import draw_pose, image_grid
-from augment.base.files import atomic_write, encode_jpeg
+from augment.base.files import atomic_write, encode_jpeg, remove
 
 _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
@@ -68,7 +68,7 @@ class Gallery:
         self.strips: dict[int, str] = {}  # base64 of those on the page, kept so that a new strip does not re-read all
         for strip in self.samples.glob("*.jpg"):
             if int(strip.stem) > iteration:
-                strip.unlink()
+                remove(strip)
             else:
                 self.strips[int(strip.stem)] = _base64(strip.read_bytes())
         names = ["source", "its pose", "target pose", "target"]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write, sha256_file
+from augment.base.files import atomic_write, is_regular_file, sha256_file
+from augment.base.storage.copies import is_folder
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header, save_weights
 from augment.manifest import read_manifest
@@ -41,12 +42,12 @@ def find_generator(name: str | Path) -> Path:
     training.
     """
     path = Path(name)
-    if path.is_dir():
+    if is_regular_file(path):
+        return path
+    if is_folder(path):
         manifest = read_manifest(path / "gan" / "checkpoints.parquet", "checkpoints")
         files = dict(zip(manifest.table["role"].to_pylist(), manifest.table["path"].to_pylist(), strict=True))
         return manifest.file_of(files["last"])
-    if path.is_file():
-        return path
     if str(name) in shipped():
         return shipped()[str(name)]
     raise UsageError(f"{name}: neither a weights file, nor the folder of a run, nor a shipped generator. "

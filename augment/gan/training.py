@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.errors import AugmentError
+from augment.base.files import remove
 from augment.base.progress import progress, say
 from augment.base.state import save_state
+from augment.base.storage.copies import publish
 from augment.config import GanConfig
 from augment.gan import processes
 from augment.gan.checkpoints import load_own_state, save_weights
 from augment.gan.dataset import to_uint8
 from augment.gan.folder import same_so_far, training_identity
 from augment.gan.gallery import Examples, Gallery
+from augment.gan.log import FILE as LOG
 from augment.gan.log import log_line, open_log
 from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
@@ -86,6 +89,7 @@ class Training:
                 advance(1, note)
         if self.writes:
             log.close()
+            publish(self.folder / LOG)
             gallery.write(finished=True)
             gallery.close()
             write_manifest(self.folder / "checkpoints.parquet", "checkpoints", self._rows(), self.origin)
@@ -146,7 +150,8 @@ class Training:
         kept = {record["file"] for record in self.records} | {state_file.name}
         for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
             if file.name not in kept:
-                file.unlink()
+                remove(file)
+        publish(self.folder / LOG)
 
     def _save_weights(self, record: dict[str, Any]) -> str:
         header = {

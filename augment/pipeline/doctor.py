@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from augment.base.console import PlainConsole
 from augment.base.disk import rooms
 from augment.base.errors import AugmentError
 from augment.base.files import sha256_file
+from augment.base.storage import objects
+from augment.base.storage.addresses import address_of, is_copy
+from augment.base.storage.copies import is_folder
 from augment.config import Config
 from augment.pipeline.folder import check_folder
 
@@ -156,6 +160,8 @@ def _folder(config: Config | None) -> Iterator[Check]:
         yield Check("write permission", "failed", str(error))
     except OSError as error:
         yield Check("write permission", "failed", f"{existing}: {error.strerror}", _OTHER)
+    if is_copy(folder):
+        yield _asked("object storage", lambda: _storage(address_of(folder)))
     found, problem = rooms({folder: _DEFAULT_FREE}), " (a guess)"
     if config is not None:
         try:
@@ -175,6 +181,19 @@ def _folder(config: Config | None) -> Iterator[Check]:
             yield Check("disk", "ok", space)
         else:
             yield Check("disk", "failed" if config else "warn", space, f"free some, or {_OTHER}")
+
+
+def _storage(address: str) -> str:
+    """Whether a run can be kept there: it is held by an object that only one process can create."""
+    name = f"{address}/.augment-doctor-{uuid.uuid4().hex}"
+    try:
+        exclusive = objects.create(name, b"first") and not objects.create(name, b"second")
+    finally:
+        objects.remove(name)
+    if not exclusive:
+        raise AugmentError(f"{address}: this storage does not keep two processes from creating the same object, so "
+                           "two runs at once would not find each other. Use another storage, or a folder.")  # fmt: skip
+    return f"{address} can be written, by one run at a time"
 
 
 def _asked(name: str, question: Callable[[], str], fix: str = "") -> Check:
@@ -226,7 +245,7 @@ def _annotation(config: Config, split: str) -> str:
         raise AugmentError(f"pose.annotations names no file for {split}. Set pose.annotations.{split}, or leave the "
                            "split out of pose.splits.")  # fmt: skip
     root = dataset_root(config.data, config.folder.absolute() / "images")
-    if config.data.layout == "rendered" and not root.exists():
+    if config.data.layout == "rendered" and not is_folder(root):
         return f"{name} will be rendered with the set"
     return str(find_published(name, [root, root.parent], f"pose.annotations.{split}"))
 

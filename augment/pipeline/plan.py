@@ -10,10 +10,12 @@ from rich.table import Table
 from augment.base.console import output_console
 from augment.base.devices import available_memory
 from augment.base.disk import Room, bytes_text, rooms
+from augment.base.storage.addresses import VARIABLE, is_copy
+from augment.base.storage.copies import BOUND_VARIABLE, bound
 from augment.config import Config
 from augment.manifest import read_manifest
 from augment.pipeline.counts import count
-from augment.pipeline.folder import check_folder
+from augment.pipeline.folder import bring, check_folder
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import stages_until
 from augment.pipeline.times import has_gpu, read_times, time_needed
@@ -71,6 +73,7 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
     """The plan of a run; nothing is made. Raises :class:`AugmentError` where the run itself could not start."""
     run = config.folder.absolute()
     check_folder(config.folder)
+    bring(run, unfinished=True)
     stages = stages_until(until)
     decisions: dict[str, Decision] = {}
     for stage in stages:
@@ -93,7 +96,7 @@ def _needs(run: Path, steps: list[Step]) -> dict[Path, float]:
         needs[run] += estimate.disk - sum(estimate.elsewhere.values())
         for folder, size in estimate.elsewhere.items():
             needs[folder] = needs.get(folder, 0) + size
-    return needs
+    return {folder: min(size, bound()) if is_copy(folder.absolute()) else size for folder, size in needs.items()}
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
@@ -123,6 +126,8 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     for room in plan.rooms:
         if room is plan.rooms[0]:
             said = f"Free on that disk: {bytes_text(room.free)}."
+            if is_copy(plan.folder):
+                said = f"{bytes_text(room.needed)} of copies here ({VARIABLE}, {BOUND_VARIABLE}); " + said
         else:
             said = f"{bytes_text(room.needed)} of it at {room.folder}, on another disk; free there: "
             said += f"{bytes_text(room.free)}."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.files import local
 from augment.config import PoseConfig
 from augment.data.published import find_published, near_images
 from augment.manifest import Manifest
@@ -43,7 +44,7 @@ class KeyPoints:
 
 def read_annotations(path: Path) -> KeyPoints:
     """A key point file; parsed again only where it has changed."""
-    status = path.stat()
+    status = local(path).stat()
     return _read_once(path, status.st_size, status.st_mtime_ns)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, read_file, sha256_file
+from augment.base.storage.copies import fetch_all
 from augment.config import Config, PoseConfig
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
@@ -116,7 +117,9 @@ def _estimate(
     )
     rows, made = list(images.rows(ids).itertuples()), []
     for start in range(0, len(rows), _AT_ONCE):
-        opened = [_open(row, images) for row in rows[start : start + _AT_ONCE]]
+        some = rows[start : start + _AT_ONCE]
+        fetch_all(images.file_of(row.path) for row in some)
+        opened = [_open(row, images) for row in some]
         poses = iter(estimator.estimate([crop for _, crop in opened if crop is not None]))
         for row, crop in opened:
             pose = next(poses) if crop is not None else None

@@ -1,6 +1,5 @@
 """Example strips: the best, the typical and the worst images by SSIM."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 
 from augment.base.drawing import draw_pose, image_grid
-from augment.base.files import atomic_write
+from augment.base.files import atomic_write, remove_folder
 from augment.quality.pictures import Pair, PairPictures
 
 Load = Callable[[list[Pair]], PairPictures]
@@ -44,7 +43,7 @@ def write_examples(
     A strip shows source, source pose, target pose, target, generated. ``load`` reads the images of pairs, ``generate``
     generates theirs.
     """
-    shutil.rmtree(folder / "examples", ignore_errors=True)
+    remove_folder(folder / "examples")
     selected = [(kind, *ranked) for kind, some in select_examples(scores).items() for ranked in enumerate(some, 1)]
     pictures = load([pairs[index] for _, _, index in selected])
     generated = generate(pictures)

@@ -1,6 +1,5 @@
 """The quality stage: metrics of generated images of the test pairs, with the unchanged source as lower bound."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from augment.base.devices import pick_device
-from augment.base.files import atomic_write
+from augment.base.files import atomic_write, remove_folder
 from augment.base.progress import progress, say
 from augment.base.seals import is_whole, sealed_write
 from augment.base.terminal import spreadsheet_cell
@@ -126,7 +125,7 @@ def measure_quality(
     examples = write_examples(folder, chosen, arms[gan.system]["ssim_released"], load, generate)
     manifest = write_manifest(path, "metrics", _rows(table, generators, len(chosen)), origin,
                               hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE, *examples]))  # fmt: skip
-    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    remove_folder(folder / ".parts")
     return manifest
 
 

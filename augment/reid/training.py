@@ -15,7 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, sha256_bytes
+from augment.base.files import atomic_write, is_regular_file, remove, sha256_bytes
 from augment.base.progress import progress, say
 from augment.base.state import load_state, save_state
 from augment.base.tensors import load_tensors, save_tensors
@@ -62,7 +62,7 @@ def trained_model(
     curve = _curve_text(_train(run, seed, section, arm, data, model, teacher, device, state, origin["digest"]))
     _write(folder / f"training-{run}.csv", curve)
     save_tensors(weights, model.state_dict(), _KEY, {**origin, "curve": curve})
-    state.unlink(missing_ok=True)
+    remove(state)
     return model
 
 
@@ -152,7 +152,7 @@ def training_origin(section: ReidConfig, arm: ArmConfig, data: ReidData, seed: i
 
 def _trained(weights: Path) -> tuple[dict[str, Tensor], dict]:
     """The tensors of a weights file, what they were trained from and their curve; empty where there is none."""
-    if not weights.exists():
+    if not is_regular_file(weights):
         return {}, {}
     try:
         return load_tensors(weights, _KEY)
@@ -168,7 +168,7 @@ def _save(path: Path, digest: str, parts: dict, curve: Tensor) -> None:
 
 def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list[tuple[float, float]]:
     """Restore what :func:`_save` wrote for this digest; returns its curve, empty where there is none."""
-    if not path.exists():
+    if not is_regular_file(path):
         return []
     state = load_state(path, device)
     try:

@@ -11,7 +11,7 @@ import torch
 
 from augment.base.devices import pick_device
 from augment.base.errors import UsageError
-from augment.base.files import read_image
+from augment.base.files import local, read_image
 from augment.base.progress import progress
 from augment.config import FilterConfig, SynthesisConfig
 from augment.gan.dataset import fit, scale_joints
@@ -160,6 +160,6 @@ def _scorer(_times: tuple[int, ...], *arguments: Any) -> _Scorer:
 
 def _score_shard(ids: Sequence[str], *, folder: Path, made: Path, images: Path, poses: Path, section: FilterConfig,
                  device: str) -> pd.DataFrame:  # fmt: skip
-    times = tuple(table.stat().st_mtime_ns for table in (made, images, poses))
+    times = tuple(local(table).stat().st_mtime_ns for table in (made, images, poses))
     scorer = _scorer(times, made, images, poses, section, device)
     return pd.concat([scorer(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])

@@ -1,7 +1,6 @@
 """Ten target poses for every training image, in bulk (App. C). Heat maps are made on the fly and never stored."""
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,15 @@ from torch import Tensor
 
 from augment.base.devices import pick_device
 from augment.base.errors import AugmentError, Refused
-from augment.base.files import atomic_write, encode_jpeg, read_image, sha256_bytes, sha256_file
+from augment.base.files import (
+    atomic_write,
+    encode_jpeg,
+    is_regular_file,
+    local,
+    read_image,
+    sha256_bytes,
+    sha256_file,
+)
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
@@ -121,7 +128,8 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
     other = folder / (TABLE if path.name == UNFILTERED else UNFILTERED)
     for manifest in readable([other] if other.exists() else []):
         if manifest.provenance["digest"] == origin["digest"] and made_under(path, origin) is None:
-            shutil.copyfile(other, path)
+            with atomic_write(path) as file:
+                file.write(other.read_bytes())
     sources = find_sources(images, poses)
     of_train = pc.sum(pc.equal(images.columns("split")["split"], "train")).as_py()
     if not len(sources):
@@ -231,7 +239,7 @@ def _inputs(jobs: list[_Job], pixels: dict[int, np.ndarray], joints: Tensor) -> 
 @lru_cache(maxsize=1)  # shards of one process share it
 def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> BatchedGenerator:
     device = pick_device(section.device)
-    if weights.exists() and sha256_file(weights) != checkpoint:
+    if is_regular_file(weights) and sha256_file(weights) != checkpoint:
         raise AugmentError(f"{weights}: is not the file that the checkpoints manifest names (its hash differs). "
                            "Restore it, or train again.")  # fmt: skip
     compiled = section.compile and device.type == "cuda"
@@ -256,7 +264,7 @@ def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, in
 
 
 def _times(*files: Path) -> tuple[int, ...]:
-    return tuple(file.stat().st_mtime_ns for file in files)
+    return tuple(local(file).stat().st_mtime_ns for file in files)
 
 
 def _decode(file: Path, size: tuple[int, int]) -> np.ndarray | str:

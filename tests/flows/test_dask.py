@@ -20,9 +20,10 @@ pytest.importorskip("prefect_dask")
 
 def test_a_worker_without_the_data_is_named(tmp_path):
     shard = ["train/1"]
-    assert with_data_there(shard, function=lambda ids: Path(ids[0]), folders=[tmp_path]) == Path("train/1")
+    done = with_data_there(shard, function=lambda ids: Path(ids[0]), folders=[tmp_path], stage="images")
+    assert done == Path("train/1")
     with pytest.raises(AugmentError, match=rf"gone: no such folder on the worker .+ \(process {os.getpid()}\)"):
-        with_data_there(shard, function=None, folders=[tmp_path, tmp_path / "gone"])
+        with_data_there(shard, function=None, folders=[tmp_path, tmp_path / "gone"], stage="images")
 
 
 @pytest.mark.usefixtures("prefect_harness")

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from augment.base.errors import AugmentError, refusal
-from augment.base.files import atomic_write
+from augment.base.files import atomic_write, remove
 from augment.base.progress import say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS
@@ -92,8 +92,8 @@ def begin(section: RenderedConfig, root: Path, own: bool) -> None:
         if known:
             say(f"render: {root} holds a set of another configuration or version; it is rendered again.")
         for item in _plan_of(known) or plan(section):  # no other file there is ours
-            (root / MARKET_FOLDERS[item.split] / item.name).unlink(missing_ok=True)
-        (root / sums.FILE).unlink(missing_ok=True)
+            remove(root / MARKET_FOLDERS[item.split] / item.name)
+        remove(root / sums.FILE)
     write_marker(section, root, complete=False)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from augment.base.files import atomic_write, sha256_file
+from augment.base.storage.copies import fetch_all
 
 FILE = "SHA256SUMS"
 
@@ -21,6 +22,8 @@ def damaged(root: Path, names: Iterable[str]) -> list[str]:
         lines = (root / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
+    names = list(names)
+    fetch_all(root / name for name in names)
     noted = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
     return [name for name in names if _content(root / name) != noted.get(name)]
 
