@@ -20,6 +20,8 @@ from augment.config import Config
 from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import run_local
 
+pytestmark = pytest.mark.xdist_group("s3")  # one server for all
+
 MARKET = {"layout": "market1501", "root": "s3://lab/Market"}
 LOCAL_ONLY = {".lock", "timings.json", "config.yaml", "report.html"}  # times, the folder's own name, locks
 

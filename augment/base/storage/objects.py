@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,18 +115,14 @@ def create(address: str, data: bytes) -> bool:
 
 def remove(address: str) -> None:
     """Remove an object, if there is one."""
-    try:
+    with suppress(FileNotFoundError):
         _try(address, lambda fs, path: fs.rm_file(path))
-    except FileNotFoundError:
-        pass
 
 
 def remove_below(address: str) -> None:
     """Remove all objects of a folder."""
-    try:
+    with suppress(FileNotFoundError):
         _try(address, lambda fs, path: fs.rm(path, recursive=True))
-    except FileNotFoundError:
-        pass
 
 
 def move(address: str, target: str) -> None:
