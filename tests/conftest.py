@@ -98,17 +98,22 @@ _TOGETHER = {
 }  # fmt: skip
 
 
+def unit_of_work(nodeid: str) -> str:
+    """What of the tests one worker does as a whole: a file, or all files that belong together."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    return next((title for title, files in _TOGETHER.items() if file.startswith(files)), file)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """A worker gets whole files, or all that belong together: ``--dist loadgroup`` groups nothing with pytest 9.2."""
+    """Workers get :func:`unit_of_work` after unit: ``--dist loadgroup`` groups nothing with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0].removeprefix("tests/")
-            return next((title for title, files in _TOGETHER.items() if file.startswith(files)), file)
+            return unit_of_work(nodeid)
 
-    config.option.loadscopereorder = False  # in the order of the files: those groups begin early
+    config.option.loadscopereorder = False  # in the order of the files: the long units begin early
     return ByFile(config, log)
 
 
