@@ -6,7 +6,8 @@
 OSNET.pt: OSNet x0.25, trained on another data set. After it generators: a shipped name, a weights file or a run's
 folder. Of the pairs some at equal distances are taken, and each source is generated in its own pose, in that of its
 target, and in that of a random image of another person, as synthesis does it. How much of the loss is mere blur shows
-beside them: the source, blurred. Intervals are bootstrapped over pairs.
+beside them: the source, blurred; --moved 0.25 blends a quarter of the source's own pixels in, moved part by part.
+Intervals are bootstrapped over pairs.
 """
 
 import argparse
@@ -25,16 +26,20 @@ from augment.config import DataConfig, PairsConfig, PoseConfig
 from augment.data.stage import scan_images
 from augment.gan.generators import find_generator
 from augment.gan.inference import BatchedGenerator
+from augment.gan.kernels.gather import plan_deformation
+from augment.gan.regions import deformation
 from augment.manifest import Manifest
 from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
 from augment.quality.identity import look_for, open_embedder, read_gallery
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
+from augment.quality.scores import score_images
 from augment.quality.statistics import ratio
 
 ANNOTATIONS = {"train": "market-annotation-train.csv", "gallery": "market-annotation-test.csv"}
 SIZE = (128, 64)
 BLURS = (1.2, 2.0)
+SCORES = ("ssim_released", "mask_ssim_released", "psnr")
 _AT_ONCE = 96  # pairs
 
 
@@ -44,6 +49,7 @@ def main() -> None:
     parser.add_argument("generators", nargs="+")
     parser.add_argument("--people", type=int, help="the first so many people of the train part, and only they")
     parser.add_argument("--pairs", type=int, default=1500)
+    parser.add_argument("--moved", type=float, nargs="*", default=[], help="shares of moved source pixels to blend in")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,11 +78,13 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     real = look_for(copied, *zip(*pairs, strict=True), gallery)
 
     def tell(what: str, drawn: list[Pair], images_of: Callable[[PairPictures], torch.Tensor]) -> None:
-        features = []
+        features, scores = [], []
         with progress(what, total=len(drawn), unit="pairs") as advance:
             for start in range(0, len(drawn), _AT_ONCE):
                 pictures = load_pairs(images, poses, drawn[start : start + _AT_ONCE], SIZE)
-                features.append(embedder(images_of(pictures)))
+                made = images_of(pictures)
+                features.append(embedder(made))
+                scores.append(score_images(made, pictures, device))
                 advance(len(pictures))
         found = look_for(np.concatenate(features), *zip(*pairs, strict=True), gallery)
         for measure, of_found, of_real in zip(("rank-1", "mAP"), found, real, strict=True):
@@ -84,6 +92,10 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             print(f"{what}: {measure} of the source {100 * np.nanmean(of_real):.1f}, now "
                   f"{100 * np.nanmean(of_found):.1f}, kept {kept.value:.3f} [{kept.low:.3f}, {kept.high:.3f}]",
                   flush=True)  # fmt: skip
+
+        if drawn is pairs:
+            means = {name: np.concatenate([some[name] for some in scores]).mean() for name in SCORES}
+            print(f"{what}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()), flush=True)
 
     for deviation in BLURS:
         tell(f"the source, blurred by {deviation:g} pixels", pairs,
@@ -93,6 +105,24 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         own = [(source, source) for source, _ in pairs]
         for what, drawn in (("its own", own), ("the target's", pairs), ("another person's", others)):
             tell(f"{name}, {what} pose", drawn, partial(generated_targets, generator))
+            for share in options.moved:
+                tell(f"{name}, {what} pose, {share:g} of it the moved source", drawn,
+                     partial(blended, partial(generated_targets, generator), share))  # fmt: skip
+
+
+def blended(generated: Callable[[PairPictures], torch.Tensor], share: float, pictures: PairPictures) -> torch.Tensor:
+    """Generated images, blended with the source's pixels moved part by part, limbs in front, where a part reaches."""
+    geometry = deformation(pictures.source_joints, pictures.target_joints, SIZE, fidelity="modern")
+    plan = plan_deformation(*geometry, SIZE, [SIZE], fidelity="modern")[SIZE]
+    origin = plan.sources[0].clone()
+    for pixels, sources in zip(plan.pixels, plan.sources[1:], strict=True):
+        origin[pixels] = sources
+    shares = torch.full((len(origin), 1), share)
+    shares[plan.empty] = 0
+    images = generated(pictures).permute(0, 2, 3, 1)
+    moved = pictures.source.permute(0, 2, 3, 1).flatten(0, 2)[origin].view_as(images)
+    mixed = torch.lerp(images.float(), moved.float(), shares.view(*images.shape[:3], 1))
+    return mixed.round().byte().permute(0, 3, 1, 2)
 
 
 def poses_of_others(pairs: list[Pair], images: Manifest, poses: Manifest, part: str) -> list[Pair]:
