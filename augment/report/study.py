@@ -44,7 +44,7 @@ def _strips(run: Run, results: Results, count: int) -> list[tuple[str, list[dict
     fooled = rates[rates["mistaken"] > 0].head(count)
     strips = {
         "Generated images that passed for real most often": fooled,
-        "Those that passed least often": rates.drop(fooled.index).tail(count).iloc[::-1],
+        "Generated images that passed least often": rates.drop(fooled.index).tail(count).iloc[::-1],
     }
     return [
         (title, [shown for row in some.to_dict("records") if (shown := _picture(run, stimuli, files, row))])
