@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, out_of_memory
 from augment.base.files import atomic_write, is_regular_file, sha256_file, stored_file
 from augment.base.seals import seal_of_columns, seal_of_table
 from augment.base.storage import copies
@@ -121,7 +121,7 @@ class Manifest:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 return file.read(names).select(names)
         except (pa.ArrowException, OSError) as error:
-            raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
+            raise _unreadable(self.path, error) from None
 
     @cached_property
     def num_rows(self) -> int:
@@ -149,7 +149,7 @@ class Manifest:
         try:
             return pq.read_table(self.path, filters=wanted, partitioning=None, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise AugmentError(f"{self.path}: not readable as parquet ({error}). {_REMEDY}") from None
+            raise _unreadable(self.path, error) from None
 
     def _check_bound(self) -> None:
         if "_seal" in self.__dict__ and _metadata(self.path).get(_SEAL) != self._seal:
@@ -288,13 +288,17 @@ def _bound(path: Path, seal: bytes | None) -> Manifest:
     return manifest
 
 
+def _unreadable(path: Path, error: Exception) -> AugmentError:
+    return out_of_memory(error) or AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}")
+
+
 def _footer(path: Path) -> pq.FileMetaData:
     """What parquet says of a table, without its rows."""
     _check_there(path)
     try:
         return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+        raise _unreadable(path, error) from None
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
@@ -325,7 +329,7 @@ def _checked(path: Path, kept_rows: int | None) -> pa.Table | None:
             if _SEAL in metadata and metadata[_SEAL] != _seal_of(file, metadata[_HEADER], table).encode():
                 raise AugmentError(f"{path}: damaged: its rows or its header are not what was written. {_REMEDY}")
     except _DAMAGE as error:
-        raise AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}") from None
+        raise _unreadable(path, error) from None
     return table
 
 

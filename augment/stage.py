@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, Refused
 from augment.base.files import remove_folder, sha256_bytes, sha256_file
 from augment.base.progress import progress, say
 from augment.config import Section
@@ -237,6 +237,8 @@ def readable(paths: Iterable[Path]) -> Iterator[Manifest]:
     for path in paths:
         try:
             yield read_manifest(path)
+        except Refused:
+            raise
         except AugmentError:
             say(f"{path}: damaged; its rows are made again.")
 

@@ -149,7 +149,8 @@ def test_memory_that_runs_out_is_told():
 
     on_cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
     loader = ImportError("libtorch_cpu.so: failed to map segment from shared object")
-    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), on_cpu, loader):
+    arrow = OSError("Unknown error: Failed to launch worker thread: Resource temporarily unavailable")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), on_cpu, loader, arrow):
         assert "Close other programs or set a smaller batch_size" in str(out_of_memory(error))
     assert out_of_memory(RuntimeError("shapes differ")) is None
 

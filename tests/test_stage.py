@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, Refused
 from augment.base.files import sha256_bytes
 from augment.config import DataConfig, PairsConfig
 from augment.manifest import read_manifest, verify, write_manifest
@@ -204,3 +204,17 @@ def test_those_of_finished_shards_are_known_after_an_interruption(tmp_path):
     assert log == ["train/04", "train/06", "train/07", "train/08", "train/09"]
     assert resumed.path.read_bytes() == undisturbed.path.read_bytes()
     assert list(make_with_notes(tmp_path / "stopped", ids=IDS[:2]).files) == ["notes/00.txt", "notes/01.txt"]
+
+
+def test_a_table_that_memory_does_not_suffice_for_counts_as_no_damaged_one(tmp_path, monkeypatch):
+    manifest = run_shards("images", tmp_path / "t.parquet", origin(), IDS, partial(work, folder=tmp_path))
+    before = manifest.path.read_bytes()
+
+    def refuse(*_, **__):
+        raise OSError("Unknown error: Failed to launch worker thread: Resource temporarily unavailable")
+
+    for name in ("ParquetFile", "read_table", "read_metadata"):
+        monkeypatch.setattr(pq, name, refuse)
+    with pytest.raises(Refused, match="memory is not enough"):
+        finished(tmp_path / "t.parquet", origin())
+    assert manifest.path.read_bytes() == before

@@ -45,8 +45,9 @@ _REFUSALS = {
 }
 
 
-# Where a library tells it in its own words: torch, the dynamic loader, the C library, Python's threads.
-_NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate memory", "can't start new thread")
+# Where a library tells it in its own words: torch, the dynamic loader, the C library, Python's threads, Arrow.
+_NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate memory", "can't start new thread",
+              "Failed to launch worker thread", "malloc of size")  # fmt: skip
 
 
 def refusal(error: OSError, path: Path | str | None = None) -> AugmentError | None:
@@ -69,6 +70,6 @@ def out_of_memory(error: BaseException) -> AugmentError | None:
     on_gpu = type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not wait for its import
     if on_gpu or isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
         what = "the GPU's memory" if on_gpu else "memory"
-        return AugmentError(f"{what} is not enough for this. Close other programs or set a smaller batch_size or "
-                            f"gan.width (--dry-run shows what is needed), and {_AGAIN}")  # fmt: skip
+        return Refused(f"{what} is not enough for this. Close other programs or set a smaller batch_size or "
+                       f"gan.width (--dry-run shows what is needed), and {_AGAIN}")  # fmt: skip
     return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, Refused
 from augment.config import Config
 from augment.manifest import SCHEMAS, Manifest, read_manifest, verify
 from augment.pipeline.stages import Stage
@@ -57,6 +57,8 @@ def _readable(path: Path) -> Manifest | None:
     """The manifest, or None: a damaged manifest counts as absent."""
     try:
         return read_manifest(path) if path.exists() else None
+    except Refused:
+        raise
     except AugmentError:
         return None
 
