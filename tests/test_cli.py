@@ -367,7 +367,7 @@ class TestDryRun:
         lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
         assert any(re.match(r"the run's generator 8 images, [\d.]+ ms each 1 s", line) for line in lines)
         assert any(re.match(r"rendered 8 images, [\d.]+ ms each", line) for line in lines)
-        assert "SSIM, PSNR, L1 24 images, 12.5 ms each 1 s" in lines  # 8 pairs of two generators and the source
+        assert "SSIM, PSNR, L1 24 images, 10 ms each 1 s" in lines  # 8 pairs of two generators and the source
         assert "vgg19 32 images, 26 ms each 1 s" in lines  # and of the target
         assert not any(line.startswith("osnet") for line in lines)
 

@@ -205,3 +205,11 @@ def test_a_run_has_one_holder_and_a_dead_one_is_succeeded(far, another_machine, 
     with lease.held(copy_of(address)):
         assert [path.name for path in (far / "run").iterdir()] == [".lock-000008"]
         assert not objects.create(f"{address}/.lock-000008", b"second")
+
+
+def test_a_storage_that_gives_no_answer_is_not_waited_for_twice(far, monkeypatch):
+    with pytest.raises(Refused), monkeypatch.context() as patched, lease.held(copy_of(f"file://{far}/run")):
+        patched.setattr(objects, "remove", lambda address: pytest.fail("asked again"))
+        raise Refused("no answer")
+    with lease.held(copy_of(f"file://{far}/run")):  # the same machine need not wait for a sign
+        assert [path.name for path in (far / "run").iterdir()] == [".lock-000002"]

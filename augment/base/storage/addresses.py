@@ -6,6 +6,7 @@ must have the same name on all of them, without being shared.
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from augment.base.errors import UsageError
@@ -17,7 +18,12 @@ _LOCAL = ("file", "local")  # fsspec's own name of this machine's disks: its pat
 
 def cache_folder() -> str:
     """The folder of all copies, absolute."""
-    return os.path.abspath(os.environ.get(VARIABLE) or os.path.expanduser("~/.cache/reid-augment"))
+    return _absolute(os.environ.get(VARIABLE) or "~/.cache/reid-augment")
+
+
+@lru_cache(maxsize=8)
+def _absolute(folder: str) -> str:
+    return os.path.abspath(os.path.expanduser(folder))
 
 
 def is_address(text: str) -> bool:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, Refused
 from augment.base.storage import objects
 from augment.base.storage.addresses import address_of, cache_folder
 
@@ -37,12 +37,16 @@ def held(run: Path) -> Iterator[None]:
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(folder, name, me, ended), daemon=True)
     beating.start()
+    answers = True
     try:
         yield
+    except Refused:
+        answers = False  # so it cannot be given back either: whoever comes next waits for a sign
+        raise
     finally:
         ended.set()
-        beating.join()
-        if _current(folder) == name:
+        beating.join(timeout=BEAT_S)
+        if answers and _current(folder) == name:
             objects.remove(f"{folder}/{name}")
 
 
