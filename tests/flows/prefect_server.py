@@ -126,9 +126,9 @@ class Server:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else {}
 
-    def start(self, config: dict, until: str) -> str:
+    def start(self, config: dict, until: str | None = None) -> str:
         """Start a run; returns its id."""
-        deployment = self.ask("GET", f"/deployments/name/augment/{until}")
+        deployment = self.ask("GET", f"/deployments/name/augment/{until or 'everything'}")
         parameters = {"config": config, "until": until}
         return self.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", parameters=parameters)["id"]
 

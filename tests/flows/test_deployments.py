@@ -28,7 +28,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
         server = Server(tmp_path_factory.mktemp("server"), database)
         with server.started():
             server.command("work-pool", "create", "--type", "process", "augment")
-            server.command("deploy", "--name", "pairs", "--name", "gan", "--name", "reid")
+            server.command("deploy", "--name", "everything", "--name", "pairs", "--name", "reid")
             yield server
 
 
@@ -143,7 +143,7 @@ def lost_machines(server) -> Iterator[None]:
 @pytest.mark.server
 @pytest.mark.usefixtures("lost_machines")
 def test_a_run_whose_worker_is_killed_in_every_stage(server, config, tmp_path, finished_run):
-    run = server.start(config, "reid")
+    run = server.start(config)
     for kill in KILLS:
         with server.worker(kill=kill) as mark:
             wait_for(lambda mark=mark: started_by(mark), "the worker")
@@ -153,6 +153,6 @@ def test_a_run_whose_worker_is_killed_in_every_stage(server, config, tmp_path, f
     assert state["type"] == "COMPLETED", state
     assert server.run(run).run_count == len(KILLS) + 1
     assert "gan: going on" in (server.folder / "worker.log").read_text()
-    assert_same_bytes(tmp_path / "run", finished_run, stages_until("reid"), tmp_path / "again")
+    assert_same_bytes(tmp_path / "run", finished_run, STAGES, tmp_path / "again")
     for image in (finished_run / "synthetic" / "images").iterdir():
         assert (tmp_path / "run" / "synthetic" / "images" / image.name).read_bytes() == image.read_bytes()
