@@ -25,6 +25,7 @@ from augment.base.files import atomic_write, encode_jpeg
 from augment.config import Config
 from augment.data.layouts import MARKET_FOLDERS
 from augment.manifest import SCHEMAS, read_manifest, sort_rows, write_manifest
+from augment.pipeline.folder import locked_run
 from augment.pipeline.lineage import problems_of, trace
 from augment.pipeline.plan import make_plan
 from augment.pipeline.stages import make_report, run_stage, stage_named
@@ -167,7 +168,8 @@ def main() -> None:
     print(f"{'rows':>10}  {'step':<24}{'seconds':>9}{'rows/s':>10}{'peak MB':>9}")
     for rows in options.rows:
         folder = options.folder.absolute() / str(rows)
-        (prepare_tables if options.tables else prepare)(folder, rows)
+        with locked_run(configuration(folder)):  # marks the folder as that of a run
+            (prepare_tables if options.tables else prepare)(folder, rows)
         for step in OF_TABLES if options.tables else STEPS:
             errors = None if step == "one pose shard" else subprocess.DEVNULL
             ran = subprocess.run([sys.executable, __file__, "--folder", folder, "--step", step], check=True, text=True,

@@ -19,6 +19,7 @@ from pathlib import Path
 from clusters import run, same
 from million_rows import prepare
 
+SWITCH = "augment-switch"  # the namespace of the bridge that they are plugged into
 HOSTS = {"augment-one": "10.77.0.1", "augment-two": "10.77.0.2"}
 CUT_S = 30
 API, SCHEDULER = "http://10.77.0.1:4200/api", "tcp://10.77.0.1:8786"
@@ -30,18 +31,20 @@ def ip(*arguments: str) -> None:
 
 @contextmanager
 def hosts() -> Iterator[None]:
-    one, two = HOSTS
-    ip("link", "add", one, "type", "veth", "peer", "name", two)
     try:
+        ip("netns", "add", SWITCH)
+        ip("-n", SWITCH, "link", "add", "bridge", "type", "bridge")
+        ip("-n", SWITCH, "link", "set", "bridge", "up")
         for host, address in HOSTS.items():
             ip("netns", "add", host)
-            ip("link", "set", host, "netns", host)
-            ip("-n", host, "addr", "add", f"{address}/24", "dev", host)
-            for device in ("lo", host):
+            ip("-n", SWITCH, "link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", host)
+            ip("-n", SWITCH, "link", "set", host, "master", "bridge", "up")
+            ip("-n", host, "addr", "add", f"{address}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
                 ip("-n", host, "link", "set", device, "up")
         yield
     finally:
-        for host in HOSTS:
+        for host in (*HOSTS, SWITCH):
             subprocess.run(["ip", "netns", "delete", host])
 
 
@@ -74,7 +77,7 @@ def main() -> None:
     folder = options.folder.absolute() / str(options.rows)
     if options.flow:  # on the first host
         done = run(folder, "hosts", "flow.runner=dask", f"flow.address={SCHEDULER}")
-        print(done.stderr.strip().splitlines()[-1])
+        print(done.stderr.strip().splitlines()[-1], flush=True)
         raise SystemExit(done.returncode)
     prepare(folder, options.rows)
     run(folder, "one", "flow.workers=1").check_returncode()
@@ -94,10 +97,10 @@ def main() -> None:
             parts = folder / "hosts" / "images" / ".parts"
             while not (before := len(list(parts.glob("*/*.parquet")))):
                 time.sleep(0.1)
-            ip("-n", one, "link", "set", one, "down")
+            ip("-n", SWITCH, "link", "set", two, "down")
             time.sleep(CUT_S)
             during = len(list(parts.glob("*/*.parquet")))
-            ip("-n", one, "link", "set", one, "up")
+            ip("-n", SWITCH, "link", "set", two, "up")
             print(f"cut with {before} of {options.rows // 1000} shards written, restored after {CUT_S} s with {during}")
             start = time.monotonic()
             code = flow.wait()

@@ -6,11 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 
 from augment.base.terminal import shown
 from augment.config import Config
 from augment.pipeline.arms import arms_cells
+from augment.report.generator import contact_sheet
+from augment.report.pictures import data_uri
+from augment.run import Run
 
 _INTERVAL_S = 2.0  # an update is a request to the server
 
@@ -47,6 +55,15 @@ def show_arms(config: Config) -> None:
         rows = [header, ["---"] * len(header), *lines]
         markdown = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         create_markdown_artifact(key="arms", markdown=markdown, description=f"Re-ID of {config.name}, in percent")
+
+
+def show_samples(config: Config) -> None:
+    """Synthetic images of some sources; in the artifact itself, since the page has no access to the run's folder."""
+    with _courtesy("the contact sheet"):
+        sheet = contact_sheet(Run(config.folder))
+        if sheet is not None:
+            create_image_artifact(key="samples", image_url=data_uri(sheet),
+                                  description=f"{config.name}: sources, and images generated from each")  # fmt: skip
 
 
 def show_report(config: Config, page: Path) -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,11 @@ from typing import Any, Literal
 from prefect import flow, get_run_logger, runtime, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from augment.base.errors import AugmentError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.base.storage.copies import forget
@@ -27,7 +29,7 @@ from augment.config import Config
 from augment.data.stage import dataset_root
 from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
-from flows.artifacts import show_arms, show_progress, show_report
+from flows.artifacts import show_arms, show_progress, show_report, show_samples
 from flows.notify import notify
 from flows.runners import task_runners, with_data_there
 
@@ -78,13 +80,22 @@ def _one_task_each(
     try:
         for future in as_completed(futures):
             stop_if_asked()
-            yield future.result()
+            yield _result(future)
             advance()
     except TerminationSignal:  # shards in other threads cannot be stopped; their writes are atomic
         timer = threading.Timer(_CANCEL_LIMIT_S, os._exit, [143])  # 128 + SIGTERM
         timer.daemon = True
         timer.start()
         raise
+
+
+def _result(future: PrefectFuture[Path]) -> Path:
+    """Raises :class:`AugmentError` where the cluster forgot the shard."""
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise AugmentError(f"the cluster lost a shard ({str(error).splitlines()[0]}). Is its scheduler running, and in "
+                           "reach? What was finished is kept: run the same command again.") from error  # fmt: skip
 
 
 @_task(name="stage")
@@ -145,5 +156,6 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
         if until is None:
             page = _task(make_report, name="report")(config)
             show_arms(config)
+            show_samples(config)
             show_report(config, page)
     return done

@@ -1,5 +1,6 @@
 """The generator's sections of the page: training curves, metrics, and example images."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from augment.quality import tables
 from augment.quality.published import published
 from augment.report.charts import Series, line_chart
 from augment.report.outcome import read_csv
-from augment.report.pictures import data_uri, picture
+from augment.report.pictures import data_uri, grid, picture
 from augment.run import Run
 from augment.synthesis.filtering import reasons
 
@@ -121,12 +122,8 @@ def synthetic(run: Run, count: int) -> dict[str, Any] | None:
     if "synthetic" not in run.frames or run.frames["synthetic"].empty:
         return None
     rows = run.frames["synthetic"]
-    good = rows[rows["status"] == "ok"]
-    sources = np.array(sorted(good["source"].unique()), dtype=object)
-    chosen = np.random.default_rng(0).permutation(len(sources))[:count]
     groups = []
-    for source in sources[np.sort(chosen)]:
-        made = good[good["source"] == source].sort_values("rank")
+    for source, made in _random_sources(rows, count):
         images = [
             {"id": row.id, "src": data_uri(picture(run, "synthetic", row.id)), "pose_id": row.pose_source,
              "pose": data_uri(picture(run, "images", row.pose_source, pose=True))}
@@ -134,10 +131,29 @@ def synthetic(run: Run, count: int) -> dict[str, Any] | None:
         ]  # fmt: skip
         groups.append({"id": source, "src": data_uri(picture(run, "images", source)), "images": images})
     return {
-        "total": len(rows), "failed": int((rows["status"] == "failed").sum()), "sources": len(sources),
+        "total": len(rows), "failed": int((rows["status"] == "failed").sum()),
+        "sources": rows.loc[rows["status"] == "ok", "source"].nunique(),
         "left_out": reasons(rows),
         "groups": groups,
     }  # fmt: skip
+
+
+def _random_sources(rows: pd.DataFrame, count: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The same ones at each call, with the rows of their synthetic images."""
+    good = rows[rows["status"] == "ok"]
+    sources = np.array(sorted(good["source"].unique()), dtype=object)
+    chosen = np.random.default_rng(0).permutation(len(sources))[:count]
+    for source in sources[np.sort(chosen)]:
+        yield source, good[good["source"] == source].sort_values("rank")
+
+
+def contact_sheet(run: Run, count: int = 4) -> np.ndarray | None:
+    """A row for each of some random sources: the image, then those generated from it. None where there are none."""
+    if "synthetic" not in run.frames:
+        return None
+    rows = [[picture(run, "images", source), *(picture(run, "synthetic", id) for id in made["id"])]
+            for source, made in _random_sources(run.frames["synthetic"], count)]  # fmt: skip
+    return grid(rows) if rows else None
 
 
 def _against_source(run: Run) -> dict[str, Any] | None:

@@ -137,3 +137,30 @@ def test_missing_runner_is_named(tiny_config, runner, monkeypatch):
     monkeypatch.setitem(sys.modules, f"prefect_{runner}", None)
     with pytest.raises(AugmentError, match=f"pip install 'prefect-{runner}', or set flow.runner=threads"):
         pipeline_flow(with_flow(tiny_config, runner=runner), until="images")
+
+
+def test_a_shard_that_the_cluster_forgot(tmp_path):
+    from concurrent.futures import CancelledError
+
+    from flows.pipeline import _result
+
+    def forgotten():
+        raise CancelledError("cancelled for reason: scheduler-connection-lost.\nPlease check")
+
+    assert _result(SimpleNamespace(result=lambda: tmp_path)) == tmp_path
+    with pytest.raises(AugmentError, match=r"lost a shard \(cancelled .*scheduler-connection-lost\.\).* same command"):
+        _result(SimpleNamespace(result=forgotten))
+
+
+def test_the_contact_sheet_is_in_the_artifact_itself(tiny_config, finished_run, monkeypatch):
+    from base64 import b64decode
+
+    from augment.base.files import decode_image
+    from flows import artifacts
+
+    made = []
+    monkeypatch.setattr(artifacts, "create_image_artifact", lambda **fields: made.append(fields))
+    artifacts.show_samples(Config.model_validate(tiny_config.model_dump() | {"output": str(finished_run)}))
+    kind, _, data = made[0]["image_url"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert decode_image(b64decode(data)).shape == (4 * 128 + 5 * 3, 3 * 64 + 4 * 3, 3)  # four sources, two poses each
