@@ -6,6 +6,7 @@ work costs, and whatever it does to its process (hang, die, run out of files) en
 
 import hashlib
 import io
+import json
 import os
 import random
 import resource
@@ -73,7 +74,7 @@ def child(work: Callable[[], int | None], folder: Path, limit: int = LIMIT_S,
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             os.chdir(folder)
-            sys.argv = ["augment", "run", "tiny.yaml"]  # tables record the command: always the same
+            record_command()
             code = work() or 0
         except SystemExit as leave:
             code = leave.code if isinstance(leave.code, int) else 1
@@ -98,6 +99,11 @@ def child(work: Callable[[], int | None], folder: Path, limit: int = LIMIT_S,
     return Ended(status, said.read_text(errors="replace") if said.exists() else "")
 
 
+def record_command() -> None:
+    """Tables record the command: always the same."""
+    sys.argv = ["augment", "run", "tiny.yaml"]
+
+
 def command(*arguments: str) -> Callable[[], int]:
     """The command line with these arguments, for :func:`child`."""
 
@@ -115,36 +121,26 @@ def is_message(ended: Ended) -> bool:
     return ended.code in (2, 3) and "Traceback" not in ended.said and "unexpected" not in ended.said
 
 
-def import_everything(folder: Path) -> None:
-    """Import here what a whole run imports, so that no child has to. Nothing is computed here: that starts threads.
+def import_everything(modules: Iterable[str]) -> None:
+    """Import here what a whole run imports, and load its compiled loops, so that no child has to.
 
-    A run in a child tells what that is; most of it is imported before, so that even this child need not.
+    Nothing else is computed here: that may start threads, which no child would have.
     """
     import importlib
-    import json
 
-    for name in ("reid.stage", "quality.stage", "synthesis.stage", "gan.stage", "report.page", "pipeline.stages"):
-        importlib.import_module(f"augment.{name}")
-
-    def modules() -> int:
-        try:
-            command(*RUN)()
-        except SystemExit as leave:
-            Path("modules.json").write_text(json.dumps(sorted(sys.modules)))
-            return leave.code
-        return 1
-
-    new_folder(folder)
-    ended = child(modules, folder)
-    if ended.code != 0:
-        raise SystemExit(f"trials: the undisturbed run failed:\n{ended.said}")
-    for name in json.loads((folder / "modules.json").read_text()):
+    for name in modules:
         if name != "__main__" and name not in sys.modules:
             try:
                 importlib.import_module(name)
             except ImportError:
                 continue
-    shutil.rmtree(folder)
+    import torch
+
+    from augment.gan.kernels.nearest import nearest_distances
+    from augment.quality.ssim import ssim_scores
+
+    nearest_distances(*torch.zeros(2, 1, 75, 8, 8), neighbourhood=3)
+    ssim_scores(*torch.zeros(2, 1, 3, 16, 16, dtype=torch.uint8))
 
 
 def forget_all() -> None:
@@ -173,12 +169,24 @@ class Golden:
 
     @classmethod
     def make(cls, folder: Path) -> "Golden":
-        """Run it twice: the second time nothing is made, and the report is that of a run that stood already."""
+        """Run it twice: the second time nothing is made, and the report is that of a run that stood already.
+
+        What the first imports is imported here then.
+        """
         new_folder(folder)
-        for _ in range(2):
-            ended = child(command(*RUN), folder)
+        modules = folder / "modules.json"
+
+        def first() -> int:
+            try:
+                return command(*RUN)()
+            finally:
+                modules.write_text(json.dumps(sorted(sys.modules)))
+
+        for work in (first, command(*RUN)):
+            ended = child(work, folder)
             if ended.code != 0:
                 raise SystemExit(f"trials: the undisturbed run failed:\n{ended.said}")
+            import_everything(json.loads(modules.read_text()))
         return cls({name: path.read_bytes() for name, path in _files(folder / OUTPUT)})
 
     def restore(self, run: Path, without: tuple[str, ...] = ()) -> None:
@@ -259,23 +267,33 @@ class Tally:
     seed: int
     counts: dict[str, Counter] = field(default_factory=dict)
     failures: int = 0
-    start: float = field(default_factory=time.monotonic)
+    seconds: Counter[str] = field(default_factory=Counter)  # of processor time
+    _used: float = field(default_factory=lambda: children_s())
 
     def add(self, kind: str, outcome: Outcome, attempt: str = "") -> None:
         """Count one; of a failure say what happened."""
         self.counts.setdefault(kind, Counter())[outcome[0]] += 1
+        self.seconds[kind] += children_s() - self._used
+        self._used = children_s()
         if outcome[0] == FAILED:
             self.failures += 1
             print(f"FAILED {kind}, {attempt}: {outcome[1]}", flush=True)
 
     def show(self) -> None:
         """The table that docs/reliability.md quotes."""
-        print(f"{'':<34}{'tried':>7}{MESSAGE:>15}{HEALED:>8}{HARMLESS:>10}{'failed':>8}")
-        for kind, counts in self.counts.items():
-            numbers = (sum(counts.values()), *(counts[outcome] for outcome in (MESSAGE, HEALED, HARMLESS, FAILED)))
-            print("{:<34}{:>7}{:>15}{:>8}{:>10}{:>8}".format(kind, *numbers))
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(f"seed {self.seed}; {used.ru_utime + used.ru_stime:.0f} s of processor time so far", flush=True)
+        print(f"{'':<34}{'tried':>7}{MESSAGE:>15}{HEALED:>8}{HARMLESS:>10}{'failed':>8}{'ms each':>9}")
+        for kind, counts in [*self.counts.items(), ("all", sum(self.counts.values(), Counter()))]:
+            tried = sum(counts.values())
+            spent = 1000 * (self.seconds[kind] if kind in self.counts else self.seconds.total()) / max(1, tried)
+            numbers = (tried, *(counts[outcome] for outcome in (MESSAGE, HEALED, HARMLESS, FAILED)), round(spent))
+            print("{:<34}{:>7}{:>15}{:>8}{:>10}{:>8}{:>9}".format(kind, *numbers))
+        print(f"seed {self.seed}; {self.seconds.total():.0f} s of processor time", flush=True)
+
+
+def children_s() -> float:
+    """Processor time of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def in_batches(numbers: Iterable[int], attempt: Callable[[int], Outcome], folder: Path,
