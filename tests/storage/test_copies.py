@@ -193,7 +193,7 @@ def test_an_unknown_protocol_names_what_to_install(another_machine):
 
 def test_a_run_has_one_holder_and_a_dead_one_is_succeeded(far, another_machine, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_S", 0.2)
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 1.0)
+    monkeypatch.setattr(lease, "DEAD_AFTER_S", 60.0)
     address = f"file://{far}/run"
     with lease.held(copy_of(address)):
         assert [path.name for path in (far / "run").iterdir()] == [".lock-000001"]
@@ -202,6 +202,7 @@ def test_a_run_has_one_holder_and_a_dead_one_is_succeeded(far, another_machine, 
             lease._take(address, {"id": "2", "host": "b", "process": 2, "machine": "other"})
     assert not list((far / "run").iterdir())
     (far / "run/.lock-000007").write_text('{"host": "gone", "process": 1, "machine": "that one"}')
+    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
     with lease.held(copy_of(address)):
         assert [path.name for path in (far / "run").iterdir()] == [".lock-000008"]
         assert not objects.create(f"{address}/.lock-000008", b"second")

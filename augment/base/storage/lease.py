@@ -45,9 +45,10 @@ def held(run: Path) -> Iterator[None]:
         raise
     finally:
         ended.set()
-        beating.join(timeout=BEAT_S)
-        if answers and _current(folder) == name:
-            objects.remove(f"{folder}/{name}")
+        if answers:
+            beating.join()
+            if _current(folder) == name:
+                objects.remove(f"{folder}/{name}")
 
 
 def _take(folder: str, me: dict[str, Any]) -> str:
@@ -104,11 +105,13 @@ def _beat(folder: str, name: str, me: dict[str, Any], ended: threading.Event) ->
         try:
             if _current(folder) != name:
                 break
+            if ended.is_set():  # while the question was on its way
+                return
             count += 1
             objects.write(f"{folder}/{name}", json.dumps({**me, "beat": count}).encode())
         except AugmentError:
             continue  # whoever else takes the run is found when the storage answers again
-    else:
+    if ended.is_set():
         return
     from augment.base.progress import say
 
