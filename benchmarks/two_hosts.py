@@ -22,6 +22,8 @@ from million_rows import prepare
 SWITCH = "augment-switch"  # the namespace of the bridge that they are plugged into
 HOSTS = {"augment-one": "10.77.0.1", "augment-two": "10.77.0.2"}
 CUT_S = 30
+# Dask would give a connection up that is silent for 30 s.
+PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "300s", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "300s"}
 API, SCHEDULER = "http://10.77.0.1:4200/api", "tcp://10.77.0.1:8786"
 
 
@@ -51,7 +53,7 @@ def hosts() -> Iterator[None]:
 @contextmanager
 def started(host: str, log: Path, *command: str) -> Iterator[subprocess.Popen]:
     """A command on a host; terminated at the end."""
-    environment = os.environ | {"PREFECT_API_URL": API, "PREFECT_HOME": str(log.parent / f"prefect-{host}")}
+    environment = os.environ | PATIENCE | {"PREFECT_API_URL": API, "PREFECT_HOME": str(log.parent / f"prefect-{host}")}
     with log.open("ab") as file:
         process = subprocess.Popen(["ip", "netns", "exec", host, sys.executable, *command], env=environment,
                                    stdout=file, stderr=file)  # fmt: skip
