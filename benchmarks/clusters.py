@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,7 @@ def same(folder: Path, *outputs: str) -> bool:
 
 
 def killed(folder: Path) -> None:
+    shutil.rmtree(folder / "killed", ignore_errors=True)
     run(folder, "one", "flow.workers=1").check_returncode()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -95,7 +97,7 @@ def killed(folder: Path) -> None:
     ended, deaths = threading.Event(), []
 
     def kill() -> None:
-        parts = folder / "dask" / "images" / ".parts"
+        parts = folder / "killed" / "images" / ".parts"
         while not ended.is_set() and not list(parts.glob("*/*.parquet")):
             time.sleep(0.1)
         while not ended.wait(EVERY_S):
@@ -116,7 +118,7 @@ def killed(folder: Path) -> None:
     runs, code = 0, None
     try:
         while code != 0:
-            done = run(folder, "dask", "flow.runner=dask", f"flow.address={address}")
+            done = run(folder, "killed", "flow.runner=dask", f"flow.address={address}")
             runs, code = runs + 1, done.returncode
             if code:
                 print(f"run {runs} ended with {code}: {done.stderr.strip().splitlines()[-1]}", flush=True)
@@ -129,7 +131,7 @@ def killed(folder: Path) -> None:
             process.terminate()
             process.wait()
     print(f"{deaths.count('worker')} workers and {deaths.count('scheduler')} schedulers killed, {runs} runs; table "
-          + ("of the same bytes" if same(folder, "one", "dask") else "DIFFERS"))  # fmt: skip
+          + ("of the same bytes" if same(folder, "one", "killed") else "DIFFERS"))  # fmt: skip
 
 
 def children_of(parent: int) -> list[int]:
