@@ -13,7 +13,7 @@ from augment.reid.arms import references
 from augment.reid.summary import compare, difference_with_interval, pooled, split_measure
 
 _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
-_NO_SETTING = ("name", "output", "flow", "report")
+_NO_SETTING = ("name", "output", "flow", "report", "quality", "reid.seeds")  # none changes an arm's accuracy
 
 
 def arms_cells(config: Config) -> list[list[str]]:
@@ -38,11 +38,14 @@ def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
         raise AugmentError(f"the runs were tested on {min(queries):,.0f} to {max(queries):,.0f} queries. Compare runs "
                            "with the same test set.")  # fmt: skip
     seeds = sorted({table["seed"].nunique() for table in tables})
-    words = [f"{len(runs)} runs, each averaged over {' or '.join(map(str, seeds))} seeds; intervals are over runs"]
+    plural = "seed" if seeds == [1] else "seeds"
+    words = [f"{len(runs)} runs, each averaged over {' or '.join(map(str, seeds))} {plural}; intervals are over runs"]
     settings = [differences(config) for config in configs]
     for key in sorted({key for found in settings for key in found}):
         values = [found.get(key, "default") for found in settings]
-        if key.split(".")[0] not in _NO_SETTING and any(value != values[0] for value in values):
+        section, _, field = key.partition(".")
+        of_every_run = not field.startswith("arms.") or all(field.split(".")[1] in c.reid.arms for c in configs)
+        if of_every_run and not {section, key} & {*_NO_SETTING} and any(value != values[0] for value in values):
             words.append(f"{key} varied: {', '.join(map(str, values))}")
     return _cells(pooled(tables), configs[0]), words if len(words) > 1 else [*words, "no setting varied"]
 
