@@ -90,6 +90,7 @@ Command = Callable[..., CompletedProcess]
 _TOGETHER = {
     "use the finished run or Prefect's servers": (
         "export/", "flows/", "pipeline/test_reuse", "test_cli", "test_documentation", "test_interruption",
+        "storage/test_workers",
     ),
     "keep several cores busy or look at the clock": (
         "gan/test_torchrun", "report/test_report_browser", "study/test_study_browser", "study/test_study_load",

@@ -45,7 +45,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
     section = section.model_copy(update={"arms": {"augmented": ArmConfig()}, **changes})
     whole = compare_arms(section, *people.tables(), tmp_path / "whole")
     monkeypatch.setattr(training, "_SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr(training, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(training, "_CHECK_EVERY", 1)
     steps = []
     save = training._save
 

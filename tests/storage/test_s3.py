@@ -210,6 +210,10 @@ def test_a_whole_run_with_faults_and_a_restart_and_a_kill(
 def test_a_machine_that_was_given_up_stops(s3, another_machine, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_S", 0.2)
     run = copy_of("s3://lab/held")
-    with pytest.raises(KeyboardInterrupt), lease.held(run):
-        objects.write("s3://lab/held/.lock-000009", b'{"host": "other", "process": 1, "machine": "other"}')
-        time.sleep(10)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), lease.held(run):
+            objects.write("s3://lab/held/.lock-000009", b'{"host": "other", "process": 1, "machine": "other"}')
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
