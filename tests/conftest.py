@@ -88,9 +88,9 @@ Command = Callable[..., CompletedProcess]
 
 # Files that a single worker of pytest-xdist runs, one after the other.
 _TOGETHER = {
-    "use the finished run or Prefect's servers": (
-        "export/", "flows/", "pipeline/test_reuse", "test_cli", "test_documentation", "test_interruption",
-        "storage/test_workers",
+    "run under Prefect": ("flows/", "test_interruption"),
+    "use the finished run": (
+        "export/", "pipeline/test_reuse", "storage/test_workers", "test_cli", "test_documentation",
     ),
     "keep several cores busy or look at the clock": (
         "gan/test_torchrun", "report/test_report_browser", "study/test_study_browser", "study/test_study_load",

@@ -15,12 +15,12 @@ def test_files_belong_together_or_stand_alone(pytestconfig):
             assert title in [unit for file, unit in units.items() if file.startswith(f"tests/{name}")], name
     alone = {file: unit for file, unit in units.items() if unit not in titles}
     assert all(f"tests/{unit}" == file for file, unit in alone.items()) and len(alone) > 50
-    assert units["tests/flows/test_server.py"] == units["tests/test_cli.py"]
+    assert units["tests/flows/test_server.py"] == units["tests/test_interruption.py"]
 
 
-def test_whatever_uses_the_finished_run_or_prefect_has_one_worker(pytestconfig):
+def test_the_finished_run_and_prefect_are_used_by_two_workers_at_most(pytestconfig):
     conftest = pytestconfig.pluginmanager.get_plugin(str(HERE / "conftest.py"))
     for file in HERE.rglob("test_*.py"):
         if file != Path(__file__) and any(name in file.read_text() for name in ("finished_run", "prefect_harness")):
             unit = conftest.unit_of_work(file.relative_to(HERE.parent).as_posix())
-            assert unit == next(iter(conftest._TOGETHER)), file
+            assert unit in list(conftest._TOGETHER)[:2], file
