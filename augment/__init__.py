@@ -5,14 +5,15 @@ The stages, in the order in which data flows through them::
     images -> poses -> pairs -> generator -> synthetic images -> re-ID with and without them -> report
     data      pose     pairs    gan          synthesis           reid                           report
 
-A module imports only from modules to its left and from the ground floor: ``errors``, ``files``, ``progress``,
-``config``, ``manifest`` and ``stage``.
+A module imports only from its own floor and those below it: docs/architecture.md.
 """
 
 import os
 
-# GNU's OpenMP, torch's, reads this when it is loaded. By default threads spin while they wait for each other, and
-# beside a busy process they take the processor from the one they wait for.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# GNU's OpenMP, torch's, reads this when it is loaded. Its threads spin long while they wait for each other, and beside
+# a busy process take the processor from the one they wait for; where they sleep at once, small networks train half as
+# fast. A short spin is near the better of the two in either case (benchmarks/waiting.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 __version__ = "0.1.0"

@@ -14,7 +14,11 @@ import time
 from collections.abc import Callable
 from itertools import product
 
-POLICIES = {"spin (default)": {}, "sleep": {"OMP_WAIT_POLICY": "passive"}, "spin shortly": {"GOMP_SPINCOUNT": "1000"}}
+# "spin (default)" is GNU's, not the package's: torch is imported before augment, which sets another.
+POLICIES = {
+    "spin (default)": {}, "sleep": {"OMP_WAIT_POLICY": "passive"},
+    "spin 2000 times": {"GOMP_SPINCOUNT": "2000"}, "spin 5000 times": {"GOMP_SPINCOUNT": "5000"},
+}  # fmt: skip
 BUSY = "while True: pass"
 
 

@@ -50,10 +50,13 @@ def test_what_is_not_there_is_named(two_gpus, monkeypatch):
     assert pick_device("auto") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
-def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, given, expected):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    code = "import augment, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+@pytest.mark.parametrize(("given", "expected"), [
+    ({}, "2000"), ({"OMP_WAIT_POLICY": "passive"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7"),
+])  # fmt: skip
+def test_waiting_threads_spin_shortly_unless_told_otherwise(monkeypatch, given, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code = "import augment, os, sys; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == expected

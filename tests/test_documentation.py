@@ -104,6 +104,13 @@ def test_a_command_in_the_text_exists(page, span):
             assert f'"{option}"' in source, f"{span}: no option {option}"
 
 
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_to_files(page):
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]*[./][^)#\s]*)", TEXTS[page])
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
 def test_make_targets_exist():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
     made = [line.split()[1] for _, line in COMMANDS if line.startswith("make ")]

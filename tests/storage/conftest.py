@@ -1,6 +1,8 @@
 """A storage for tests: a real S3 server behind a proxy, and a cache folder for each test."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from s3_server import KEY, SECRET, FaultyProxy, S3Server, program
@@ -48,3 +50,13 @@ def s3(s3_server, another_machine, monkeypatch):
     yield proxy
     objects._systems.clear()
     proxy.close()
+
+
+@pytest.fixture
+def market(tiny_set, tmp_path) -> Path:
+    """The tiny set in Market-1501's layout, on this disk."""
+    root = tmp_path / "Market"
+    shutil.copytree(tiny_set, root)
+    for other in ("rendered.json", "SHA256SUMS", ".lock"):
+        (root / other).unlink(missing_ok=True)
+    return root

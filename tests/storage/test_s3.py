@@ -6,9 +6,9 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from bucket import MARKET, assert_same, run_here, upload
 from click.testing import CliRunner
 
 from augment.base.errors import AugmentError, UsageError
@@ -19,51 +19,6 @@ from augment.cli import main
 from augment.config import Config
 from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import run_local
-
-pytestmark = pytest.mark.xdist_group("s3")  # one server for all
-
-MARKET = {"layout": "market1501", "root": "s3://lab/Market"}
-LOCAL_ONLY = {".lock", "timings.json", "config.yaml", "report.html"}  # times, the folder's own name, locks
-
-
-def upload(folder: Path, address: str) -> None:
-    """Put a folder there, and nothing else."""
-    fs, path = objects._fs(address)
-    fs.rm(path, recursive=True) if fs.exists(path) else None
-    fs.put(f"{folder}/", f"{path}/", recursive=True)
-
-
-def contents(address: str) -> dict[str, bytes]:
-    """Name -> bytes of all objects below an address."""
-    fs, path = objects._fs(address)
-    return {name.removeprefix(f"{path}/"): fs.cat_file(name) for name in fs.find(path)}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """The same of a folder on disk."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def assert_same(address: str, folder: Path) -> None:
-    """That an address holds the bytes of a local run, but for what tells of time and place."""
-    there, here = contents(address), files(folder)
-    wanted = {name for name in here if name.rpartition("/")[2] not in LOCAL_ONLY and "/tensorboard/" not in name}
-    if "gan/log.jsonl" in wanted:  # its lines say how fast it went
-        wanted -= {"gan/log.jsonl"}
-        assert "gan/log.jsonl" in there
-    assert wanted and wanted <= there.keys()
-    assert [name for name in sorted(wanted) if there[name] != here[name]] == []
-    assert {name for name in there if name not in here} == set()
-
-
-@pytest.fixture
-def market(tiny_set, tmp_path) -> Path:
-    """The tiny set in Market-1501's layout on this disk, and the same in the bucket."""
-    root = tmp_path / "Market"
-    shutil.copytree(tiny_set, root)
-    for other in ("rendered.json", "SHA256SUMS", ".lock"):
-        (root / other).unlink(missing_ok=True)
-    return root
 
 
 def test_a_large_folder_is_listed_by_ranges(s3, monkeypatch):
@@ -131,12 +86,8 @@ def test_refusals_are_told(s3, tiny_config, monkeypatch):
 def test_the_bytes_of_a_local_run(s3, market, tiny_config, another_machine, tmp_path, monkeypatch):
     """Images, poses and pairs through a proxy that fails 2 % of the requests; then verified and read elsewhere."""
     monkeypatch.setattr("sys.argv", ["augment", "run"])
-    upload(market, "s3://lab/Market")
     objects.remove_below("s3://lab/run")
-    tiny = tiny_config.model_dump(mode="json")
-    here = Config.model_validate(tiny | {"output": str(tmp_path / "run"), "data": MARKET | {"root": str(market)}})
-    with locked_run(here):
-        run_local(here, until="pairs")
+    tiny = run_here(market, tiny_config, tmp_path / "run", until="pairs")
     there = Config.model_validate(tiny | {"output": "s3://lab/run", "data": MARKET})
     s3.faults = 0.02
     with locked_run(there):

@@ -11,12 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_s3 import MARKET, assert_same, upload
+from bucket import MARKET, assert_same, run_here
 
 from augment.base.storage import objects
 from augment.config import Config
-from augment.pipeline.folder import locked_run
-from augment.pipeline.stages import run_local
 
 pytest.importorskip("distributed")
 pytest.importorskip("prefect_dask")
@@ -59,22 +57,14 @@ def cluster(tmp_path, s3, monkeypatch):
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_harness")
-def test_two_machines_and_a_bucket_one_of_them_lost(s3, cluster, tiny_set, tiny_config, tmp_path, monkeypatch):
+def test_two_machines_and_a_bucket_one_of_them_lost(s3, cluster, market, tiny_config, tmp_path, monkeypatch):
     """1 % of the requests fail, and one worker is killed while it writes synthetic images."""
     from flows.pipeline import pipeline_flow
 
     monkeypatch.setattr("sys.argv", ["augment", "run"])
     address, workers = cluster
-    market = tmp_path / "Market"
-    shutil.copytree(tiny_set, market)
-    for other in ("rendered.json", "SHA256SUMS", ".lock"):
-        (market / other).unlink(missing_ok=True)
-    upload(market, "s3://lab/Market")
     objects.remove_below("s3://lab/shared")
-    tiny = tiny_config.model_dump(mode="json")
-    here = Config.model_validate(tiny | {"output": str(tmp_path / "run"), "data": MARKET | {"root": str(market)}})
-    with locked_run(here):
-        run_local(here, until="synthetic")
+    tiny = run_here(market, tiny_config, tmp_path / "run", until="synthetic")
 
     flow = tiny["flow"] | {"runner": "dask", "address": address, "workers": 2}
     there = Config.model_validate(tiny | {"output": "s3://lab/shared", "data": MARKET, "flow": flow})
