@@ -27,7 +27,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
     with postgresql() as database:
         server = Server(tmp_path_factory.mktemp("server"), database)
         with server.started():
-            server.command("work-pool", "create", "--type", "process", "augment")
+            server.ask("POST", "/work_pools/", name="augment", type="process")
             server.command("deploy", "--name", "everything", "--name", "pairs", "--name", "reid")
             yield server
 
@@ -67,49 +67,41 @@ def test_serve_needs_a_server(monkeypatch):
 
 
 @pytest.mark.slow
-def test_page_and_command_line_reuse_each_other_s_work(server, config, tmp_path, run_command):
-    form = server.ask("GET", "/deployments/name/augment/pairs")["parameter_openapi_schema"]
-    assert form["definitions"]["GanConfig"]["properties"]["system"]["enum"] == ["baseline", "dsc", "percloss", "full"]
-    assert {"gan", "reid"} <= set(form["properties"]["until"]["anyOf"][0]["enum"])
+def test_two_runs_at_once_a_wrong_one_and_the_command_line(server, config, tmp_path, run_command, finished_run):
+    if POSTGRESQL is not None:
+        assert "postgresql" in server.environment["PREFECT_API_DATABASE_CONNECTION_URL"]
+    form = server.ask("GET", "/deployments/name/augment/pairs")
+    properties = form["parameter_openapi_schema"]["properties"]
+    definitions = form["parameter_openapi_schema"]["definitions"]
+    assert definitions["GanConfig"]["properties"]["system"]["enum"] == ["baseline", "dsc", "percloss", "full"]
+    assert {"gan", "reid"} <= set(properties["until"]["anyOf"][0]["enum"])
     wrong = httpx.post(
-        f"{server.address}/deployments/{server.ask('GET', '/deployments/name/augment/pairs')['id']}/create_flow_run",
+        f"{server.address}/deployments/{form['id']}/create_flow_run",
         json={"parameters": {"config": config | {"pairs": {"test_pairs": 0}}}},
     )
     assert wrong.status_code == 409 and "minimum" in wrong.text  # refused before it is a run
 
-    with server.worker():
-        run = server.start(config, "pairs")
-        state = server.final_state(run)
-        assert state["type"] == "COMPLETED", state
-        assert server.run(run).name == "tiny: pairs"
-        assert "augment" in server.run(run).tags
-        progress = server.ask("GET", "/artifacts/images/latest")
-        assert (progress["type"], progress["data"]) == ("progress", 100.0)
-
-        done = run_command(tmp_path, "pairs", "tiny.yaml", "--set", f"output={tmp_path / 'run'}", "--engine", "local")
-        assert done.returncode == 0 and done.stderr.count("up to date, reused") == 3, done.stderr
-
-        nowhere = server.start(config | {"data": {"root": str(tmp_path / "nowhere")}}, "pairs")
-        assert server.final_state(nowhere)["type"] == "FAILED"
-        assert server.run(nowhere).run_count == 1  # trying again would not help
-    (told,) = (tmp_path / "told.txt").read_text().splitlines()
-    assert told.startswith("augment: tiny: pairs failed: ") and "nowhere" in told
-
-
-@pytest.mark.slow
-def test_two_runs_at_once(server, config, tmp_path, finished_run):
-    if POSTGRESQL is not None:
-        assert "postgresql" in server.environment["PREFECT_API_DATABASE_CONNECTION_URL"]
     folders = [tmp_path / "one", tmp_path / "two"]
-    with server.worker(limit=2):
+    with server.worker(limit=3):
         runs = [server.start(config | {"output": str(folder)}, "pairs") for folder in folders]
-        states = [server.final_state(run) for run in runs]
-    assert [state["type"] for state in states] == ["COMPLETED", "COMPLETED"], states
+        nowhere = server.start(config | {"data": {"root": str(tmp_path / "nowhere")}}, "pairs")
+        states = [server.final_state(run) for run in (*runs, nowhere)]
+    assert [state["type"] for state in states] == ["COMPLETED", "COMPLETED", "FAILED"], states
+    assert server.run(nowhere).run_count == 1  # trying again would not help
     begun, ended = ([datetime.fromisoformat(getattr(server.run(run), moment)) for run in runs]
                     for moment in ("start_time", "end_time"))  # fmt: skip
     assert max(begun) < min(ended)
     for folder in folders:
         assert_same_bytes(folder, finished_run, stages_until("pairs"), tmp_path / "again")
+    assert server.run(runs[0]).name == "tiny: pairs"
+    assert "augment" in server.run(runs[0]).tags
+    progress = server.ask("GET", "/artifacts/images/latest")
+    assert (progress["type"], progress["data"]) == ("progress", 100.0)
+    (told,) = (tmp_path / "told.txt").read_text().splitlines()
+    assert told.startswith("augment: tiny: pairs failed: ") and "nowhere" in told
+
+    done = run_command(tmp_path, "pairs", "tiny.yaml", "--set", f"output={folders[0]}", "--engine", "local")
+    assert done.returncode == 0 and done.stderr.count("up to date, reused") == 3, done.stderr
 
 
 @pytest.mark.server
