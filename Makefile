@@ -15,9 +15,8 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-# Trainings run side by side: a thread each is three times as fast on two cores as two each.
 demo: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/augment run configs/demo.yaml
+	$(BIN)/augment run configs/demo.yaml
 
 # A worker of pytest-xdist per core; tests that would disturb each other share one (tests/conftest.py). Without -n:
 # `.venv/bin/python -m pytest tests/test_pairs.py`, which starts at once.

@@ -54,6 +54,17 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Inside the block PyTorch computes on ``count`` CPU threads; None: on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def timed_kernels() -> Iterator[None]:
     """Inside the block cuDNN benchmarks its algorithms for each new shape and uses the fastest.
 

@@ -343,6 +343,9 @@ class ReidConfig(Section):
     """Name -> settings. The first arm is the reference. A list of names: ready-made arms."""
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
     device: str = Runtime("auto")
+    threads: int | None = Runtime(None, ge=1, le=1024)
+    """Of each training on the CPU; None: one per core. With flow.workers above 1 better cores / workers. With another
+    number sums are rounded in another order, as on another device."""
 
     @field_validator("arms", mode="before")
     @classmethod

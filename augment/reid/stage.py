@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from augment.base.devices import pick_device
+from augment.base.devices import cpu_threads, pick_device
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.seals import read_sealed_json, sealed_json
@@ -130,27 +130,28 @@ def _run(
     for run in ids:
         name, seed = runs[run]
         data = _data(arms[name], *tables)
-        metrics = _alone(train_and_test, run, seed, section, arms[name], data, folder)
+        metrics = _alone(section.threads, train_and_test, run, seed, section, arms[name], data, folder)
         rows += [{"run": run, "arm": name, "seed": seed, "metric": metric, "value": float(value)}
                  for metric, value in metrics.items()]  # fmt: skip
     return rows
 
 
-def _alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+def _alone(threads: int | None, function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
     """Call it in this process, or in a new one while another thread is in such a call: trainings run in parallel."""
     if _in_this_process.acquire(blocking=False):
         try:
-            return function(*arguments)
+            with cpu_threads(threads):
+                return function(*arguments)
         finally:
             _in_this_process.release()
     context = multiprocessing.get_context("spawn")
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     with ProcessPoolExecutor(1, context, initializer=_begin_child, initargs=(threads,)) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def _begin_child(threads: int) -> None:
-    """The parent's number of threads, for the same rounding; the process exits when the parent does, even killed."""
+    """As many threads as in the parent, for the same rounding; the process exits when the parent does, even killed."""
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from augment.base.errors import AugmentError, UsageError
 from augment.config import ArmConfig
@@ -146,9 +147,12 @@ def test_arms_side_by_side_give_the_same_as_one_by_one(people, section, tmp_path
         with ThreadPoolExecutor(2) as threads:
             yield from threads.map(function, shards)
 
-    beside = compare_arms(section, *tables, tmp_path / "beside", spread=two_threads)
+    torch.set_num_threads(2)
+    with_a_thread_each = section.model_copy(update={"threads": 1})
+    beside = compare_arms(with_a_thread_each, *tables, tmp_path / "beside", spread=two_threads)
     assert beside.digest == whole.digest
     assert files_of(tmp_path / "beside") == files_of(tmp_path / "whole")
+    assert torch.get_num_threads() == 2
 
 
 def test_systems_of_other_losses_and_in_bf16_share_a_run(people, section, tmp_path):
