@@ -1,6 +1,7 @@
 """The report: a section for every finished stage, in a self-contained HTML file; of a single run or of several."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,16 @@ def _write(path: Path, title: str, about: str, contents: list[tuple[str, str]], 
 
 def template(name: str) -> Template:
     """A template beside this file."""
-    environment = Environment(
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> Environment:
+    """With what is compiled of the templates."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template(name)
 
 
 def _about(config: Config) -> str:

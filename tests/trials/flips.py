@@ -5,9 +5,8 @@ counted or shown differs; for a file that no table names, the report is made and
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from harness import FAILED, HARMLESS, HEALED, MESSAGE, OUTPUT, Golden, Outcome, Tally, in_batches, new_folder, rng
@@ -61,18 +60,27 @@ def flip(data: bytes, bit: int) -> bytes:
 
 
 def trial(golden: Golden, folder: Path, tally: Tally, count: int, only: str = "", first: int = 0) -> None:
-    """``count`` flips of every kind."""
+    """``count`` flips of every kind; a child does those of several kinds."""
     new_folder(folder)
-    for title, kind in KINDS.items():
-        if only not in title:
-            continue
-        names = sorted(name for name in golden.files for pattern in kind.files.split() if Path(name).match(pattern)
-                       and name.count("/") == pattern.count("/"))  # fmt: skip
-        place = partial(_place, golden, names, tally.seed, title)
-        attempt = partial(_attempt, golden, kind, place)
-        for number, outcome in in_batches(range(first, first + count), attempt, folder):
-            name, bit = place(number)
-            tally.add(title, outcome, f"flip {number} (bit {bit} of {name})")
+    kinds = [title for title in KINDS if only in title]
+    names = {title: _names(golden, KINDS[title]) for title in kinds}
+
+    def place(number: int) -> tuple[str, int, str, int]:
+        title, flip_number = kinds[number // count], first + number % count
+        return title, flip_number, *_place(golden, names[title], tally.seed, title, flip_number)
+
+    def attempt(number: int) -> Outcome:
+        title, _, name, bit = place(number)
+        return _attempt(golden, KINDS[title], name, bit)
+
+    for number, outcome, seconds in in_batches(range(count * len(kinds)), attempt, folder):
+        title, flip_number, name, bit = place(number)
+        tally.add(title, outcome, f"flip {flip_number} (bit {bit} of {name})", seconds)
+
+
+def _names(golden: Golden, kind: Kind) -> list[str]:
+    return sorted(name for name in golden.files for pattern in kind.files.split() if Path(name).match(pattern)
+                  and name.count("/") == pattern.count("/"))  # fmt: skip
 
 
 def _place(golden: Golden, names: list[str], seed: int, title: str, number: int) -> tuple[str, int]:
@@ -90,14 +98,13 @@ def _pristine_table(golden_bytes: bytes):
     return pq.read_table(io.BytesIO(golden_bytes))
 
 
-def _attempt(golden: Golden, kind: Kind, place: Callable[[int], tuple[str, int]], number: int) -> Outcome:
+def _attempt(golden: Golden, kind: Kind, name: str, bit: int) -> Outcome:
     from augment.base.errors import AugmentError
     from augment.config import load_config
     from augment.manifest import read_manifest
     from augment.pipeline.folder import locked_run
     from augment.pipeline.stages import run_local, run_stage, stage_named
 
-    name, bit = place(number)
     run = OUTPUT.absolute()
     before = os.path.getsize(".said")
     golden.restore(run)

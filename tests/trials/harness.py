@@ -1,12 +1,11 @@
 """What the trials share: a smallest run, forked children to do it in, and the count of what came out.
 
-One process imports everything and forks a child for each attempt, or for some hundred quick ones: that costs what the
-work costs, and whatever it does to its process (hang, die, run out of files) ends with it.
+One process does the whole run first and forks a child for each attempt, or for some hundred quick ones: that costs
+what the work costs, and whatever it does to its process (hang, die, run out of files) ends with it.
 """
 
 import hashlib
 import io
-import json
 import os
 import random
 import resource
@@ -17,6 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ SMALLEST: dict[str, Any] = {
     "pairs": {"test_pairs": 4},
     "gan": {
         "width": 0.0625, "features": "patches", "iterations": 2, "checkpoint_every": 1, "keep_checkpoints": 1,
-        "sample_every": 2, "log_every": 1, "batch_size": 1,
+        "sample_every": 2, "log_every": 1, "batch_size": 1, "image_size": [64, 32],
     },
     "synthesis": {"poses_per_image": 1},
     "quality": {"pairs": 2},
@@ -121,34 +121,12 @@ def is_message(ended: Ended) -> bool:
     return ended.code in (2, 3) and "Traceback" not in ended.said and "unexpected" not in ended.said
 
 
-def import_everything(modules: Iterable[str]) -> None:
-    """Import here what a whole run imports, and load its compiled loops, so that no child has to.
-
-    Nothing else is computed here: that may start threads, which no child would have.
-    """
-    import importlib
-
-    for name in modules:
-        if name != "__main__" and name not in sys.modules:
-            try:
-                importlib.import_module(name)
-            except ImportError:
-                continue
-    import torch
-
-    from augment.gan.kernels.nearest import nearest_distances
-    from augment.quality.ssim import ssim_scores
-
-    nearest_distances(*torch.zeros(2, 1, 75, 8, 8), neighbourhood=3)
-    ssim_scores(*torch.zeros(2, 1, 3, 16, 16, dtype=torch.uint8))
-
-
 def forget_all() -> None:
-    """Empty the program's caches: the next attempt in this process is to read everything anew."""
+    """Empty the program's caches of what a run's files say: the next attempt in this process reads them anew."""
     for name, module in list(sys.modules.items()):
         if name.startswith(("augment", "flows")):
-            for value in list(vars(module).values()):
-                if hasattr(value, "cache_clear"):
+            for title, value in list(vars(module).items()):
+                if hasattr(value, "cache_clear") and title not in ("package_versions", "_environment"):
                     value.cache_clear()
 
 
@@ -169,24 +147,27 @@ class Golden:
 
     @classmethod
     def make(cls, folder: Path) -> "Golden":
-        """Run it twice: the second time nothing is made, and the report is that of a run that stood already.
+        """Run it twice in this process: the second time nothing is made, and the report is of a run that stood already.
 
-        What the first imports is imported here then.
+        Every child then begins with all imported and every first computation done. On one thread (``OMP_NUM_THREADS``)
+        that leaves no thread behind whose work a child would miss.
         """
         new_folder(folder)
-        modules = folder / "modules.json"
-
-        def first() -> int:
-            try:
-                return command(*RUN)()
-            finally:
-                modules.write_text(json.dumps(sorted(sys.modules)))
-
-        for work in (first, command(*RUN)):
-            ended = child(work, folder)
-            if ended.code != 0:
-                raise SystemExit(f"trials: the undisturbed run failed:\n{ended.said}")
-            import_everything(json.loads(modules.read_text()))
+        said = folder / ".said"
+        here, arguments = Path.cwd(), sys.argv
+        os.chdir(folder)
+        record_command()
+        for _ in range(2):
+            with open(said, "w") as out, redirect_stdout(out), redirect_stderr(out):
+                try:
+                    code = command(*RUN)()
+                except SystemExit as leave:
+                    code = leave.code
+            if code:
+                raise SystemExit(f"trials: the undisturbed run failed:\n{said.read_text()}")
+            forget_all()
+        os.chdir(here)
+        sys.argv = arguments
         return cls({name: path.read_bytes() for name, path in _files(folder / OUTPUT)})
 
     def restore(self, run: Path, without: tuple[str, ...] = ()) -> None:
@@ -270,10 +251,10 @@ class Tally:
     seconds: Counter[str] = field(default_factory=Counter)  # of processor time
     _used: float = field(default_factory=lambda: children_s())
 
-    def add(self, kind: str, outcome: Outcome, attempt: str = "") -> None:
-        """Count one; of a failure say what happened."""
+    def add(self, kind: str, outcome: Outcome, attempt: str = "", seconds: float | None = None) -> None:
+        """Count one; of a failure say what happened. ``seconds``: what it took, where it was no child of its own."""
         self.counts.setdefault(kind, Counter())[outcome[0]] += 1
-        self.seconds[kind] += children_s() - self._used
+        self.seconds[kind] += children_s() - self._used if seconds is None else seconds
         self._used = children_s()
         if outcome[0] == FAILED:
             self.failures += 1
@@ -297,8 +278,11 @@ def children_s() -> float:
 
 
 def in_batches(numbers: Iterable[int], attempt: Callable[[int], Outcome], folder: Path,
-               limit: int = LIMIT_S, size: int = 100) -> Iterator[tuple[int, Outcome]]:  # fmt: skip
-    """The outcome of each quick attempt, many of them in one child; an attempt that hangs or kills it has failed."""
+               limit: int = LIMIT_S, size: int = 100) -> Iterator[tuple[int, Outcome, float]]:  # fmt: skip
+    """The outcome of each quick attempt and its processor time in seconds, ``size`` of them in one child.
+
+    An attempt that hangs or kills the child has failed.
+    """
     left = list(numbers)
     record = folder / ".outcomes"
     while left:
@@ -308,6 +292,7 @@ def in_batches(numbers: Iterable[int], attempt: Callable[[int], Outcome], folder
             with open(record, "a") as out:
                 for number in some:
                     print(f"{number}", file=out, flush=True)
+                    begun_s = time.process_time()
                     signal.setitimer(signal.ITIMER_PROF, limit)  # of processor time; SIGPROF ends the process
                     signal.alarm(_BUSY * limit)
                     forget_all()
@@ -315,20 +300,21 @@ def in_batches(numbers: Iterable[int], attempt: Callable[[int], Outcome], folder
                         kind, detail = attempt(number)
                     except Exception:
                         kind, detail = FAILED, traceback.format_exc()
-                    print(f"{number}\t{kind}\t{detail[-2000:]!r}", file=out, flush=True)
+                    spent_s = time.process_time() - begun_s
+                    print(f"{number}\t{kind}\t{detail[-2000:]!r}\t{spent_s}", file=out, flush=True)
 
         ended = child(work, folder, limit * size)
         lines = [line.split("\t") for line in record.read_text().splitlines()]
         begun = [int(line[0]) for line in lines]
         for number, *outcome in lines:
             if outcome:
-                yield int(number), (outcome[0], outcome[1])
+                yield int(number), (outcome[0], outcome[1]), float(outcome[2])
         if ended.code != 0:
             if not begun:
                 raise SystemExit(f"trials: a child could not begin: {ended}")
             hung = ended.code in (None, -signal.SIGPROF, -signal.SIGALRM)
             what = "hung" if hung else f"ended with {ended.code}"
-            yield begun[-1], (FAILED, f"{what}: {ended.said[-500:]}")
+            yield begun[-1], (FAILED, f"{what}: {ended.said[-500:]}"), 0.0
         left = [number for number in left if number not in begun]
 
 

@@ -109,11 +109,11 @@ def trial(golden: Golden, folder: Path, tally: Tally, count: int, only: str = ""
             path.write_bytes(data)
             return _told(read, path)
 
-        for number, outcome in in_batches(range(first, first + count), attempt, folder, limit=20, size=250):
+        for number, outcome, seconds in in_batches(range(first, first + count), attempt, folder, limit=20, size=250):
             name, data = _mutant(originals, tally.seed, title, number)
             if outcome[0] == FAILED:
                 (Path("/tmp") / f"mutant-{title.split()[0]}-{number}-{name}").write_bytes(data)
-            tally.add(title, outcome, f"mutant {number} of {name}")
+            tally.add(title, outcome, f"mutant {number} of {name}", seconds)
 
 
 def _mutant(originals: list[tuple[str, bytes]], seed: int, title: str, number: int) -> tuple[str, bytes]:

@@ -6,10 +6,12 @@ Exit code 1 where one attempt fails: an internal error, a hang, or other figures
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of many threads a forked child would miss all but one
 sys.path.insert(0, str(Path(__file__).parent))
 
 import faults
