@@ -100,14 +100,18 @@ def killed(folder: Path) -> None:
         parts = folder / "killed" / "images" / ".parts"
         while not ended.is_set() and not list(parts.glob("*/*.parquet")):
             time.sleep(0.1)
-        while not ended.wait(EVERY_S):
+        due = time.monotonic() + EVERY_S
+        while not ended.wait(1):
+            if running[1].poll() is not None:  # they give up some time after their scheduler
+                running[1] = workers()
+            if time.monotonic() < due:
+                continue
+            due += EVERY_S
             if len(deaths) == 2:  # the scheduler, in the middle
                 running[0].kill()
                 deaths.append("scheduler")
                 time.sleep(5)
                 running[0] = scheduler()
-                if running[1].poll() is not None:
-                    running[1] = workers()
             elif children := children_of(running[1].pid):
                 with suppress(ProcessLookupError):
                     os.kill(random.choice(children), signal.SIGKILL)
@@ -122,8 +126,6 @@ def killed(folder: Path) -> None:
             runs, code = runs + 1, done.returncode
             if code:
                 print(f"run {runs} ended with {code}: {done.stderr.strip().splitlines()[-1]}", flush=True)
-            if running[1].poll() is not None:
-                running[1] = workers()
     finally:
         ended.set()
         killer.join()
