@@ -207,13 +207,11 @@ def test_a_sealed_json_object_tells_every_flipped_bit():
     fields = {"digest": "ab" * 8, "metrics": {"mAP": 0.25, "rank1": 0.5}, "files": []}
     data = sealed_json(fields).encode()
     assert read_sealed_json(data) == fields
-    assert read_sealed_json(json.dumps(fields)) == fields  # of an earlier version
-    for bit in range(8 * len(data)):
-        try:
-            found = read_sealed_json(flip(data, bit))
-        except ValueError:
-            continue
-        assert {key: value for key, value in found.items() if key in fields} == fields  # the seal's own name was hit
+    for bit in range(8 * len(data)):  # those of the seal's own name, too
+        with pytest.raises(ValueError):
+            read_sealed_json(flip(data, bit))
+    with pytest.raises(ValueError, match="not what was written"):
+        read_sealed_json(json.dumps(fields))
 
 
 def test_weights_tell_every_flipped_bit(tmp_path):

@@ -119,14 +119,11 @@ def sealed_json(fields: Mapping[str, Any]) -> str:
 
 
 def read_sealed_json(text: str | bytes) -> dict[str, Any]:
-    """The fields of a :func:`sealed_json`. Raises ValueError where it is damaged.
-
-    An object without a seal was written by an earlier version and is taken as it is.
-    """
+    """The fields of a :func:`sealed_json`. Raises ValueError where it is damaged or has no seal."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
-    if SEAL in fields and fields.pop(SEAL) != _seal_of_fields(fields):
+    if fields.pop(SEAL, None) != _seal_of_fields(fields):
         raise ValueError("its content is not what was written")
     return fields
 

@@ -1,6 +1,5 @@
 """A small run folder with every stage, made of random pictures."""
 
-import json
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from augment.base.files import sha256_bytes
+from augment.base.seals import sealed_json
 from augment.config import load_config
 from augment.manifest import Manifest, write_manifest
 from augment.stage import provenance
@@ -100,7 +100,7 @@ class FakeRun:
             }
             for i in range(1, 401)
         ]  # fmt: skip
-        (self.folder / "gan" / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"iterat')
+        (self.folder / "gan" / "log.jsonl").write_text("\n".join(map(sealed_json, lines)) + '\n{"iterat')
         (self.folder / "gan" / "gallery.html").write_text("<p>")
         (self.folder / "gan" / "samples").mkdir()
         for iteration in (0, 200, 400):

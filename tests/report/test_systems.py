@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import numpy as np
@@ -9,6 +8,7 @@ from gan.tiny_run import SIZE, TINY, make_run
 from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.seals import sealed_json
 from augment.config import Config, dump_yaml
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import to_network, to_uint8
@@ -104,7 +104,7 @@ def test_a_comparison_goes_on_where_it_was(runs, compared, monkeypatch):
 def test_minutes_come_from_the_log_even_where_its_last_line_was_cut_short(runs, tmp_path):
     folder = shutil.copytree(runs[0], tmp_path / "run")
     log = [{"iteration": 2, "iterations_per_second": 0.1}, {"iteration": 4, "iterations_per_second": 0.05}]
-    (folder / "gan" / "log.jsonl").write_text("\n".join(map(json.dumps, log)) + '\n{"iteration": 5, "iterations_per')
+    (folder / "gan" / "log.jsonl").write_text("\n".join(map(sealed_json, log)) + '\n{"iteration": 5, "iterations_per')
     (trained,) = open_runs([folder])
     assert [trained.minutes(n) * 60 for n in (0, 1, 2, 4)] == pytest.approx([0, 10, 20, 60])
 
