@@ -18,7 +18,6 @@ from augment.base.files import atomic_write, is_regular_file, sha256_bytes
 
 _MARK = b"\naugment-sha256:"
 _TRAILER = len(_MARK) + 64
-_ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22  # torch.save and np.savez write zip archives, which end so
 SEAL = "seal"  # key of a JSON object
 
 #: A column piece by piece, anew at every call.
@@ -83,18 +82,13 @@ def sealed_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_seal(path: Path) -> None:
-    """Raise :class:`AugmentError` where a file of :func:`sealed_write` is not as it was written.
-
-    An archive without a seal was written by an earlier version; it ends as zip archives do and is accepted.
-    """
+    """Raise :class:`AugmentError` where a file of :func:`sealed_write` is not as it was written, or has no seal."""
     if not is_regular_file(path):
         raise AugmentError(f"{path}: no such file.")
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TRAILER))
         trailer = file.read()
-        if trailer[-_ZIP_END_SIZE:].startswith(_ZIP_END):
-            return
         left, digest = size - _TRAILER, hashlib.sha256()
         file.seek(0)
         while left > 0 and (chunk := file.read(min(left, 2**20))):
