@@ -1,10 +1,12 @@
 """The report in headless Chromium: comparing, sorting, copying, by keyboard too; three widths, and printed."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from browser import By, Keys, look, needs_chromium
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import WebDriverWait
 
 from augment.report.page import write_report
 
@@ -25,6 +27,11 @@ def find(driver, selector):
     return driver.find_element(By.CSS_SELECTOR, selector)
 
 
+def soon(page, condition: Callable[[], bool]) -> None:
+    """Pointer events reach the page with its next frame."""
+    WebDriverWait(page, 5).until(lambda _: condition())
+
+
 def test_target_and_generated_image_are_compared_by_slider_and_pointer(page):
     def shown() -> str:
         return page.execute_script("return getComputedStyle(document.querySelector('.compare img + img')).clipPath")
@@ -39,7 +46,7 @@ def test_target_and_generated_image_are_compared_by_slider_and_pointer(page):
     image = find(page, ".compare img")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
     ActionChains(page).move_to_element(image).perform()
-    assert 40 <= int(slider.get_attribute("value")) <= 60
+    soon(page, lambda: 40 <= int(slider.get_attribute("value")) <= 60)
     boxes = page.execute_script("return [...document.querySelectorAll('.compare')[0].querySelectorAll('img')]"
                                 ".map(image => image.getBoundingClientRect().left)")  # fmt: skip
     assert boxes[0] == boxes[1]
@@ -50,9 +57,9 @@ def test_a_generated_image_shows_its_source_while_the_pointer_is_over_it_or_a_bu
     own = made.get_attribute("src")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", made)
     ActionChains(page).move_to_element(made).perform()
-    assert made.get_attribute("src") == source != own
+    soon(page, lambda: made.get_attribute("src") == source != own)
     ActionChains(page).move_to_element(find(page, "h1")).perform()
-    assert made.get_attribute("src") == own
+    soon(page, lambda: made.get_attribute("src") == own)
     find(page, ".redrawn button").send_keys(Keys.ENTER)
     assert made.get_attribute("src") == source
 
