@@ -18,10 +18,11 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/augment run configs/demo.yaml
 
-# A worker of pytest-xdist per core; tests that would disturb each other share one (tests/conftest.py). Without -n:
+# Workers of pytest-xdist, one more than there are cores; tests that would disturb each other share one
+# (tests/conftest.py). Without -n:
 # `.venv/bin/python -m pytest tests/test_pairs.py`, which starts at once.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8
+	$(BIN)/python -m pytest -n auto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

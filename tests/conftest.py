@@ -106,6 +106,12 @@ def unit_of_work(nodeid: str) -> str:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of servers wait for them most of their time."""
+    return min(8, len(os.sched_getaffinity(0)) + 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Workers get :func:`unit_of_work` after unit: ``--dist loadgroup`` groups nothing with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling

@@ -27,9 +27,17 @@ def find(driver, selector):
     return driver.find_element(By.CSS_SELECTOR, selector)
 
 
-def soon(page, condition: Callable[[], bool]) -> None:
-    """Pointer events reach the page with its next frame."""
-    WebDriverWait(page, 5).until(lambda _: condition())
+def point_at(page, element, condition: Callable[[], bool]) -> None:
+    """Move the pointer about on an element until the condition holds.
+
+    A move right after scrolling may still be of the frame before, in which something else is under the pointer.
+    """
+
+    def moved(_) -> bool:
+        ActionChains(page).move_to_element(element).move_by_offset(2, 0).perform()
+        return condition()
+
+    WebDriverWait(page, 5).until(moved)
 
 
 def test_target_and_generated_image_are_compared_by_slider_and_pointer(page):
@@ -45,8 +53,7 @@ def test_target_and_generated_image_are_compared_by_slider_and_pointer(page):
     assert shown() == "inset(0px 100% 0px 0px)"
     image = find(page, ".compare img")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
-    ActionChains(page).move_to_element(image).perform()
-    soon(page, lambda: 40 <= int(slider.get_attribute("value")) <= 60)
+    point_at(page, image, lambda: 40 <= int(slider.get_attribute("value")) <= 60)
     boxes = page.execute_script("return [...document.querySelectorAll('.compare')[0].querySelectorAll('img')]"
                                 ".map(image => image.getBoundingClientRect().left)")  # fmt: skip
     assert boxes[0] == boxes[1]
@@ -56,10 +63,8 @@ def test_a_generated_image_shows_its_source_while_the_pointer_is_over_it_or_a_bu
     source, made = find(page, ".redrawn .source").get_attribute("src"), find(page, ".redrawn .made")
     own = made.get_attribute("src")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", made)
-    ActionChains(page).move_to_element(made).perform()
-    soon(page, lambda: made.get_attribute("src") == source != own)
-    ActionChains(page).move_to_element(find(page, "h1")).perform()
-    soon(page, lambda: made.get_attribute("src") == own)
+    point_at(page, made, lambda: made.get_attribute("src") == source != own)
+    point_at(page, find(page, "h1"), lambda: made.get_attribute("src") == own)
     find(page, ".redrawn button").send_keys(Keys.ENTER)
     assert made.get_attribute("src") == source
 
