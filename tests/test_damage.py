@@ -259,6 +259,26 @@ def test_a_damaged_line_of_the_log_is_left_out_with_a_word(tmp_path, capfd):
     assert "log.jsonl: 1 damaged lines are left out" in capfd.readouterr().err
 
 
+def test_last_line_of_a_log_that_lost_its_line_feed_to_a_flip_is_damaged(tmp_path, capfd):
+    from augment.gan.log import log_line, read_log
+
+    log = "".join(log_line({"iteration": i, "loss": i / 8}) for i in (1, 2))
+    for bit in range(8):
+        (tmp_path / "log.jsonl").write_bytes(log[:-1].encode() + bytes([ord("\n") ^ 1 << bit]))
+        whole = [row["iteration"] for row in read_log(tmp_path)] == [1, 2]
+        assert whole != ("1 damaged lines" in capfd.readouterr().err)
+
+
+def test_last_line_of_a_log_that_was_cut_off_is_no_damage(tmp_path, capfd):
+    from augment.gan.log import log_line, read_log
+
+    first, last = (log_line({"iteration": i, "loss": i / 8}) for i in (1, 2))
+    for length in range(len(last) + 1):
+        (tmp_path / "log.jsonl").write_text(first + last[:length])
+        assert len(read_log(tmp_path)) == 1 + (length >= len(last) - 1)
+    assert "damaged" not in capfd.readouterr().err
+
+
 def test_a_training_whose_owner_is_damaged_goes_on(tmp_path, capfd):
     from augment.gan.folder import OWNER, place_of_training, take_folder
 

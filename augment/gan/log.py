@@ -13,7 +13,7 @@ FILE = "log.jsonl"
 def read_log(folder: Path) -> list[dict[str, float]]:
     """The lines in the folder of a training, oldest first: iteration, losses, iterations_per_second.
 
-    A damaged line is left out with a word, a truncated last one (the process was killed, or is writing it) without.
+    A damaged line is left out with a word, a last one that was cut off (the process was killed, or is writing it) without.
     Empty where there is no log.
     """
     path = folder / FILE
@@ -27,7 +27,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
             row = {name: float(value) for name, value in read_sealed_json(line).items()}
             rows.append(row | {"iteration": int(row["iteration"])})
         except (ValueError, TypeError, KeyError):
-            damaged += line.endswith("\n")
+            damaged += line.endswith("\n") or "}" in line  # one that was cut off has neither
     if damaged:
         say(f"{path}: {damaged} damaged lines are left out.")
     return rows
