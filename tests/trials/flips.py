@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness import FAILED, HARMLESS, HEALED, MESSAGE, OUTPUT, Golden, Outcome, Tally, in_batches, new_folder, rng
+from harness import (
+    FAILED,
+    HARMLESS,
+    HEALED,
+    MESSAGE,
+    OUTPUT,
+    SMALLEST,
+    Golden,
+    Outcome,
+    Tally,
+    in_batches,
+    new_folder,
+    rng,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,7 @@ class Kind:
     stage: str
     without: tuple[str, ...] = ()
     shown: str = ""  # a picture that the report shows may differ there, and only there
+    format: str = "files"  # synthesis.format of the run
 
 
 _TESTED = ("reid/metrics.parquet", "reid/real-s0.json", "reid/augmented-s0.json")
@@ -40,6 +54,8 @@ KINDS = {
     "gallery, tensorboard": Kind("gan/gallery.html gan/tensorboard/*", "gan"),
     "synthetic.parquet": Kind("synthetic/synthetic.parquet", "synthetic"),
     "synthetic images": Kind("synthetic/images/*.jpg", "synthetic"),
+    "synthetic images (webdataset)": Kind("synthetic/images/*.tar", "synthetic", format="webdataset"),
+    "synthetic images (parquet)": Kind("synthetic/images/*.parquet", "synthetic", format="parquet"),
     "quality/metrics.parquet": Kind("quality/metrics.parquet", "quality"),
     "quality's CSV": Kind("quality/*.csv", "quality"),
     "quality's pictures": Kind("quality/examples/*.png", "quality"),
@@ -60,20 +76,28 @@ def flip(data: bytes, bit: int) -> bytes:
 
 
 def trial(golden: Golden, folder: Path, tally: Tally, count: int, only: str = "", first: int = 0) -> None:
-    """``count`` flips of every kind; a child does those of several kinds."""
-    new_folder(folder)
-    kinds = [title for title in KINDS if only in title]
+    """``count`` flips of every kind; those of another ``synthesis.format`` in a run of their own."""
+    for format in sorted({kind.format for kind in KINDS.values()}):
+        kinds = [title for title, kind in KINDS.items() if only in title and kind.format == format]
+        settings = SMALLEST | {"synthesis": SMALLEST["synthesis"] | {"format": format}}
+        if kinds:
+            whole = golden if format == "files" else Golden.make(folder.with_name(f"golden-{format}"), settings)
+            _flip_all(whole, new_folder(folder, settings), tally, kinds, range(first, first + count))
+
+
+def _flip_all(golden: Golden, folder: Path, tally: Tally, kinds: list[str], flips: range) -> None:
+    """The flips of these numbers of every kind; a child does those of several kinds."""
     names = {title: _names(golden, KINDS[title]) for title in kinds}
 
     def place(number: int) -> tuple[str, int, str, int]:
-        title, flip_number = kinds[number // count], first + number % count
+        title, flip_number = kinds[number // len(flips)], flips[number % len(flips)]
         return title, flip_number, *_place(golden, names[title], tally.seed, title, flip_number)
 
     def attempt(number: int) -> Outcome:
         title, _, name, bit = place(number)
         return _attempt(golden, KINDS[title], name, bit)
 
-    for number, outcome, seconds in in_batches(range(count * len(kinds)), attempt, folder):
+    for number, outcome, seconds in in_batches(range(len(flips) * len(kinds)), attempt, folder):
         title, flip_number, name, bit = place(number)
         tally.add(title, outcome, f"flip {flip_number} (bit {bit} of {name})", seconds)
 

@@ -130,11 +130,11 @@ def forget_all() -> None:
                     value.cache_clear()
 
 
-def new_folder(folder: Path) -> Path:
+def new_folder(folder: Path, settings: dict[str, Any] = SMALLEST) -> Path:
     """An empty folder with the configuration in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(SMALLEST))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
 
@@ -146,13 +146,13 @@ class Golden:
     _known: dict[Path, tuple] = field(default_factory=dict)  # files that had these bytes, by inode, time and size
 
     @classmethod
-    def make(cls, folder: Path) -> "Golden":
+    def make(cls, folder: Path, settings: dict[str, Any] = SMALLEST) -> "Golden":
         """Run it twice in this process: the second time nothing is made, and the report is of a run that stood already.
 
         Every child then begins with all imported and every first computation done. On one thread (``OMP_NUM_THREADS``)
         that leaves no thread behind whose work a child would miss.
         """
-        new_folder(folder)
+        new_folder(folder, settings)
         said = folder / ".said"
         here, arguments = Path.cwd(), sys.argv
         os.chdir(folder)
