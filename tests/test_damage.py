@@ -236,6 +236,34 @@ def test_weights_tell_every_flipped_bit(tmp_path):
         assert header["iteration"] == 7 and all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
+def test_weights_without_a_seal_need_a_pinned_hash(tmp_path):
+    import safetensors.torch
+    import torch
+
+    from augment.base.files import sha256_file
+    from augment.base.tensors import load_tensors
+
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(2)}, path, {"augment": '{"iteration": 7}'})
+    with pytest.raises(AugmentError, match="weights.safetensors: damaged"):
+        load_tensors(path, "augment")
+    assert load_tensors(path, "augment", {sha256_file(path)})[1] == {"iteration": 7}
+
+
+@pytest.mark.parametrize("name", ["market1501", "market1501-long", "rendered"])
+def test_a_changed_weight_of_a_shipped_generator_is_told(tmp_path, name):
+    from augment.gan.checkpoints import load_generator
+    from augment.gan.generators import shipped
+
+    data = shipped()[name].read_bytes()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(data)
+    load_generator(path)
+    path.write_bytes(flip(data, 8 * len(data) - 16))  # in the last weight
+    with pytest.raises(AugmentError, match="weights.safetensors: damaged"):
+        load_generator(path)
+
+
 def test_a_flipped_result_of_a_run_is_no_known_result(tmp_path):
     from augment.base.seals import sealed_json
     from augment.reid.stage import _known_result

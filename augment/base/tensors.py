@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from augment.base.errors import AugmentError
-from augment.base.files import atomic_write, is_regular_file, sha256_bytes
+from augment.base.files import atomic_write, is_regular_file, sha256_bytes, sha256_file
 from augment.base.seals import SEAL
 
 
@@ -58,17 +58,18 @@ def _header(path: Path, key: str) -> dict[str, Any]:
     return header
 
 
-def load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file, on the CPU, and its header. Raises :class:`AugmentError` where it is damaged.
+def load_tensors(path: Path, key: str, pinned: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, on the CPU, and its header.
 
-    A file without a seal was written by an earlier version and is taken as it is.
+    Raises :class:`AugmentError` where it is damaged or has no seal and its own SHA-256 is not a ``pinned`` one.
     """
     header = _header(path, key)
     try:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise AugmentError(f"{path}: damaged ({error}).") from None
-    if SEAL in header and header.pop(SEAL) != _seal(header, tensors):
+    whole = sha256_file(path) in pinned if SEAL not in header else header.pop(SEAL) == _seal(header, tensors)
+    if not whole:
         raise AugmentError(f"{path}: damaged: its content is not what was written.")
     return tensors, header
 

@@ -21,6 +21,11 @@ from augment.config import GanConfig
 from augment.gan.networks import Generator, build_generator
 
 _KEY = "augment"
+_SHIPPED = {  # of the shipped generators, which were written before weights carried a seal
+    "2601d2369aefcd5b94573519b2bb1a85a55c63613ea286553d4ab0adc935126b",
+    "95df94860c2e769e93595c519c5fdc3c1c06296fa2aa84b3ed625b53de05b33b",
+    "6c621c6d6a1a99368d7daa9a77241b440417ed8a6a62481c3904fe7028a02df4",
+}
 Weights = Literal["raw", "average"]
 
 
@@ -43,7 +48,7 @@ def load_generator(path: Path, *, weights: Weights = "average",
     Raises :class:`AugmentError` where the file is damaged, not written by this program or of another architecture.
     """
     path = Path(path)
-    stored, header = tensors.load_tensors(path, _KEY)
+    stored, header = tensors.load_tensors(path, _KEY, _SHIPPED)
     try:
         config = GanConfig.model_validate(header["config"])
         height, width = header["image_size"]
