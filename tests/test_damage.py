@@ -245,7 +245,7 @@ def test_weights_without_a_seal_need_a_pinned_hash(tmp_path):
 
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"a": torch.ones(2)}, path, {"augment": '{"iteration": 7}'})
-    with pytest.raises(AugmentError, match="weights.safetensors: damaged"):
+    with pytest.raises(AugmentError, match=r"weights\.safetensors: damaged"):
         load_tensors(path, "augment")
     assert load_tensors(path, "augment", {sha256_file(path)})[1] == {"iteration": 7}
 
@@ -260,7 +260,7 @@ def test_a_changed_weight_of_a_shipped_generator_is_told(tmp_path, name):
     path.write_bytes(data)
     load_generator(path)
     path.write_bytes(flip(data, 8 * len(data) - 16))  # in the last weight
-    with pytest.raises(AugmentError, match="weights.safetensors: damaged"):
+    with pytest.raises(AugmentError, match=r"weights\.safetensors: damaged"):
         load_generator(path)
 
 
