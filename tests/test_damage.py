@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -318,3 +320,28 @@ def test_a_training_whose_owner_is_damaged_goes_on(tmp_path, capfd):
     take_folder(tmp_path, origin)
     assert (tmp_path / OWNER).read_bytes() == owner and (tmp_path / "state-000002.pt").exists()
     assert "training.json: damaged" in capfd.readouterr().err and place_of_training(tmp_path, origin) == tmp_path
+
+
+TENSORBOARD_ON_A_FULL_DISK = """
+import errno, sys
+from tensorboard.compat.tensorflow_stub.io import gfile
+from augment.gan.gallery import SummaryWriter
+
+def refused(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+writer = SummaryWriter(sys.argv[1])
+gfile.LocalFileSystem.append = refused
+try:
+    while True:
+        writer.add_scalar("loss", 1.0)
+        writer.flush()
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_under_tensorboard_is_said_once_without_a_traceback(tmp_path):
+    done = subprocess.run([sys.executable, "-c", TENSORBOARD_ON_A_FULL_DISK, tmp_path], capture_output=True, text=True)
+    assert "No space left on device" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """Samples during training: fixed test pairs, a strip of generated images every ``gan.sample_every`` iterations."""
 
 import base64
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 from augment.base.drawing import draw_pose, image_grid
 from augment.base.files import atomic_write, encode_jpeg, remove
+
+_plain_hook = threading.excepthook
+
+
+def _quiet_in_tensorboard(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands its error on to the next call of the writer: said there once, without a traceback."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        _plain_hook(failure)
+
+
+threading.excepthook = _quiet_in_tensorboard
 
 _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
