@@ -89,6 +89,7 @@ def measure_quality(
     path = folder / "metrics.parquet"
     origin = identity(section, images, poses, pairs, checkpoints, folder)
     if (done := finished(path, origin)) is not None:
+        remove_folder(folder / ".parts")  # where the disk refused it when the table was written
         return done
 
     chosen, left_out = choose_pairs(images, poses, pairs, section.pairs)

@@ -137,6 +137,15 @@ def test_second_call_reuses_and_other_settings_do_not(tables, copier, tmp_path):
     assert copier.calls > 0 and set(fewer[fewer["metric"] == "pairs"]["value"]) == {5}
 
 
+def test_parts_that_a_failing_disk_kept_are_removed_by_the_next_call(tables, copier, tmp_path):
+    measure(tables, tmp_path)
+    part = tmp_path / ".parts" / "0" / "00000000.npz"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    measure(tables, tmp_path)
+    assert not (tmp_path / ".parts").exists()
+
+
 @pytest.mark.parametrize("name", ["per_pair.csv", "examples.csv", "examples/best-01.png"])
 def test_a_file_of_the_report_that_is_gone_or_changed_is_made_again(tables, copier, tmp_path, name):
     folder = tmp_path / "quality"
