@@ -68,8 +68,10 @@ def load_tensors(path: Path, key: str, pinned: Collection[str] = ()) -> tuple[di
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise AugmentError(f"{path}: damaged ({error}).") from None
-    whole = sha256_file(path) in pinned if SEAL not in header else header.pop(SEAL) == _seal(header, tensors)
-    if not whole:
+    if SEAL not in header:
+        if sha256_file(path) not in pinned:
+            raise AugmentError(f"{path}: damaged: has no checksum. Restore the file, or train again.")
+    elif header.pop(SEAL) != _seal(header, tensors):
         raise AugmentError(f"{path}: damaged: its content is not what was written.")
     return tensors, header
 

@@ -13,9 +13,8 @@ FILE = "log.jsonl"
 def read_log(folder: Path) -> list[dict[str, float]]:
     """The lines in the folder of a training, oldest first: iteration, losses, iterations_per_second.
 
-    A damaged line is left out with a word; a last one that was cut off (the process was killed, or is writing it)
-    without.
-    Empty where there is no log.
+    A damaged line is left out with a word; without one, a last line that was cut off (the process was killed, or is
+    writing it). Empty where there is no log.
     """
     path = folder / FILE
     try:
