@@ -51,13 +51,13 @@ def read_annotations(path: Path) -> KeyPoints:
 @lru_cache(maxsize=8)  # the files of a run, parsed once for all shards of a process
 def _read_once(path: Path, size: int, changed: int) -> KeyPoints:
     names: list[str] = []
-    joints = [np.empty((0, 18, 3), np.float32)]
+    joints = bytearray()  # grows in place: a list of arrays would be copied into one, and both be in memory
     rows = keypoint_rows(path)
     while block := list(islice(rows, _BLOCK)):
         names += [name for name, *_ in block]
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and lies outside its image
-            joints.append(np.array([axes for _, *axes in block]).astype(np.float32).transpose(0, 2, 1))
-    return KeyPoints(pd.Index(names, dtype=object), np.concatenate(joints))
+            joints += np.array([axes for _, *axes in block]).astype(np.float32).transpose(0, 2, 1).tobytes()
+    return KeyPoints(pd.Index(names, dtype=object), np.frombuffer(joints, np.float32).reshape(-1, 18, 3))
 
 
 def joints_of(names: Sequence[str], known: KeyPoints) -> np.ndarray:

@@ -32,7 +32,7 @@ from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, p
 
 PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
-_VERSION = 3
+_VERSION = 4
 _PAIRS_PER_PART = 1000  # the most that a killed run loses; no effect on the result
 _TABLE = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high", "missing"]
 _DIFFERENCE = _TABLE[5:8]

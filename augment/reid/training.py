@@ -30,7 +30,7 @@ from augment.retrieval.torchreid_quiet import torchreid
 from augment.retrieval.weights import load_weights, weights_digest
 
 _KEY = "origin"  # of the weights files' headers
-VERSION = 3  # of training and evaluation: incremented when the same section gives other figures
+VERSION = 4  # of training and evaluation: incremented when the same section gives other figures
 _SAVE_EVERY_S = 60.0  # the most that a kill costs
 _CHECK_EVERY = 20  # iterations: reading a loss synchronises with the device
 _CURVE_POINTS = 100

@@ -24,7 +24,7 @@ from augment.retrieval.weights import weights_digest
 from augment.stage import Spread, provenance, run_shards
 
 FILE = "scores.parquet"
-VERSION = 1
+VERSION = 2
 _BY_JUDGE, _BY_ESTIMATOR = {"similarity", "margin"}, {"pose", "person"}
 _MEASURES = ("similarity", "margin", "pose", "person", "sharpness")
 _THRESHOLDS = (*_MEASURES, "share", "by")

@@ -56,7 +56,7 @@ BESIDE = ("pid", "camid", "source", "pose_source", "pose_pid", "rank")  # said o
 OWN_POSE = "own pose"  # verdict of a source redrawn as it stands: no new image, so it is not kept
 IN_CONTAINER = 1000  # images of a tar or parquet file: fixed, so that flow.shard_size does not change its content
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
-
+_SCALED = 100_000  # poses at a time: the temporary arrays of a million take a gigabyte
 
 _BYTES_PER_IMAGE = 4500
 
@@ -255,7 +255,10 @@ def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, in
     table, posed = Manifest(images), Manifest(poses)
     frame = find_sources(table, posed)
     joints = joint_columns(posed.columns("x", "y"), "x", "y")[frame["pose"]]
-    joints = scale_joints(joints, frame[["width", "height"]].to_numpy(np.float32)[:, None], size)
+    sizes = frame[["width", "height"]].to_numpy(np.float32)[:, None]
+    for start in range(0, len(joints), _SCALED):
+        some = slice(start, start + _SCALED)
+        joints[some] = scale_joints(joints[some], sizes[some], size)
     ids = frame["id"].tolist()
     return _Pool(
         ids, table.path.parent, frame["path"].tolist(), frame["pid"].tolist(), frame["camid"].tolist(),

@@ -15,10 +15,11 @@ def find_sources(images: Manifest, poses: Manifest) -> pd.DataFrame:
     """
     wanted = (pc.field("split") == "train") & (pc.field("status") == "ok") & (pc.field("pid") > 0)
     names = ["id", "path", "pid", "camid", "width", "height"]
-    frame = images.columns(*names, "split", "status").filter(wanted).select(names).to_pandas()
-    posed = poses.columns("id", "accepted").to_pandas()
-    accepted = posed.loc[posed["accepted"], "id"].rename("id").rename_axis("pose").reset_index()
-    return frame.merge(accepted, on="id").sort_values("id", ignore_index=True)
+    sources = images.columns(*names, "split", "status").filter(wanted).select(names)
+    posed = poses.columns("id", "accepted").combine_chunks()
+    pose = pc.index_in(sources["id"], value_set=posed["id"])  # null where an image has none
+    accepted = pc.fill_null(posed["accepted"].take(pose), False)
+    return sources.append_column("pose", pose).filter(accepted).sort_by("id").to_pandas()
 
 
 def sample_poses(source: str, count: int, pool: int, seed: int) -> np.ndarray:
