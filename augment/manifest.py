@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import AugmentError, out_of_memory
 from augment.base.files import atomic_write, is_regular_file, sha256_file, stored_file
+from augment.base.memory import release_unused
 from augment.base.seals import seal_of_columns, seal_of_table
 from augment.base.storage import copies
 from augment.base.storage.addresses import is_copy
@@ -330,6 +331,8 @@ def _checked(path: Path, kept_rows: int | None) -> pa.Table | None:
                 raise AugmentError(f"{path}: damaged: its rows or its header are not what was written. {_REMEDY}")
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
+    if table is None:
+        release_unused()
     return table
 
 

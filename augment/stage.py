@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError, Refused
 from augment.base.files import remove_folder, sha256_bytes, sha256_file
+from augment.base.memory import release_unused
 from augment.base.progress import progress, say
 from augment.config import Section
 from augment.manifest import (
@@ -203,6 +204,7 @@ def run_shards(
             hashes |= manifest.files
             advance(len(set(tables[-1][id_column].to_pylist())))
     side_files = {name: hashes[name] for id in ids for name in files(id) if name in hashes}
+    release_unused()
     manifest = write_manifest(path, kind, sort_rows(kind, pa.concat_tables(tables)), origin, side_files)
     remove_folder(folder / ".parts")
     return manifest

@@ -3,12 +3,15 @@
     python benchmarks/clusters.py --rows 200000 --folder /tmp/clusters
 
 The stage is ``images`` of hard links to small JPEGs, in a pool of four processes and in a flow on a Dask cluster of
-four: the processor time of all processes together, the time that passed, and whether both tables have the same bytes.
+four: the processor time of all processes together, the time that passed, that of the stage without the start of
+server, cluster and flow, and whether both tables have the same bytes.
 """
 
 import argparse
+import json
 import multiprocessing
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +41,11 @@ def run(folder: Path, output: str, *settings: str) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, "-c", RUN, *arguments], stderr=subprocess.PIPE, text=True)
 
 
+def stage_seconds(folder: Path, output: str) -> float:
+    """Of the stage alone, without the start of server, cluster and flow."""
+    return json.loads((folder / output / "timings.json").read_text())["images"]["seconds"]
+
+
 def in_a_pool(folder: Path) -> None:
     config = configuration(folder).model_copy(update={"output": folder / "pool"})
     sys.argv = ["augment", "images", "config.yaml"]
@@ -50,13 +58,16 @@ def in_a_pool(folder: Path) -> None:
 def overhead(folder: Path, rows: int) -> None:
     times = {}
     for name in ("pool", "dask"):
+        shutil.rmtree(folder / name, ignore_errors=True)
         command = [sys.executable, __file__, "--rows", str(rows), "--folder", folder.parent, "--part", name]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times[name] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"{name:>6}: {times[name]:7.1f} s of processors, {time.monotonic() - start:7.1f} s passed", flush=True)
-    print(f"overhead: {times['dask'] / times['pool'] - 1:.1%}; tables "
+        print(f"{name:>6}: {times[name]:7.1f} s of processors, {time.monotonic() - start:7.1f} s passed, "
+              f"{stage_seconds(folder, name):7.1f} s of them the stage's", flush=True)  # fmt: skip
+    print(f"overhead: {times['dask'] / times['pool'] - 1:.1%} of processors, "
+          f"{stage_seconds(folder, 'dask') / stage_seconds(folder, 'pool') - 1:.1%} of the stage's time; tables "
           + ("of the same bytes" if same(folder, "pool", "dask") else "DIFFER"))  # fmt: skip
 
 

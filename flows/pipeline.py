@@ -20,7 +20,6 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from augment.base.errors import AugmentError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.base.storage.copies import forget
@@ -31,11 +30,12 @@ from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
 from flows.artifacts import show_arms, show_progress, show_report, show_samples
 from flows.notify import notify
-from flows.runners import task_runners, with_data_there
+from flows.runners import ClusterLost, task_runners, wait_for_scheduler, with_data_there
 
 #: A value of ``until``: the name of a stage.
 Until = Literal[tuple(stage.name for stage in STAGES)]
 
+_SCHEDULERS = 5  # that a stage may lose
 _CANCEL_LIMIT_S = 2.0  # Prefect itself would wait 30 s before it kills
 _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
@@ -90,12 +90,12 @@ def _one_task_each(
 
 
 def _result(future: PrefectFuture[Path]) -> Path:
-    """Raises :class:`AugmentError` where the cluster forgot the shard."""
+    """Raises :class:`ClusterLost` where the cluster forgot the shard."""
     try:
         return future.result()
     except CancelledError as error:
-        raise AugmentError(f"the cluster lost a shard ({str(error).splitlines()[0]}). Is its scheduler running, and in "
-                           "reach? What was finished is kept: run the same command again.") from error  # fmt: skip
+        lost = str(error).splitlines()[0]
+        raise ClusterLost(f"the cluster lost a shard ({lost}). What was finished is kept.") from error
 
 
 @_task(name="stage")
@@ -150,12 +150,27 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
     done = {}
     with locked_run(config), task_runners(config.flow) as make_runner:
         for stage in stages_until(until):
-            runner = make_runner() if stage.seams else ThreadPoolTaskRunner(max_workers=1)
             with tags(config.name, stage.name):
-                done[stage.name] = STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
+                done[stage.name] = _made(stage, config, make_runner)
         if until is None:
             page = _task(make_report, name="report")(config)
             show_arms(config)
             show_samples(config)
             show_report(config, page)
     return done
+
+
+def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
+    """What the stage's flow returns. A scheduler with an address may be started again: then the stage goes on."""
+    address, lives = config.flow.address, _SCHEDULERS
+    while True:
+        runner = make_runner() if stage.seams else ThreadPoolTaskRunner(max_workers=1)
+        try:
+            return STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
+        except ClusterLost as lost:
+            lives -= 1
+            if not (lives and address):
+                raise ClusterLost(f"{lost} Is its scheduler running, and in reach? Then run the same command again."
+                                  ) from lost  # fmt: skip
+            say(f"{stage.name}: {lost} It goes on when {address} answers.")
+            wait_for_scheduler(address)

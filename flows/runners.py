@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -11,9 +12,16 @@ from typing import Any
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.interrupt import stop_if_asked
 from augment.base.storage.copies import forget, is_folder
 from augment.config import FlowConfig
 from augment.pipeline.folder import bring
+
+_SCHEDULER_LIMIT_S = 300.0  # after that a scheduler will not come back
+
+
+class ClusterLost(AugmentError):
+    """The cluster forgot what it was asked for: its scheduler died, or was out of reach for too long."""
 
 
 @contextmanager
@@ -49,6 +57,24 @@ def with_data_there(
             "cluster. What the others finished is kept."
         )
     return function(ids)
+
+
+def wait_for_scheduler(address: str) -> None:
+    """Return when the Dask scheduler answers; raises :class:`ClusterLost` where it does not within five minutes."""
+    from distributed import Client
+
+    limit = time.monotonic() + _SCHEDULER_LIMIT_S
+    while True:
+        stop_if_asked()
+        try:
+            Client(address, timeout=5).close()
+        except OSError as error:
+            if time.monotonic() > limit:
+                raise ClusterLost(f"{address}: no scheduler answers ({error}). Start it and run the same command "
+                                  "again; what was finished is kept.") from error  # fmt: skip
+            time.sleep(1)
+        else:
+            return
 
 
 def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:

@@ -1,10 +1,9 @@
 """The filter of images by their poses (HPE): which are usable, and the reason for rejecting each of the others."""
 
-from collections import Counter
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
 from augment.base.progress import say
@@ -38,34 +37,34 @@ def verdict(joints: np.ndarray, pid: int, rule: str) -> str:
 def report(table: pa.Table, pids: pd.Series, section: PoseConfig) -> None:
     """Report how many images were accepted and why the others were not.
 
-    table: rows of the poses table; pids: identity by image id. Raises :class:`AugmentError` where the detection rate,
-    over readable images of known people, is below ``section.minimum_detection_rate``.
+    table: rows of the poses table; pids: the identities of its images, in the same order. Raises
+    :class:`AugmentError` where the detection rate, over readable images of known people, is below
+    ``section.minimum_detection_rate``.
     """
-    poses = table.select(["id", "status", "verdict", "people"]).to_pandas()
-    for split, rows in poses.groupby(poses["id"].str.partition("/")[0], sort=True):
-        counts = Counter(_short(verdict) for verdict in rows["verdict"])
-        listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        say(f"poses: {split}: {len(rows)} images: {listed}")
-    of_people = (poses["status"] == "ok") & (poses["id"].map(pids) > 0)
-    people = poses[of_people]
-    if people.empty:
+    names = pa.table({
+        "split": pc.replace_substring_regex(table["id"], "/.*", ""),
+        "verdict": pc.replace_substring_regex(table["verdict"], "^(torso incomplete).*", r"\1"),
+    })  # fmt: skip
+    counts = names.group_by(["split", "verdict"]).aggregate([([], "count_all")]).to_pandas()
+    counts = counts.sort_values(["count_all", "verdict"], ascending=[False, True])
+    for split, rows in counts.groupby("split", sort=True):
+        listed = ", ".join(f"{row.count_all} {row.verdict}" for row in rows.itertuples())
+        say(f"poses: {split}: {rows['count_all'].sum()} images: {listed}")
+    of_people = (table["status"].to_pandas() == "ok") & (np.asarray(pids) > 0)
+    if not of_people.any():
         raise AugmentError("poses: none of pose.splits has a readable image of a known person.")
     present = ~np.isnan(joint_columns(table, "x")[of_people, :, 0])
     rates = zip(JOINTS, present.mean(axis=0), strict=True)
     say("poses: joints found: " + ", ".join(f"{name.replace('_', ' ')} {rate:.0%}" for name, rate in rates))
-    several = int((people["people"] > 1).sum())
+    several = int((table["people"].to_numpy()[of_people] > 1).sum())
     if several:
         say(f"poses: {several} images show several people; the pose is of the most prominent.")
     found = present.any(axis=1).mean()
     if found < section.minimum_detection_rate:
         raise AugmentError(
-            f"poses: a person was found in only {found:.1%} of {len(people)} images, less than "
+            f"poses: a person was found in only {found:.1%} of {len(present)} images, less than "
             f"pose.minimum_detection_rate = {section.minimum_detection_rate:.0%}. {_advice(section)}"
         )
-
-
-def _short(verdict: str) -> str:
-    return "torso incomplete" if verdict.startswith("torso incomplete") else verdict
 
 
 def _advice(section: PoseConfig) -> str:

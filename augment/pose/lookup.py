@@ -48,6 +48,11 @@ def read_annotations(path: Path) -> KeyPoints:
     return _read_once(path, status.st_size, status.st_mtime_ns)
 
 
+def forget() -> None:
+    """Free the memory of files that were read."""
+    _read_once.cache_clear()
+
+
 @lru_cache(maxsize=8)  # the files of a run, parsed once for all shards of a process
 def _read_once(path: Path, size: int, changed: int) -> KeyPoints:
     names: list[str] = []

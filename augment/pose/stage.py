@@ -16,9 +16,10 @@ from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
 from augment.pose.plausibility import check_joints, far_outside
-from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.stage import Counts, Estimate, Spread, begun_shards, made_under, one_by_one, provenance, run_shards
 
 VERSION = 1
+TABLE = "poses.parquet"
 _AT_ONCE = 256  # images in memory
 _CHECKED = 100_000  # key points of a file that are compared with their images' sizes, at most
 _PER_SECOND = {"annotations": 20_000.0, "openpifpaf": 100.0}  # images on two cores
@@ -30,12 +31,15 @@ def identity(section: PoseConfig, images: Manifest, folder: Path) -> dict[str, A
     frame = _wanted(section, images)
     if section.estimator == "annotations":
         files = lookup.annotation_files(section, images)
-        for split, path in files.items():
-            _check_annotations(frame[frame["split"] == split], path)
         inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
     else:
+        files = {}
         inputs = {"checkpoint": find_checkpoint(section.checkpoint, section.checkpoint_sha256).sha256}
-    return provenance("poses", VERSION, section, {"images": images, **inputs})
+    origin = provenance("poses", VERSION, section, {"images": images, **inputs})
+    if files and made_under(folder / TABLE, origin) is None:  # a file that was used has been checked
+        for split, path in files.items():
+            _check_annotations(frame[frame["split"] == split], path)
+    return origin
 
 
 begun = begun_shards
@@ -65,9 +69,10 @@ def estimate_poses(
         checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)
         work = partial(_estimate, section=section, images=images, checkpoint=checkpoint)
     poses = run_shards(
-        "poses", folder / "poses.parquet", origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
+        "poses", folder / TABLE, origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
     )
-    filtering.report(poses.columns("id", "status", "verdict", "people", "x"), frame.set_index("id")["pid"], section)
+    lookup.forget()
+    filtering.report(poses.columns("id", "status", "verdict", "people", "x"), frame["pid"], section)  # both by id
     return poses
 
 

@@ -24,6 +24,7 @@ from augment.base.files import (
     sha256_bytes,
     sha256_file,
 )
+from augment.base.memory import release_unused
 from augment.base.progress import say
 from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
@@ -260,10 +261,13 @@ def _pool(images: Path, poses: Path, times: tuple[int, int], size: tuple[int, in
         some = slice(start, start + _SCALED)
         joints[some] = scale_joints(joints[some], sizes[some], size)
     ids = frame["id"].tolist()
-    return _Pool(
+    pool = _Pool(
         ids, table.path.parent, frame["path"].tolist(), frame["pid"].tolist(), frame["camid"].tolist(),
         torch.from_numpy(joints).to(device), {id: position for position, id in enumerate(ids)},
     )  # fmt: skip
+    del frame
+    release_unused()
+    return pool
 
 
 def _times(*files: Path) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from augment.base.errors import AugmentError
 from augment.config import Config
 from augment.pipeline import stages as pipeline
 from augment.pipeline.stages import run_local
+from flows import runners
+from flows.runners import ClusterLost
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
@@ -148,8 +150,40 @@ def test_a_shard_that_the_cluster_forgot(tmp_path):
         raise CancelledError("cancelled for reason: scheduler-connection-lost.\nPlease check")
 
     assert _result(SimpleNamespace(result=lambda: tmp_path)) == tmp_path
-    with pytest.raises(AugmentError, match=r"lost a shard \(cancelled .*scheduler-connection-lost\.\).* same command"):
+    with pytest.raises(ClusterLost, match=r"lost a shard \(cancelled .*scheduler-connection-lost\.\)\."):
         _result(SimpleNamespace(result=forgotten))
+
+
+@pytest.mark.parametrize("address", [None, "tcp://127.0.0.1:8786"])
+def test_a_stage_goes_on_when_its_scheduler_is_back(tiny_config, monkeypatch, capsys, address):
+    from flows import pipeline
+
+    def stage_flow(config):
+        tries.append(config)
+        if len(tries) < 3:
+            raise ClusterLost("the cluster lost a shard.")
+        return "done"
+
+    tries, waited = [], []
+    stage = pipeline.STAGES[0]
+    monkeypatch.setitem(pipeline.STAGE_FLOWS, stage.name, SimpleNamespace(with_options=lambda task_runner: stage_flow))
+    monkeypatch.setattr(pipeline, "wait_for_scheduler", waited.append)
+    config = with_flow(tiny_config, address=address)
+    if address is None:  # the cluster was the run's own
+        with pytest.raises(ClusterLost, match=r"lost a shard\. Is its scheduler running.* same command again\."):
+            pipeline._made(stage, config, lambda: None)
+        assert len(tries) == 1 and not waited
+    else:
+        assert pipeline._made(stage, config, lambda: None) == "done"
+        assert waited == [address, address]
+        assert "lost a shard. It goes on when tcp://127.0.0.1:8786 answers." in capsys.readouterr().err
+
+
+def test_a_scheduler_that_never_answers(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(runners, "_SCHEDULER_LIMIT_S", 0.0)
+    with pytest.raises(ClusterLost, match=r"127\.0\.0\.1:1: no scheduler answers .* what was finished is kept"):
+        runners.wait_for_scheduler("tcp://127.0.0.1:1")
 
 
 def test_the_contact_sheet_is_in_the_artifact_itself(tiny_config, finished_run, monkeypatch):
