@@ -81,6 +81,7 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
     try:
         import dask
         from distributed import LocalCluster
+        from distributed.utils import get_mp_context
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise _missing("dask", error) from None
@@ -96,10 +97,17 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
                          "another class of Dask clusters.") from None  # fmt: skip
     if cluster_class is LocalCluster:
         options = {"n_workers": section.workers, "threads_per_worker": 1, "dashboard_address": None, **options}
-    # A task is given up when so many workers died of it. On one machine it is more often the machine that is short.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 10}), cluster_class(**options) as cluster:
-        cluster.scale(section.workers)
-        yield lambda: DaskTaskRunner(address=cluster.scheduler_address)
+    settings = {
+        # A task is given up when so many workers died of it. On one machine it is more often the machine that is short.
+        "distributed.scheduler.allowed-failures": 10,
+        # Workers, those after a killed one too, are forks of a process that has imported what they need.
+        "distributed.worker.multiprocessing-method": "forkserver",
+    }
+    with dask.config.set(settings):
+        get_mp_context().set_forkserver_preload(["distributed", "flows.pipeline"])
+        with cluster_class(**options) as cluster:
+            cluster.scale(section.workers)
+            yield lambda: DaskTaskRunner(address=cluster.scheduler_address)
 
 
 def _ray(section: FlowConfig) -> Iterator[Callable[[], Any]]:

@@ -14,7 +14,6 @@ from augment.pipeline.stages import run_local, stages_until
 from flows import runners
 from flows.runners import with_data_there
 
-dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 pytest.importorskip("prefect_dask")
 
@@ -55,10 +54,7 @@ def test_the_bytes_of_the_local_engine_though_a_worker_is_killed(tiny_config, tm
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    # The workers, three with the next after the killed one, are forks of a process that has imported what they need.
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        distributed.utils.get_mp_context().set_forkserver_preload(["distributed", "flows.pipeline"])
-        pipeline_flow(config, until="poses")
+    pipeline_flow(config, until="poses")
     ended.set()
     killer.join()
     assert killed and killed[0] not in {nanny.pid for nanny in clusters[0].workers.values()}
