@@ -33,11 +33,11 @@ def parts(folder: Path, output: str) -> int:
 
 
 def workers_of(program: int) -> list[psutil.Process]:
-    """The processes that a local cluster has started."""
+    """The processes of a local cluster: forks of the fork server."""
     found = []
     for child in psutil.Process(program).children(recursive=True):
         with suppress(psutil.Error):
-            if any("spawn_main" in word for word in child.cmdline()):
+            if all("multiprocessing.forkserver" in " ".join(of.cmdline()) for of in (child, child.parent())):
                 found.append(child)
     return found
 
@@ -51,10 +51,12 @@ def timed(folder: Path, output: str, *settings: str, meanwhile: Callable[[thread
     done = run(folder, output, "flow.runner=dask", *settings)
     ended.set()
     thread.join()
-    print(f"{output}: the run ended with {done.returncode} after {time.monotonic() - start:.0f} s, table "
+    for line in done.stderr.splitlines():
+        if "cluster lost" in line or done.returncode:
+            print(line)
+    done.check_returncode()
+    print(f"{output}: the run took {time.monotonic() - start:.0f} s, table "
           + ("of the same bytes" if same(folder, "one", output) else "DIFFERS"), flush=True)  # fmt: skip
-    lost = [line for line in done.stderr.splitlines() if "cluster lost" in line]
-    print("\n".join(lost or done.stderr.splitlines()[-1:]), flush=True)
 
 
 def killing_workers(seed: int) -> Callable[[threading.Event], None]:
@@ -132,6 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder.absolute() / str(options.rows)
     prepare(folder, options.rows)
+    shutil.rmtree(folder / "one", ignore_errors=True)
     run(folder, "one", "flow.workers=1").check_returncode()
     timed(folder, "workers", f"flow.workers={PROCESSES}", meanwhile=killing_workers(options.seed))
     with killing_the_scheduler(folder, options.rows) as (address, kill):

@@ -50,8 +50,8 @@ def may_pass(task: Any, run: Any, state: State) -> bool:
 
 
 @_task(name="shard", retries=3, retry_delay_seconds=[1, 10, 60], retry_condition_fn=may_pass)
-def _shard_task(function: Callable[[Sequence[str]], Path], ids: Sequence[str]) -> Path:
-    return function(ids)
+def _shard_task(work: Callable[[], Path]) -> Path:
+    return work()
 
 
 def _one_task_each(
@@ -69,14 +69,15 @@ def _one_task_each(
         function = partial(with_data_there, function=function, folders=folders, stage=name)
     shard_tasks = [_shard_task.with_options(task_run_name=f"{name} {k} of {len(shards)}")
                    for k in range(1, len(shards) + 1)]  # fmt: skip
+    works = [partial(function, ids) for ids in shards]  # of a list of ids Prefect would visit every element, twice
     advance = show_progress(name, len(shards))
     if not parallel:
-        for shard_task, ids in zip(shard_tasks, shards, strict=True):
+        for shard_task, work in zip(shard_tasks, works, strict=True):
             stop_if_asked()
-            yield shard_task(function, ids)
+            yield shard_task(work)
             advance()
         return
-    futures = [shard_task.submit(function, ids) for shard_task, ids in zip(shard_tasks, shards, strict=True)]
+    futures = [shard_task.submit(work) for shard_task, work in zip(shard_tasks, works, strict=True)]
     try:
         for future in as_completed(futures):
             stop_if_asked()
@@ -93,7 +94,10 @@ def _result(future: PrefectFuture[Path]) -> Path:
     """Raises :class:`ClusterLost` where the cluster forgot the shard."""
     try:
         return future.result()
-    except CancelledError as error:
+    except (CancelledError, OSError) as error:
+        # Dask's own errors of a connection are an OSError, which a shard may raise as well.
+        if isinstance(error, OSError) and not type(error).__module__.startswith("distributed.comm"):
+            raise
         lost = str(error).splitlines()[0]
         raise ClusterLost(f"the cluster lost a shard ({lost}). What was finished is kept.") from error
 

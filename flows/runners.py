@@ -102,6 +102,7 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
         "distributed.scheduler.allowed-failures": 10,
         # Workers, those after a killed one too, are forks of a process that has imported what they need.
         "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.profile.enabled": False,  # a hundred stack traces a second, which nobody looks at
     }
     with dask.config.set(settings):
         get_mp_context().set_forkserver_preload(["distributed", "flows.pipeline"])

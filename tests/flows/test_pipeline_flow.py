@@ -153,6 +153,18 @@ def test_a_shard_that_the_cluster_forgot(tmp_path):
     with pytest.raises(ClusterLost, match=r"lost a shard \(cancelled .*scheduler-connection-lost\.\)\."):
         _result(SimpleNamespace(result=forgotten))
 
+    def cut():
+        raise pytest.importorskip("distributed").CommClosedError("connection reset by peer")
+
+    with pytest.raises(ClusterLost, match=r"lost a shard \(connection reset by peer\)\."):
+        _result(SimpleNamespace(result=cut))
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left")
+
+    with pytest.raises(OSError, match="No space left"):  # the shard's own
+        _result(SimpleNamespace(result=full))
+
 
 @pytest.mark.parametrize("address", [None, "tcp://127.0.0.1:8786"])
 def test_a_stage_goes_on_when_its_scheduler_is_back(tiny_config, monkeypatch, capsys, address):
