@@ -154,7 +154,7 @@ def test_a_shard_that_the_cluster_forgot(tmp_path):
         _result(SimpleNamespace(result=forgotten))
 
     def cut():
-        raise pytest.importorskip("distributed").CommClosedError("connection reset by peer")
+        raise pytest.importorskip("distributed.comm").CommClosedError("connection reset by peer")
 
     with pytest.raises(ClusterLost, match=r"lost a shard \(connection reset by peer\)\."):
         _result(SimpleNamespace(result=cut))
