@@ -1,8 +1,8 @@
-"""Shards in the workers of a Dask cluster: what that costs beside plain processes.
+"""Shards in the workers of a Dask or Ray cluster: what that costs beside plain processes.
 
     python benchmarks/clusters.py --rows 200000 --folder /tmp/clusters
 
-The stage is ``images`` of hard links to small JPEGs, in a pool of four processes and in a flow on a Dask cluster of
+The stage is ``images`` of hard links to small JPEGs, in a pool of four processes and in a flow on a cluster of
 four: the time that passed, that of the stage without the start of server, cluster and flow, and whether both tables
 have the same bytes.
 """
@@ -56,8 +56,8 @@ def in_a_pool(folder: Path, shard_size: int) -> None:
         pool.join()
 
 
-def overhead(folder: Path, rows: int, shard_size: int) -> None:
-    for name in ("pool", "dask"):
+def overhead(folder: Path, rows: int, shard_size: int, runner: str) -> None:
+    for name in ("pool", runner):
         shutil.rmtree(folder / name, ignore_errors=True)
         command = [sys.executable, __file__, "--rows", str(rows), "--shard-size", str(shard_size),
                    "--folder", folder.parent, "--part", name]  # fmt: skip
@@ -65,8 +65,8 @@ def overhead(folder: Path, rows: int, shard_size: int) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(f"{name:>6}: {time.monotonic() - start:7.1f} s passed, {stage_seconds(folder, name):7.1f} s of them the "
               "stage's", flush=True)  # fmt: skip
-    print(f"overhead: {stage_seconds(folder, 'dask') / stage_seconds(folder, 'pool') - 1:.1%} of the stage's time; "
-          f"tables {'of the same bytes' if same(folder, 'pool', 'dask') else 'DIFFER'}")  # fmt: skip
+    print(f"overhead: {stage_seconds(folder, runner) / stage_seconds(folder, 'pool') - 1:.1%} of the stage's time; "
+          f"tables {'of the same bytes' if same(folder, 'pool', runner) else 'DIFFER'}")  # fmt: skip
 
 
 def same(folder: Path, *outputs: str) -> bool:
@@ -78,17 +78,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--shard-size", type=int, default=1000)
+    parser.add_argument("--runner", choices=["dask", "ray"], default="dask")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.folder.absolute() / str(options.rows)
     prepare(folder, options.rows)
     if options.part is None:
-        overhead(folder, options.rows, options.shard_size)
+        overhead(folder, options.rows, options.shard_size, options.runner)
     elif options.part == "pool":
         in_a_pool(folder, options.shard_size)
     else:
-        settings = ["flow.runner=dask", f"flow.workers={PROCESSES}", f"flow.shard_size={options.shard_size}"]
-        run(folder, "dask", *settings).check_returncode()
+        settings = [f"flow.runner={options.part}", f"flow.workers={PROCESSES}", f"flow.shard_size={options.shard_size}"]
+        run(folder, options.part, *settings).check_returncode()
 
 
 if __name__ == "__main__":
