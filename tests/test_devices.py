@@ -60,3 +60,16 @@ def test_waiting_threads_spin_shortly_unless_told_otherwise(monkeypatch, given, 
         monkeypatch.setenv(name, value)
     code = "import augment, os, sys; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == expected
+
+
+def test_numbers_that_are_too_small_become_zero_on_a_cpu():
+    before = torch.full((64,), 1e-30) * 1e-10
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot")
+    try:
+        torch.set_flush_denormal(False)
+        pick_device("cpu")
+        assert not (torch.full((64,), 1e-30) * 1e-10).any()
+        assert torch.full((64,), 1e-37).all()
+    finally:
+        torch.set_flush_denormal(bool((before == 0).all()))
