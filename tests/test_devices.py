@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from augment.base.devices import pick_device
+from augment.base.devices import cpu_threads, denormals_flushed, pick_device
 from augment.base.errors import UsageError
 
 
@@ -62,14 +62,15 @@ def test_waiting_threads_spin_shortly_unless_told_otherwise(monkeypatch, given, 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == expected
 
 
-def test_numbers_that_are_too_small_become_zero_on_a_cpu():
-    before = torch.full((64,), 1e-30) * 1e-10
-    if not torch.set_flush_denormal(True):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numbers_that_are_too_small_are_zero_inside_the_block(threads):
+    def product() -> torch.Tensor:
+        return torch.full((64,), 1e-30) * 1e-10
+
+    if not torch.set_flush_denormal(False):
         pytest.skip("this processor cannot")
-    try:
-        torch.set_flush_denormal(False)
-        pick_device("cpu")
-        assert not (torch.full((64,), 1e-30) * 1e-10).any()
-        assert torch.full((64,), 1e-37).all()
-    finally:
-        torch.set_flush_denormal(bool((before == 0).all()))
+    with cpu_threads(threads):
+        with denormals_flushed():
+            assert bool(product().any()) == (threads > 1)
+            assert torch.full((64,), 1e-37).all()
+        assert product().all()

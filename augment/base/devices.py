@@ -27,8 +27,8 @@ def available_memory() -> int | None:
 def pick_device(name: str) -> torch.device:
     """``auto`` is CUDA where available, else the CPU; under torchrun each process has its own device.
 
-    A CUDA device also becomes the calling thread's current device, which new streams and graphs use. On a CPU numbers
-    below 1e-38 become 0 from here on. Raises :class:`UsageError` for a device that does not exist.
+    A CUDA device also becomes the calling thread's current device, which new streams and graphs use. Raises
+    :class:`UsageError` for a device that does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,8 +50,6 @@ def pick_device(name: str) -> torch.device:
             raise UsageError(f"device={device}: there is no such CUDA device here, only {count} from cuda:0 on.")
         if device.index > 0 or torch.cuda.is_initialized():  # the first is current from the start
             torch.cuda.set_device(device)
-    else:  # a setting of the thread and of those that it starts; re-ID from trained weights is a quarter faster
-        torch.set_flush_denormal(True)
     return device
 
 
@@ -64,6 +62,22 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Inside the block numbers below 1e-38 count as 0, on which a processor would take many times as long.
+
+    Only where PyTorch computes on one thread: it is a setting of the thread, and the others may have been there before.
+    """
+    if torch.get_num_threads() > 1:
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager
