@@ -2,9 +2,10 @@
 
     python benchmarks/killed_workers.py --rows 300000 --folder /tmp/killed
 
-First a cluster of the run's own, in which one worker is killed (SIGKILL) every 20 s until the run ends. Then a
-scheduler with an address and four workers, which are started again when they end, as a service manager does; the
-scheduler is killed once a third of the shards is written. Tables are compared with that of a run in one process.
+First nothing happens. Then, in a cluster of the run's own, one worker is killed (SIGKILL) every 20 s until the run
+ends. Then a scheduler with an address and four workers, which are started again when they end, as a service manager
+does; the scheduler is killed once a third of the shards is written. Tables are compared with that of a run in one
+process.
 """
 
 import argparse
@@ -136,6 +137,7 @@ def main() -> None:
     prepare(folder, options.rows)
     shutil.rmtree(folder / "one", ignore_errors=True)
     run(folder, "one", "flow.workers=1").check_returncode()
+    timed(folder, "undisturbed", f"flow.workers={PROCESSES}", meanwhile=lambda ended: None)
     timed(folder, "workers", f"flow.workers={PROCESSES}", meanwhile=killing_workers(options.seed))
     with killing_the_scheduler(folder, options.rows) as (address, kill):
         timed(folder, "scheduler", f"flow.address={address}", f"flow.workers={PROCESSES}", meanwhile=kill)

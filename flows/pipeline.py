@@ -35,7 +35,7 @@ from flows.runners import ClusterLost, task_runners, wait_for_scheduler, with_da
 #: A value of ``until``: the name of a stage.
 Until = Literal[tuple(stage.name for stage in STAGES)]
 
-_SCHEDULERS = 5  # that a stage may lose
+_TRIES = 5  # of a stage whose scheduler is lost
 _CANCEL_LIMIT_S = 2.0  # Prefect itself would wait 30 s before it kills
 _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
@@ -165,16 +165,16 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
 
 
 def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
-    """What the stage's flow returns. A scheduler with an address may be started again: then the stage goes on."""
-    address, lives = config.flow.address, _SCHEDULERS
-    while True:
+    """What the stage's flow returns. A Dask scheduler with an address may be started again: then the stage goes on."""
+    address = config.flow.address if config.flow.runner == "dask" else None
+    for left in reversed(range(_TRIES)):
         runner = make_runner() if stage.seams else ThreadPoolTaskRunner(max_workers=1)
         try:
             return STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
         except ClusterLost as lost:
-            lives -= 1
-            if not (lives and address):
+            if not (left and address):
                 raise ClusterLost(f"{lost} Is its scheduler running, and in reach? Then run the same command again."
                                   ) from lost  # fmt: skip
             say(f"{stage.name}: {lost} It goes on when {address} answers.")
             wait_for_scheduler(address)
+    raise AssertionError("the last try has returned or raised")

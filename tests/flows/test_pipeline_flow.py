@@ -166,13 +166,18 @@ def test_a_shard_that_the_cluster_forgot(tmp_path):
         _result(SimpleNamespace(result=full))
 
 
-@pytest.mark.parametrize("address", [None, "tcp://127.0.0.1:8786"])
-def test_a_stage_goes_on_when_its_scheduler_is_back(tiny_config, monkeypatch, capsys, address):
+@pytest.mark.parametrize(("runner", "address", "losses", "expected"), [
+    ("dask", None, 2, 1), ("ray", "ray://127.0.0.1:8786", 2, 1),  # no scheduler to wait for
+    ("dask", "tcp://127.0.0.1:8786", 2, 3), ("dask", "tcp://127.0.0.1:8786", 5, 5),
+])  # fmt: skip
+def test_a_stage_goes_on_when_its_scheduler_is_back(
+    tiny_config, monkeypatch, capsys, runner, address, losses, expected
+):  # fmt: skip
     from flows import pipeline
 
     def stage_flow(config):
         tries.append(config)
-        if len(tries) < 3:
+        if len(tries) <= losses:
             raise ClusterLost("the cluster lost a shard.")
         return "done"
 
@@ -180,15 +185,15 @@ def test_a_stage_goes_on_when_its_scheduler_is_back(tiny_config, monkeypatch, ca
     stage = pipeline.STAGES[0]
     monkeypatch.setitem(pipeline.STAGE_FLOWS, stage.name, SimpleNamespace(with_options=lambda task_runner: stage_flow))
     monkeypatch.setattr(pipeline, "wait_for_scheduler", waited.append)
-    config = with_flow(tiny_config, address=address)
-    if address is None:  # the cluster was the run's own
+    config = with_flow(tiny_config, runner=runner, address=address)
+    if expected > losses:
+        assert pipeline._made(stage, config, lambda: None) == "done"
+        assert f"lost a shard. It goes on when {address} answers." in capsys.readouterr().err
+    else:
         with pytest.raises(ClusterLost, match=r"lost a shard\. Is its scheduler running.* same command again\."):
             pipeline._made(stage, config, lambda: None)
-        assert len(tries) == 1 and not waited
-    else:
-        assert pipeline._made(stage, config, lambda: None) == "done"
-        assert waited == [address, address]
-        assert "lost a shard. It goes on when tcp://127.0.0.1:8786 answers." in capsys.readouterr().err
+    assert len(tries) == expected
+    assert waited == [address] * (expected - 1)
 
 
 def test_a_scheduler_that_never_answers(monkeypatch):
