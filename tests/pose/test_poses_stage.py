@@ -189,3 +189,19 @@ def test_a_few_joints_a_little_outside_stay_and_far_outside_are_missing(images, 
     assert (row["x"][13], row["y"][13], row["confidence"][13]) == (37, 139, 1)
     assert np.isnan(row["x"][10]) and np.isnan(row["y"][10]) and row["confidence"][10] == 0
     assert (row["x"][0], row["verdict"]) == (30, "ok")
+
+
+def test_a_file_that_was_used_is_not_parsed_again(images, tmp_path, monkeypatch):
+    csv(tmp_path / "root" / "a.csv", {NAMES[0]: (7, 9)})
+    first = estimate_poses(section(), images, tmp_path / "poses").digest
+    monkeypatch.setattr("augment.pose.lookup.read_annotations", None)
+    assert estimate_poses(section(), images, tmp_path / "poses").digest == first
+
+
+def test_damage_is_told_once(images, tmp_path, capsys):
+    csv(tmp_path / "root" / "a.csv", {NAMES[0]: (7, 9)})
+    path = estimate_poses(section(), images, tmp_path / "poses").path
+    path.write_bytes(path.read_bytes()[:-100])
+    capsys.readouterr()
+    estimate_poses(section(), images, tmp_path / "poses")
+    assert capsys.readouterr().err.count("damaged; its rows are made again") == 1
