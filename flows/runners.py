@@ -102,6 +102,8 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
         "distributed.scheduler.allowed-failures": 10,
         # Workers, those after a killed one too, are forks of a process that has imported what they need.
         "distributed.worker.multiprocessing-method": "forkserver",
+        # Without Dask's MALLOC_TRIM_THRESHOLD_, by which freed memory is returned at once (base/memory.py).
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), 1),
         "distributed.worker.profile.enabled": False,  # a hundred stack traces a second, which nobody looks at
     }
     with dask.config.set(settings):

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from augment.base.errors import UsageError
+from augment.base.memory import keep_freed
 
 
 def available_memory() -> int | None:
@@ -27,8 +28,8 @@ def available_memory() -> int | None:
 def pick_device(name: str) -> torch.device:
     """``auto`` is CUDA where available, else the CPU; under torchrun each process has its own device.
 
-    A CUDA device also becomes the calling thread's current device, which new streams and graphs use. Raises
-    :class:`UsageError` for a device that does not exist.
+    A CUDA device also becomes the calling thread's current device, which new streams and graphs use; for a CPU the
+    process keeps what it frees. Raises :class:`UsageError` for a device that does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,6 +51,8 @@ def pick_device(name: str) -> torch.device:
             raise UsageError(f"device={device}: there is no such CUDA device here, only {count} from cuda:0 on.")
         if device.index > 0 or torch.cuda.is_initialized():  # the first is current from the start
             torch.cuda.set_device(device)
+    if device.type == "cpu":
+        keep_freed()
     return device
 
 
