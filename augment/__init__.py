@@ -16,4 +16,8 @@ import os
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
+# Products of MKL, torch's, then round alike on any number of threads, for at most a tenth of their time: an image must
+# not depend on the cores of the machine, or on whether a worker of a cluster has one thread or all.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 __version__ = "0.1.0"

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from augment.gan.affine import fit_affine
 from augment.gan.fidelity import Fidelity, Outline, preset
+from augment.gan.kernels import gather
 from augment.gan.kernels.least_squares import has_area, moments
+from augment.gan.kernels.lists import inside_rectangles
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 
 Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing
@@ -71,22 +73,17 @@ def region_masks(
     Eq. 3), where an unseen limb is replaced by its twin. A pixel belongs to a region when its centre, an integer
     coordinate, is inside or on the border.
     """
-    height, width = size
     fidelity = preset(fidelity)
     corners, valid = _outlines(joints.to(torch.float64), skeleton, fidelity, "mask")
     if fidelity.mask_order == "mask-then-warp":  # masks of the source: App. B
         corners, valid = _with_twins(corners, valid, skeleton)
     everywhere = torch.stack([torch.full_like(valid[:, 0], r.rule == "core") for r in skeleton.regions], dim=1)
     first, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 3, :]
-    x = torch.arange(width, dtype=torch.float64, device=joints.device)
-    y = torch.arange(height, dtype=torch.float64, device=joints.device)
-    inside = valid[..., None, None]
-    for edge in (along - first, across - first):  # all masked regions are rectangles: two orthogonal edges suffice
-        edge = edge / edge.square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-        share = (x - first[..., 0:1]) * edge[..., 0:1]
-        share_y = (y - first[..., 1:2]) * edge[..., 1:2]
-        position = share[..., None, :] + share_y[..., :, None]  # 0 at one end of the edge, 1 at the other
-        inside = inside & ((position - 0.5).abs() <= 0.5 + 1e-9)
+    # All masked regions are rectangles: two orthogonal edges suffice.
+    edges = [edge / edge.square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+             for edge in (along - first, across - first)]  # fmt: skip
+    loops = not gather.plans_are_tables(joints.device)
+    inside = inside_rectangles(first, *edges, valid & ~everywhere, size, loops=loops)
     return inside | (everywhere & valid)[..., None, None]
 
 

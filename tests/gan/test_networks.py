@@ -112,7 +112,8 @@ def test_sample_norm_of_a_constant_is_its_shift():
     norm = SampleNorm()
     x = torch.full((1, 2, 3, 4), 7.0, requires_grad=True)
     norm(x).sum().backward()
-    assert torch.equal(norm(x), torch.zeros(1, 2, 3, 4))
+    # 7 / eps = 7,000 and as much again are subtracted from each other in float32.
+    assert norm(x).abs().max() <= 7000 * 2**-23
     assert x.grad.isfinite().all()
 
 

@@ -11,6 +11,7 @@ from skimage.transform import estimate_transform
 from augment.base.errors import UsageError
 from augment.gan.affine import fit_affine
 from augment.gan.fidelity import RELEASED
+from augment.gan.kernels import gather
 from augment.gan.regions import body_regions, deformation, part_transforms, region_masks
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 from augment.pose.skeleton import INDEX
@@ -226,6 +227,18 @@ def test_masks_against_a_point_in_rectangle_test():
                 expected[y, x] = all(0 <= share <= 1 for share in shares)
         assert (masks[index] == expected).all(), NAMES[index]
     assert masks[TORSO].all()
+
+
+@given(seed=st.integers(0, 2**31), amount=st.sampled_from([0.0, 3.0, 60.0, 1e4, 1e9]), whole=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_masks_by_loops_and_by_maps_are_the_same(seed, amount, whole):
+    """Integer joints too, so that pixels lie on borders; far joints, so that rectangles reach beyond the image."""
+    joints = moved(seed, amount).round() if whole else moved(seed, amount)
+    with pytest.MonkeyPatch.context() as patched:
+        by_loops = region_masks(joints, (128, 64))
+        patched.setattr(gather, "plans_are_tables", lambda device: True)
+        by_maps = region_masks(joints, (128, 64))
+    assert torch.equal(by_loops, by_maps)
 
 
 def test_paper_masks_are_the_sources_and_borrow_the_twin():

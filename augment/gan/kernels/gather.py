@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, preset
+from augment.gan.kernels.lists import list_candidates
 
 HALF = 0.5 + 1e-3  # within 1/1000 pixel of a half counts as a half, so that rounding errors do not matter
 
@@ -125,17 +127,15 @@ def _compact_level(
     mask_first: bool,
 ) -> LevelPlan:  # fmt: skip
     batch, regions, h, w = *masks.shape[:2], *size
-    level = _level_masks(masks, size)
-    wanted = usable[..., None, None].expand(-1, -1, h, w) if mask_first else level & usable[..., None, None]
-    b, y, x, r = wanted.permute(0, 2, 3, 1).nonzero().unbind(1)  # in order of pixels, then of regions
-    row, column, inside = _source_pixels(sampling[b, r].permute(1, 2, 0), y, x, image_size, size)
-    if mask_first:
-        inside &= level[b, r, row, column]
-    pixel, source = ((b * h + y) * w + x)[inside], ((b * h + row) * w + column)[inside]
-    count = torch.bincount(pixel, minlength=batch * h * w)
-    rank = torch.arange(len(pixel)) - (count.cumsum(0) - count)[pixel]
-    first = torch.zeros_like(count)
-    first[pixel[rank == 0]] = source[rank == 0]
+    level = _level_masks(masks, size).contiguous()
+    first, count = np.zeros(batch * h * w, np.int64), np.zeros(batch * h * w, np.int64)
+    most = int(usable.sum()) * h * w if mask_first else int(level.sum())
+    further = [np.empty(most, np.int64) for _ in range(3)]
+    found = list_candidates(
+        sampling.numpy(), level.numpy(), usable.numpy(), image_size, HALF, mask_first, first, count, *further
+    )
+    pixel, source, rank = (torch.from_numpy(numbers[:found]) for numbers in further)
+    first, count = torch.from_numpy(first), torch.from_numpy(count)
     steps = [rank == k for k in range(1, int(count.max()))] if len(count) else []
     return LevelPlan(
         size,

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+_TINY = 1e-12  # added to a variance, for that of a constant
 _FEW = 32  # input pixels up to which a convolution of many channels is faster as one matrix product on a CPU
 
 
@@ -23,30 +24,52 @@ class SampleNorm(nn.Module):
 
 
 class _SampleNorm(torch.autograd.Function):
-    """torch.std_mean is not vectorised on a CPU; plain sums with an explicit backward pass take a fifth of its time."""
+    """By the kernels of group and batch norm, each a single pass: a sample's values are one group, and one channel.
+
+    With c = x - mean, s = sqrt(mean(c²)) and y = w c / (s + eps) + b, the gradient of x for dL/dy = g is
+    w / (s + eps) (g - mean(g) - c mean(g c) / (s (s + eps))): that of a batch norm whose inverse deviation i is
+    1 / sqrt(s (s + eps)) and whose scale is w / (i (s + eps)).
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        exact = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        centred = exact - exact.mean(dim=(1, 2, 3), keepdim=True)
-        deviation = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True) / x[0].numel() ** 0.5
-        ctx.save_for_backward(centred, deviation, weight)
-        ctx.eps, ctx.dtype = eps, x.dtype
-        return torch.addcmul(bias, centred, weight / (deviation + eps)).to(x.dtype)
+        batch, rows = len(x), _rows(x)
+        exact = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+        one = torch.ones(1, dtype=exact, device=x.device)  # statistics have the precision of the parameters
+        _, mean, inverse = torch.native_group_norm(
+            rows.view(batch, 1, -1), one, torch.zeros_like(one), batch, 1, rows.shape[2], 1, _TINY
+        )
+        mean, deviation = mean[:, 0], 1 / inverse[:, 0]
+        scale, shift = (parameter.to(exact).repeat(batch) for parameter in (weight, bias))
+        y, _, _ = torch.native_batch_norm(
+            rows, scale, shift, mean, (deviation + eps).square(), training=False, momentum=0, eps=0
+        )
+        ctx.save_for_backward(x, mean, deviation, weight)
+        ctx.eps = eps
+        return _images(y, x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        # y = w c r + b with c = x - mean, r = 1 / (s + eps), s² = Σ c² / n, hence ds/dc = c / (n s)
-        centred, deviation, weight = ctx.saved_tensors
-        gradient = gradient.to(centred.dtype)
-        inverse = 1 / (deviation + ctx.eps)
-        count = centred[0].numel()
-        total = gradient.sum(dim=(1, 2, 3), keepdim=True)
-        along = (gradient * centred).sum(dim=(1, 2, 3), keepdim=True)
-        pull = weight * inverse.square() * along / (count * deviation.clamp_min(torch.finfo(deviation.dtype).tiny))
-        slope = torch.addcmul(-weight * inverse * total / count, gradient, weight * inverse).addcmul_(centred, -pull)
-        return slope.to(ctx.dtype), (inverse * along).sum(), total.sum(), None
+        x, mean, deviation, weight = ctx.saved_tensors
+        widened = deviation + ctx.eps
+        inverse = (deviation * widened).rsqrt()
+        scale = weight.to(inverse.dtype) / (inverse * widened)
+        slope, along, total = torch.ops.aten.native_batch_norm_backward(
+            _rows(gradient), _rows(x), scale, None, None, mean, inverse, True, 0, [True, True, True]
+        )  # along: the sums of g c i, total: those of g
+        return _images(slope, x), (along / (inverse * widened)).sum(), total.sum(), None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (1, B, H W C), without a copy where channels are last in memory."""
+    return x.permute(0, 2, 3, 1).reshape(1, len(x), -1)
+
+
+def _images(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of :func:`_rows`."""
+    batch, channels, height, width = like.shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class HalvingConvolution(nn.Conv2d):
@@ -60,8 +83,11 @@ class HalvingConvolution(nn.Conv2d):
         batch, channels, height, width = x.shape
         if x.device.type != "cpu" or height * width > _FEW or self.bias is not None:
             return super().forward(x)
-        patches = functional.unfold(x, 4, padding=1, stride=2).view(batch, channels, 16, -1)
-        rows = patches.permute(0, 3, 2, 1).reshape(-1, 16 * channels)  # in the order of channels-last weights
+        if x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+            return super().forward(x)  # oneDNN shares the sums of such a product among threads: images would differ
+        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        patches = padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3)  # (B, H/2, W/2, 4, 4, inputs)
+        rows = patches.reshape(-1, 16 * channels)  # in the order of channels-last weights; functional.unfold is slow
         weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
         return (rows @ weight.t()).view(batch, height // 2, width // 2, -1).permute(0, 3, 1, 2)
 
