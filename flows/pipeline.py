@@ -8,7 +8,8 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -83,11 +84,16 @@ def _one_task_each(
             stop_if_asked()
             yield _result(future)
             advance()
-    except TerminationSignal:  # shards in other threads cannot be stopped; their writes are atomic
-        timer = threading.Timer(_CANCEL_LIMIT_S, os._exit, [143])  # 128 + SIGTERM
-        timer.daemon = True
-        timer.start()
+    except TerminationSignal:
+        _exit_soon()
         raise
+
+
+def _exit_soon() -> None:
+    """End the process although other threads are at work, which cannot be stopped: their writes are atomic."""
+    timer = threading.Timer(_CANCEL_LIMIT_S, os._exit, [143])  # 128 + SIGTERM
+    timer.daemon = True
+    timer.start()
 
 
 def _result(future: PrefectFuture[Path]) -> Path:
@@ -107,13 +113,18 @@ def _whole_stage_task(stage: Stage, config: Config) -> Outcome:
     return run_stage(stage, config)
 
 
+def _in_parallel(config: Config) -> bool:
+    """Whether several shards are made at once."""
+    return config.flow.runner != "threads" or config.flow.workers > 1
+
+
 def _run(stage: Stage, config: Config) -> State:
     if stage.seams:
-        parallel, folders = config.flow.workers > 1, ()
+        folders = ()
         if config.flow.runner != "threads":
             run = config.folder.absolute()
-            parallel, folders = True, (run, dataset_root(config.data, run / "images").absolute())
-        spread = partial(_one_task_each, name=stage.name, parallel=parallel, folders=folders)
+            folders = run, dataset_root(config.data, run / "images").absolute()
+        spread = partial(_one_task_each, name=stage.name, parallel=_in_parallel(config), folders=folders)
         outcome = run_stage(stage, config, spread)
         if folders:
             forget()  # workers may have written what was copied here before
@@ -151,17 +162,34 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
 
     Returns for each stage its manifest's path and digest, and whether it was reused.
     """
-    done = {}
-    with locked_run(config), task_runners(config.flow) as make_runner:
-        for stage in stages_until(until):
-            with tags(config.name, stage.name):
-                done[stage.name] = _made(stage, config, make_runner)
+    stages = stages_until(until)
+    with locked_run(config), task_runners(config.flow) as make_runner, ThreadPoolExecutor(1) as other_thread:
+        made: dict[str, Future] = {}
+        try:
+            for stage in stages:
+                with tags(config.name, stage.name):
+                    make = partial(copy_context().run, _made, stage, config, make_runner)
+                    if _goes_beside(stage, stages, config):
+                        made[stage.name] = other_thread.submit(make)
+                    else:
+                        made[stage.name] = Future()
+                        made[stage.name].set_result(make())
+            done = {name: future.result() for name, future in made.items()}
+        except TerminationSignal:
+            _exit_soon()
+            raise
         if until is None:
             page = _task(make_report, name="report")(config)
             show_arms(config)
             show_samples(config)
             show_report(config, page)
     return done
+
+
+def _goes_beside(stage: Stage, stages: Sequence[Stage], config: Config) -> bool:
+    """Whether a stage is made while the next ones are: it is one piece of work in this process, and none needs it."""
+    needed = {name for other in stages for name in other.needs}
+    return _in_parallel(config) and not stage.seams and stage.name not in needed and stage is not stages[-1]
 
 
 def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Times are in ``timings.json`` and not in the manifests, which have the same byte
 """
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from augment.config import Section
 from augment.stage import Estimate
 
 Times = dict[str, dict[str, Any]]
+
+_writing = threading.Lock()
 
 
 def read_times(run: Path) -> Times:
@@ -24,13 +27,14 @@ def read_times(run: Path) -> Times:
 
 def record_time(run: Path, stage: str, seconds: float, section: Section, estimate: Estimate) -> None:
     """Record the time of a stage made from scratch, beside the estimate for the same work."""
-    times = read_times(run)
-    times[stage] = {
+    entry = {
         "seconds": round(seconds, 2), "units": estimate.units, "estimated": estimate.seconds,
         "section": section.identity(),
     }  # fmt: skip
-    with atomic_write(run / "timings.json") as file:
-        file.write(json.dumps(times, indent=1).encode())
+    with _writing:  # two stages may end at once
+        times = read_times(run) | {stage: entry}
+        with atomic_write(run / "timings.json") as file:
+            file.write(json.dumps(times, indent=1).encode())
 
 
 def time_needed(stage: str, section: Section, estimate: Estimate, done: int,

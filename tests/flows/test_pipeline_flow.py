@@ -1,6 +1,7 @@
 """The flows: same tables as the local engine, one task a shard, reuse that shows, errors that come through."""
 
 import errno
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from augment.base.errors import AugmentError
 from augment.config import Config
 from augment.pipeline import stages as pipeline
 from augment.pipeline.stages import run_local
+from augment.pipeline.times import read_times
 from flows import runners
 from flows.runners import ClusterLost
 
@@ -39,6 +41,36 @@ def test_same_tables_as_the_local_engine(tiny_config, tmp_path, workers, monkeyp
     assert list(done) == ["images", "poses", "pairs"]
     for stage in pipeline.stages_until("pairs"):
         assert stage.path(tiny_config.folder).read_bytes() == stage.path(local.folder).read_bytes()
+
+
+def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch):
+    """Its failure takes nothing from them, and they do not wait for it."""
+    from flows import pipeline as flows
+
+    run_stage, reid_begun = flows.run_stage, threading.Event()
+
+    def broken(stage, *arguments):
+        if stage.name == "quality":
+            raise AugmentError("no scores today")
+        return run_stage(stage, *arguments)
+
+    def waiting(stage, *arguments):
+        if stage.name == "reid":
+            reid_begun.set()
+        elif stage.name == "quality":
+            assert reid_begun.wait(120)
+        return run_stage(stage, *arguments)
+
+    config = with_flow(tiny_config, workers=2)
+    monkeypatch.setattr(flows, "run_stage", broken)
+    with pytest.raises(AugmentError, match="no scores today"):
+        flows.pipeline_flow(config)
+    assert pipeline.stage_named("reid").path(config.folder).is_file()
+    monkeypatch.setattr(flows, "run_stage", waiting)
+    done = flows.pipeline_flow(config)
+    assert list(done) == [stage.name for stage in pipeline.STAGES]
+    assert {name for name, stage in done.items() if not stage["reused"]} == {"quality"}
+    assert set(read_times(config.folder)) == set(done)
 
 
 def test_reuse_shows_as_state_and_a_shard_is_a_task(tiny_config):
