@@ -68,7 +68,8 @@ class Server:
         self.address = f"http://127.0.0.1:{self.port}/api"
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
         self.environment = outside | {
-            "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self.address, "DO_NOT_TRACK": "1",
+            "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self.address,
+            "PREFECT_UI_API_URL": self.address, "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1",
@@ -113,7 +114,7 @@ class Server:
             except httpx.TransportError:
                 return False
 
-        with self.process("server", "start", "--port", str(self.port), "--no-ui"):
+        with self.process("server", "start", "--port", str(self.port)):
             wait_for(healthy, "the server", 300)
             yield
 
@@ -134,6 +135,11 @@ class Server:
 
     def run(self, run: str) -> SimpleNamespace:
         return SimpleNamespace(**self.ask("GET", f"/flow_runs/{run}"))
+
+    def runs_of(self, deployment: str) -> set[str]:
+        """The ids of a deployment's runs; ``deployment`` is its id."""
+        return {run["id"] for run in self.ask("POST", "/flow_runs/filter",
+                                              flow_runs={"deployment_id": {"any_": [deployment]}})}  # fmt: skip
 
     def at_work(self, stage: str) -> int:
         """How many shards of a stage are running."""

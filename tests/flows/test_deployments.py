@@ -8,6 +8,7 @@ from datetime import datetime
 import httpx
 import pytest
 import yaml
+from browser import By, look, needs_chromium, open_chromium
 from prefect_server import POSTGRESQL, ROOT, Server, assert_same_bytes, postgresql, started_by, wait_for
 
 from augment.config import Config, load_config
@@ -102,6 +103,28 @@ def test_two_runs_at_once_a_wrong_one_and_the_command_line(server, config, tmp_p
 
     done = run_command(tmp_path, "pairs", "tiny.yaml", "--set", f"output={folders[0]}", "--engine", "local")
     assert done.returncode == 0 and done.stderr.count("up to date, reused") == 3, done.stderr
+
+
+@pytest.mark.server
+@needs_chromium
+def test_a_run_from_the_form_of_the_page(server, config, tmp_path, finished_run):
+    """Every field of the configuration goes through the form, which checks it by the JSON schema."""
+    deployment = server.ask("GET", "/deployments/name/augment/pairs")["id"]
+    server.ask("PATCH", f"/deployments/{deployment}", parameters={"config": config, "until": "pairs"})
+    before = server.runs_of(deployment)
+    with server.worker(), open_chromium() as page:
+        look(page, 1280, 1600)
+        page.get(f"http://127.0.0.1:{server.port}/deployments/deployment/{deployment}/run")
+
+        def button():
+            return [found for found in page.find_elements(By.TAG_NAME, "button") if found.text.strip() == "Submit"]
+
+        (submit,) = wait_for(button, "the form")
+        page.execute_script("arguments[0].scrollIntoView()", submit)
+        submit.click()
+        (run,) = wait_for(lambda: server.runs_of(deployment) - before, "the run")
+        assert server.final_state(run)["type"] == "COMPLETED"
+    assert_same_bytes(tmp_path / "run", finished_run, stages_until("pairs"), tmp_path / "again")
 
 
 @pytest.mark.server
