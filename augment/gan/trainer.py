@@ -23,6 +23,7 @@ from augment.base.shuffling import Shuffled
 from augment.config import GanConfig
 from augment.gan import processes
 from augment.gan.dataset import Batch, PairData
+from augment.gan.kernels.adam import ChannelsLastAdam
 from augment.gan.kernels.gather import LevelPlan, Plan, plans_are_tables
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
@@ -51,8 +52,8 @@ class Trainer:
         adam = {
             "lr": rate, "betas": (section.beta1, section.beta2), "fused": True, "capturable": bool(mode),
         }  # fmt: skip
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        self.generator_optimizer = ChannelsLastAdam(self.generator.parameters(), **adam)
+        self.discriminator_optimizer = ChannelsLastAdam(self.discriminator.parameters(), **adam)
         self.order = Shuffled(len(data.train), section.seed)
         share = section.batch_size // world
         self._planned = max(1, PLANNED_PIXELS // (share * math.prod(data.image_size)))  # iterations with a common plan
