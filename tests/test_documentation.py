@@ -74,7 +74,9 @@ def test_there_is_much_to_read():
 def test_a_command_is_understood(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PREFECT_API_URL", "")
-    for variable, value in (("$system", "dsc"), ("$VGG", "vgg.pth"), ("$MARKET1501_ROOT", "market")):
+    for variable, value in (
+        ("$system", "dsc"), ("$precision", "bf16"), ("$seed", "1"), ("$VGG", "vgg.pth"), ("$MARKET1501_ROOT", "market"),
+    ):  # fmt: skip
         line = line.replace(variable, value)
     monkeypatch.setattr("augment.commands.common.fetch", lambda path: True)  # nothing is fetched from a bucket
     command, words = subcommand(shlex.split(line)[1:])
