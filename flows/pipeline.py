@@ -166,15 +166,20 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
     with locked_run(config), task_runners(config.flow) as make_runner, ThreadPoolExecutor(1) as other_thread:
         made: dict[str, Future] = {}
         try:
-            for stage in stages:
+            left = list(stages)
+            while left:
+                ready = [stage for stage in left if made.keys() >= set(stage.needs)]
+                beside = [stage for stage in ready if _goes_beside(stage, stages, config)]
+                stage = (beside or ready)[0]
+                left.remove(stage)
                 with tags(config.name, stage.name):
                     make = partial(copy_context().run, _made, stage, config, make_runner)
-                    if _goes_beside(stage, stages, config):
+                    if beside:
                         made[stage.name] = other_thread.submit(make)
                     else:
                         made[stage.name] = Future()
                         made[stage.name].set_result(make())
-            done = {name: future.result() for name, future in made.items()}
+            done = {stage.name: made[stage.name].result() for stage in stages}
         except TerminationSignal:
             _exit_soon()
             raise

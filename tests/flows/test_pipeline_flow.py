@@ -47,7 +47,7 @@ def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch
     """Its failure takes nothing from them, and they do not wait for it."""
     from flows import pipeline as flows
 
-    run_stage, reid_begun = flows.run_stage, threading.Event()
+    run_stage, quality_begun, reid_begun = flows.run_stage, threading.Event(), threading.Event()
 
     def broken(stage, *arguments):
         if stage.name == "quality":
@@ -55,9 +55,12 @@ def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch
         return run_stage(stage, *arguments)
 
     def waiting(stage, *arguments):
-        if stage.name == "reid":
+        if stage.name == "synthetic":
+            assert quality_begun.wait(120)
+        elif stage.name == "reid":
             reid_begun.set()
         elif stage.name == "quality":
+            quality_begun.set()
             assert reid_begun.wait(120)
         return run_stage(stage, *arguments)
 
