@@ -14,10 +14,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from augment.base.errors import AugmentError, UsageError
@@ -30,7 +31,7 @@ _HERE = ("127.0.0.1", "localhost")
 
 
 @contextmanager
-def prefect_server(run: Path) -> Iterator[None]:
+def server_of_run(run: Path) -> Iterator[None]:
     """Prepare the environment for Prefect, and a server for the run unless PREFECT_API_URL names one.
 
     Call it before Prefect is imported. Raises :class:`AugmentError` where the server does not come up, and
@@ -163,9 +164,14 @@ def create_app():
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    from prefect.server.api.server import create_app as prefect_app
+    return factory()()
 
-    return prefect_app()
+
+def factory() -> Callable[[], Any]:
+    """What makes the application of Prefect's server. Raises ImportError where its packages do not fit together."""
+    from prefect.server.api.server import create_app
+
+    return create_app
 
 
 def serve(handle: int) -> int:

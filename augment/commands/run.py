@@ -60,9 +60,9 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
 
 
 def _run_flow(config: Config, folder: Path, until: str | None) -> None:
-    from flows.server import prefect_server
+    from flows.server import server_of_run
 
-    with prefect_server(folder):
+    with server_of_run(folder):
         from flows.pipeline import pipeline_flow
 
         pipeline_flow(config, until)

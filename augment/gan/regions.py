@@ -15,7 +15,7 @@ from augment.gan.affine import fit_affine
 from augment.gan.fidelity import Fidelity, Outline, preset
 from augment.gan.kernels import gather
 from augment.gan.kernels.least_squares import has_area, moments
-from augment.gan.kernels.lists import inside_rectangles
+from augment.gan.kernels.pixels import inside_rectangles
 from augment.gan.skeletons import HUMAN, Region, Skeleton
 
 Joints = Float[Tensor, "B J 2"]  # x, y in pixels, NaN where missing

@@ -49,7 +49,7 @@ def examine(config: Config | None) -> Iterator[Check]:
     yield Check("python", "ok", ".".join(map(str, sys.version_info[:3])))
     yield from map(_package, _PACKAGES)
     yield _imported("torchvision operators", _NMS, "torchvision loads no operators", _INSTALL)
-    yield _imported("prefect with fastapi", "import prefect.server.api.server; print('its server loads')",
+    yield _imported("prefect with fastapi", "from flows.server import factory; factory(); print('its server loads')",
                     "Prefect's server does not load",
                     "pip install 'prefect>=3.8.8,<3.9' 'fastapi<0.151', or use --engine local")  # fmt: skip
     yield _imported("openpifpaf works", _OPENPIFPAF, "openpifpaf does not load", _INSTALL)

@@ -14,13 +14,13 @@ import urllib.request
 import pytest
 
 from augment.base.errors import AugmentError, UsageError
-from flows.server import _check_database, check_server, prefect_server
+from flows.server import _check_database, check_server, server_of_run
 
 HOLD = """
 import sys, time, pathlib
-from flows.server import prefect_server
+from flows.server import server_of_run
 import os
-with prefect_server(pathlib.Path(sys.argv[1])):
+with server_of_run(pathlib.Path(sys.argv[1])):
     print(os.environ["PREFECT_API_URL"], flush=True)
     time.sleep(600)
 """
@@ -102,7 +102,7 @@ def test_a_server_of_the_users_is_left_alone(tmp_path, monkeypatch, foreign_serv
     monkeypatch.setenv("no_proxy", "internal,localhost")
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     monkeypatch.setattr("flows.server.find_spec", lambda _: None)
-    with prefect_server(tmp_path):
+    with server_of_run(tmp_path):
         import httpx
 
         assert httpx.get(f"{address}/health").json() is True  # without socksio it would not even begin
@@ -121,7 +121,7 @@ def test_an_address_where_no_prefect_server_answers(tmp_path, monkeypatch, forei
         (foreign_server(200, b"<html>"), "another server than"), (foreign_server(404, b""), "another server than"),
     ):  # fmt: skip
         monkeypatch.setenv("PREFECT_API_URL", address)
-        with pytest.raises(UsageError, match=f"PREFECT_API_URL=.*({reason}).*--engine local"), prefect_server(tmp_path):
+        with pytest.raises(UsageError, match=f"PREFECT_API_URL=.*({reason}).*--engine local"), server_of_run(tmp_path):
             pass
     for status in (401, 403):  # it wants a key, which is Prefect's own matter
         check_server(foreign_server(status, b""))
@@ -146,6 +146,6 @@ def test_a_server_that_does_not_start(tmp_path, monkeypatch):
     (tmp_path / "prefect.log").write_text("alembic.util.exc.CommandError: Can't locate revision\nfrom 1.2\n")
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(AugmentError, match=r"stopped while it started .*\(alembic.*revision\)\. --engine local"), \
-            prefect_server(tmp_path):  # fmt: skip
+            server_of_run(tmp_path):  # fmt: skip
         pass
     assert "PREFECT_API_URL" not in os.environ

@@ -101,11 +101,30 @@ def test_sample_norm_is_one_mean_and_deviation_for_all_of_a_sample():
     torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_sample_norm_gradient():
-    norm = SampleNorm(eps=1e-3).double()
+@pytest.mark.parametrize("form", [layers._SampleNorm, layers._FusedSampleNorm])
+def test_sample_norm_gradient(form):
     x = torch.randn(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, w, b: torch.func.functional_call(norm, {"weight": w, "bias": b}, (x,)),
-                                    (x, norm.weight, norm.bias))  # fmt: skip
+    weight, bias = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (1.5, -0.25))
+    assert torch.autograd.gradcheck(lambda *inputs: form.apply(*inputs, 1e-3), (x, weight, bias))
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sample_norm_by_fused_kernels_is_the_one_by_its_definition(memory, dtype):
+    results = []
+    for form, wide in ((layers._SampleNorm, torch.float64), (layers._FusedSampleNorm, dtype)):
+        torch.manual_seed(0)
+        x, slope = (
+            values.to(dtype).to(wide).to(memory_format=memory)
+            for values in (0.02 * torch.randn(3, 8, 6, 4) + 0.05, torch.randn(3, 8, 6, 4))
+        )
+        inputs = [tensor.requires_grad_() for tensor in (x, torch.tensor(1.5), torch.tensor(-0.25))]
+        y = form.apply(*inputs, 1e-3)
+        results.append([y.detach(), *torch.autograd.grad(y, inputs, slope)])
+    step = torch.finfo(dtype).eps
+    for expected, found in zip(*results, strict=True):
+        assert found.dtype in (dtype, torch.float32)
+        assert (found.double() - expected.double()).abs().max() <= 8 * step * expected.abs().max()
 
 
 def test_sample_norm_of_a_constant_is_its_shift():

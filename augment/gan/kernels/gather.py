@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, preset
-from augment.gan.kernels.lists import list_candidates
+from augment.gan.kernels.pixels import list_candidates
+from augment.gan.kernels.rows import as_map, pixel_rows
 
 HALF = 0.5 + 1e-3  # within 1/1000 pixel of a half counts as a half, so that rounding errors do not matter
 
@@ -169,21 +170,16 @@ class _Deform(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features: Tensor, plan: LevelPlan) -> Tensor:
         ctx.plan = plan
-        rows = features.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = pixel_rows(features)
         out, saved = (_forward_compact if plan.table is None else _forward_dense)(rows, plan)
         ctx.save_for_backward(*saved)
-        return _as_map(out, features)
+        return as_map(out, features)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = pixel_rows(gradient)
         backward = _backward_compact if ctx.plan.table is None else _backward_dense
-        return _as_map(backward(rows, ctx.plan, ctx.saved_tensors), gradient), None
-
-
-def _as_map(rows: Tensor, like: Tensor) -> Tensor:
-    batch, channels, h, w = like.shape
-    return rows.view(batch, h, w, channels).permute(0, 3, 1, 2)
+        return as_map(backward(rows, ctx.plan, ctx.saved_tensors), gradient), None
 
 
 def _forward_compact(rows: Tensor, plan: LevelPlan) -> tuple[Tensor, list[Tensor]]:

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from augment.gan.kernels.rows import as_map, pixel_rows
+
 _TINY = 1e-12  # added to a variance, for that of a constant
 _FEW = 32  # input pixels up to which a convolution of many channels is faster as one matrix product on a CPU
 
@@ -20,20 +22,50 @@ class SampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape. ``eps`` is added to the deviation, not to the variance."""
-        return _SampleNorm.apply(x, self.weight, self.bias, self.eps)
+        norm = _FusedSampleNorm if x.device.type == "cpu" else _SampleNorm
+        return norm.apply(x, self.weight, self.bias, self.eps)
 
 
 class _SampleNorm(torch.autograd.Function):
+    """Its definition, with the backward pass written out: torch.std_mean and its gradient are many more kernels."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        exact = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        centred = exact - exact.mean(dim=(1, 2, 3), keepdim=True)
+        deviation = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True) / x[0].numel() ** 0.5
+        ctx.save_for_backward(centred, deviation, weight)
+        ctx.eps, ctx.dtype = eps, x.dtype
+        return torch.addcmul(bias, centred, weight / (deviation + eps)).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        # y = w c r + b with c = x - mean, r = 1 / (s + eps), s² = Σ c² / n, hence ds/dc = c / (n s)
+        centred, deviation, weight = ctx.saved_tensors
+        gradient = gradient.to(centred.dtype)
+        inverse = 1 / (deviation + ctx.eps)
+        count = centred[0].numel()
+        total = gradient.sum(dim=(1, 2, 3), keepdim=True)
+        along = (gradient * centred).sum(dim=(1, 2, 3), keepdim=True)
+        pull = weight * inverse.square() * along / (count * deviation.clamp_min(torch.finfo(deviation.dtype).tiny))
+        slope = torch.addcmul(-weight * inverse * total / count, gradient, weight * inverse).addcmul_(centred, -pull)
+        return slope.to(ctx.dtype), (inverse * along).sum(), total.sum(), None
+
+
+class _FusedSampleNorm(torch.autograd.Function):
     """By the kernels of group and batch norm, each a single pass: a sample's values are one group, and one channel.
 
     With c = x - mean, s = sqrt(mean(c²)) and y = w c / (s + eps) + b, the gradient of x for dL/dy = g is
     w / (s + eps) (g - mean(g) - c mean(g c) / (s (s + eps))): that of a batch norm whose inverse deviation i is
     1 / sqrt(s (s + eps)) and whose scale is w / (i (s + eps)).
+
+    For a CPU: on CUDA these take no bf16 beside parameters in fp32, and share four samples among four processors.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        batch, rows = len(x), _rows(x)
+        batch, rows = len(x), pixel_rows(x).reshape(1, len(x), -1)
         exact = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
         one = torch.ones(1, dtype=exact, device=x.device)  # statistics have the precision of the parameters
         _, mean, inverse = torch.native_group_norm(
@@ -46,7 +78,7 @@ class _SampleNorm(torch.autograd.Function):
         )
         ctx.save_for_backward(x, mean, deviation, weight)
         ctx.eps = eps
-        return _images(y, x)
+        return as_map(y, x)
 
     @staticmethod
     @once_differentiable
@@ -55,21 +87,11 @@ class _SampleNorm(torch.autograd.Function):
         widened = deviation + ctx.eps
         inverse = (deviation * widened).rsqrt()
         scale = weight.to(inverse.dtype) / (inverse * widened)
+        rows = [pixel_rows(tensor).reshape(1, len(x), -1) for tensor in (gradient, x)]
         slope, along, total = torch.ops.aten.native_batch_norm_backward(
-            _rows(gradient), _rows(x), scale, None, None, mean, inverse, True, 0, [True, True, True]
+            *rows, scale, None, None, mean, inverse, True, 0, [True, True, True]
         )  # along: the sums of g c i, total: those of g
-        return _images(slope, x), (along / (inverse * widened)).sum(), total.sum(), None
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (1, B, H W C), without a copy where channels are last in memory."""
-    return x.permute(0, 2, 3, 1).reshape(1, len(x), -1)
-
-
-def _images(rows: Tensor, like: Tensor) -> Tensor:
-    """The inverse of :func:`_rows`."""
-    batch, channels, height, width = like.shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return as_map(slope, x), (along / (inverse * widened)).sum(), total.sum(), None
 
 
 class HalvingConvolution(nn.Conv2d):

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from augment.gan.kernels.rows import as_map, pixel_rows
+
 _BAND = 32  # rows of an image per thread
 
 
@@ -39,15 +41,15 @@ class _Nearest(torch.autograd.Function):
         slope = (_slope_loops if ctx.loops else _slope_maps)(fake, real, step, gradient)
         other = None
         if ctx.needs_input_grad[1]:
-            rows = torch.zeros_like(_pixel_rows(real)).index_add_(0, _chosen(step), _pixel_rows(slope), alpha=-1)
-            other = _as_map(rows, real)
+            rows = torch.zeros_like(pixel_rows(real)).index_add_(0, _chosen(step), pixel_rows(slope), alpha=-1)
+            other = as_map(rows, real)
         return slope, other, None
 
 
 def _search_maps(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Smallest distance (B, H, W), fp32 or wider, and the step from a pixel's number to that of its nearest."""
     batch, channels, height, width = fake.shape
-    mine, theirs = (_pixel_rows(x).view(batch, height, width, channels) for x in (fake, real))
+    mine, theirs = (pixel_rows(x).view(batch, height, width, channels) for x in (fake, real))
     padded = functional.pad(theirs, (0, 0, radius, radius, radius, radius), value=torch.inf)
     wide = torch.promote_types(mine.dtype, torch.float32)
     best = mine.new_full((batch, height, width), torch.inf, dtype=wide)
@@ -63,19 +65,9 @@ def _search_maps(fake: Tensor, real: Tensor, radius: int) -> tuple[Tensor, Tenso
 
 def _slope_maps(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> Tensor:
     """The gradient with respect to ``fake``: the sign of its difference from the pixel that was chosen."""
-    slope = _pixel_rows(real).index_select(0, _chosen(step))
-    torch.sub(_pixel_rows(fake), slope, out=slope).sign_().mul_(gradient.reshape(-1, 1))
-    return _as_map(slope, fake)
-
-
-def _pixel_rows(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B·H·W, C): a view of a channels-last map, else a copy."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def _as_map(rows: Tensor, like: Tensor) -> Tensor:
-    batch, channels, height, width = like.shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    slope = pixel_rows(real).index_select(0, _chosen(step))
+    torch.sub(pixel_rows(fake), slope, out=slope).sign_().mul_(gradient.reshape(-1, 1))
+    return as_map(slope, fake)
 
 
 def _chosen(step: Tensor) -> Tensor:
@@ -105,12 +97,12 @@ def _slope_loops(fake: Tensor, real: Tensor, step: Tensor, gradient: Tensor) -> 
     if by_planes:
         mine, theirs, out = fake.flatten(2), real.flatten(2), torch.empty_like(fake).flatten(2)
     else:
-        mine, theirs = (_pixel_rows(x).unflatten(0, (len(fake), -1)) for x in (fake, real))
+        mine, theirs = (pixel_rows(x).unflatten(0, (len(fake), -1)) for x in (fake, real))
         out = torch.empty_like(mine)
     arrays = [x.detach().numpy() for x in (mine, theirs, step.flatten(1), gradient.flatten(1), out)]
     work = _slope_of_planes if by_planes else _slope_of_rows
     _in_bands(lambda *band: work(*band, *arrays), len(fake), step[0].numel(), _BAND * step.shape[2])
-    return out.view_as(fake) if by_planes else _as_map(out.flatten(0, 1), fake)
+    return out.view_as(fake) if by_planes else as_map(out.flatten(0, 1), fake)
 
 
 def _in_bands(work: Callable[[int, int, int], None], batch: int, count: int, size: int) -> None:
