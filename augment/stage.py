@@ -8,6 +8,9 @@ A stage is a module ``augment/<folder>/stage.py`` with four functions. One makes
 - ``begun(folder, origin)``: how much of the work of that provenance the folder already holds, a :class:`Begun`.
 - ``estimate(config, counts)``: what a run from scratch would make and how long it would take, an :class:`Estimate`.
 
+One whose settings name files has ``named_files(section)`` too: the SHA-256 of each, by key. A run calls it before its
+first stage; it raises :class:`AugmentError` where a file cannot be read or settings contradict each other.
+
 A stage's digest covers its name, version, configuration section and the digests of its inputs, but not devices,
 workers, shard sizes and folders. Rows that an earlier run finished under the same digest are kept if their files still
 have their hashes; only the others are computed.

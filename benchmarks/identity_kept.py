@@ -7,7 +7,7 @@ OSNET.pt: OSNet x0.25, trained on another data set. After it generators: a shipp
 folder. Of the pairs some at equal distances are taken, and each source is generated in its own pose, in that of its
 target, and in that of a random image of another person, as synthesis does it. How much of the loss is mere blur shows
 beside them: the source, blurred; --moved 0.25 blends a quarter of the source's own pixels in, moved part by part.
-Intervals are bootstrapped over pairs.
+Intervals are bootstrapped over people.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
+from augment.base.bootstrap import ratio_over
 from augment.base.devices import pick_device
 from augment.base.progress import progress
 from augment.config import DataConfig, PairsConfig, PoseConfig
@@ -34,7 +35,6 @@ from augment.pose.stage import estimate_poses
 from augment.quality.identity import look_for, open_embedder, read_gallery
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.scores import score_images
-from augment.quality.statistics import ratio
 
 ANNOTATIONS = {"train": "market-annotation-train.csv", "gallery": "market-annotation-test.csv"}
 SIZE = (128, 64)
@@ -70,11 +70,11 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     others = poses_of_others(pairs, images, poses, part)
     device = pick_device(options.device)
     embedder = open_embedder(options.osnet, device)
-    gallery = read_gallery(images, part, embedder, SIZE)
+    gallery = read_gallery(images, [part], embedder, SIZE)
     place = {id: index for index, id in enumerate(gallery.ids)}
     copied = gallery.features[[place[source] for source, _ in pairs]]
-    people = len({gallery.pids[place[source]] for source, _ in pairs})
-    print(f"{len(pairs)} pairs of {people} people; gallery of {len(gallery.ids)} images")
+    people = gallery.pids[[place[source] for source, _ in pairs]]
+    print(f"{len(pairs)} pairs of {len(set(people))} people; gallery of {len(gallery.ids)} images")
     real = look_for(copied, *zip(*pairs, strict=True), gallery)
 
     def tell(what: str, drawn: list[Pair], images_of: Callable[[PairPictures], torch.Tensor]) -> None:
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
                 advance(len(pictures))
         found = look_for(np.concatenate(features), *zip(*pairs, strict=True), gallery)
         for measure, of_found, of_real in zip(("rank-1", "mAP"), found, real, strict=True):
-            kept = ratio(of_found, of_real)
+            kept = ratio_over(people, of_found, of_real)
             print(f"{what}: {measure} of the source {100 * np.nanmean(of_real):.1f}, now "
                   f"{100 * np.nanmean(of_found):.1f}, kept {kept.value:.3f} [{kept.low:.3f}, {kept.high:.3f}]",
                   flush=True)  # fmt: skip

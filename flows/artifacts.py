@@ -33,15 +33,15 @@ def _courtesy(what: str) -> Iterator[None]:
 
 def show_progress(stage: str, shards: int) -> Callable[[], None]:
     """A progress bar of the stage's shards; returns a function to call after each."""
-    artifact, done, shown = None, 0, time.monotonic()
+    artifact, done, updated = None, 0, time.monotonic()
     with _courtesy("progress"):
         artifact = create_progress_artifact(progress=0.0, key=stage, description=f"{stage}: {shards} shards")
 
     def advance() -> None:
-        nonlocal done, shown
+        nonlocal done, updated
         done += 1
-        if artifact is not None and (done == shards or time.monotonic() - shown > _INTERVAL_S):
-            shown = time.monotonic()
+        if artifact is not None and (done == shards or time.monotonic() - updated > _INTERVAL_S):
+            updated = time.monotonic()
             with _courtesy("progress"):
                 update_progress_artifact(artifact, progress=100.0 * done / shards)
 

@@ -23,12 +23,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
+from augment.base.randomness import RANDOM_STATE
 from augment.base.storage.copies import forget
 from augment.base.terminal import shown
 from augment.config import Config
 from augment.data.stage import dataset_root
 from augment.pipeline.folder import locked_run
-from augment.pipeline.stages import STAGES, Outcome, Stage, make_report, run_stage, stages_until
+from augment.pipeline.stages import STAGES, Outcome, Stage, check_named_files, make_report, run_stage, stages_until
 from flows.artifacts import show_arms, show_progress, show_report, show_samples
 from flows.notify import notify
 from flows.runners import ClusterLost, task_runners, wait_for_scheduler, with_data_there
@@ -163,6 +164,7 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
     Returns for each stage its manifest's path and digest, and whether it was reused.
     """
     stages = stages_until(until)
+    check_named_files(stages, config)
     with locked_run(config), task_runners(config.flow) as make_runner, ThreadPoolExecutor(1) as other_thread:
         made: dict[str, Future] = {}
         try:
@@ -173,15 +175,20 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
                 stage = (beside or ready)[0]
                 left.remove(stage)
                 with tags(config.name, stage.name):
-                    make = partial(copy_context().run, _made, stage, config, make_runner)
                     if beside:
+                        make = partial(copy_context().run, _made_beside, stage, config, make_runner)
                         made[stage.name] = other_thread.submit(make)
                     else:
                         made[stage.name] = Future()
-                        made[stage.name].set_result(make())
+                        made[stage.name].set_result(_made(stage, config, make_runner))
             done = {stage.name: made[stage.name].result() for stage in stages}
         except TerminationSignal:
             _exit_soon()
+            raise
+        except Exception as error:
+            at_work = [name for name, future in made.items() if not future.done()]
+            if at_work:
+                say(f"{error} {' and '.join(at_work)} will be finished first; Ctrl-C stops that.")
             raise
         if until is None:
             page = _task(make_report, name="report")(config)
@@ -197,6 +204,16 @@ def _goes_beside(stage: Stage, stages: Sequence[Stage], config: Config) -> bool:
     return _in_parallel(config) and not stage.seams and stage.name not in needed and stage is not stages[-1]
 
 
+def _made_beside(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
+    """As :func:`_made`, in another thread than that of the next stages."""
+    with RANDOM_STATE:  # re-ID trains in processes of its own meanwhile
+        try:
+            return _made(stage, config, make_runner)
+        except Exception as error:
+            say(f"{stage.name} failed: {error} The other stages go on.")
+            raise
+
+
 def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
     """What the stage's flow returns. A Dask scheduler with an address may be started again: then the stage goes on."""
     address = config.flow.address if config.flow.runner == "dask" else None
@@ -208,6 +225,6 @@ def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[
             if not (left and address):
                 raise ClusterLost(f"{lost} Is its scheduler running, and in reach? Then run the same command again."
                                   ) from lost  # fmt: skip
-            say(f"{stage.name}: {lost} It goes on when {address} answers.")
+            say(f"{stage.name}: {lost} It continues as soon as {address} answers.")
             wait_for_scheduler(address)
     raise AssertionError("the last try has returned or raised")

@@ -105,7 +105,7 @@ def check_server(address: str) -> None:
             f"PREFECT_API_URL={address}: no server answers there ({getattr(error, 'reason', error)}). {remedy}"
         ) from None
     if found != b"true":
-        raise UsageError(f"PREFECT_API_URL={address}: there is another server than Prefect's. {remedy}")
+        raise UsageError(f"PREFECT_API_URL={address}: what answers there is not a Prefect server. {remedy}")
 
 
 def _check_database(database: Path) -> None:
@@ -119,7 +119,7 @@ def _check_database(database: Path) -> None:
     except sqlite3.OperationalError as error:
         raise AugmentError(
             f"{database}: Prefect's history of this run cannot be used ({error}). Close the program that holds it, or "
-            f"move the file away: a new one is begun. {_LOCAL}"
+            f"move the file away: a new one is created. {_LOCAL}"
         ) from None
     except sqlite3.DatabaseError as error:
         problem = str(error)

@@ -338,7 +338,7 @@ def test_quality_prints_its_table_and_published_figures_beside_it(cli, finished_
     assert code == 0 and "PATN" not in output
     lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
     assert any(re.match(r"SSIM ↑ (0\.\d{3} \[-?0\.\d{3}, 0\.\d{3}\] ){2}1\.000$", line) for line in lines)
-    assert "paired difference to full" in output and "Missing is quality.inception_weights: " in output
+    assert "paired difference to full" in output and "Missing: quality.inception_weights: " in output
     _, output = cli(*arguments, "--beside", "market1501")
     lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
     assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in lines
@@ -403,7 +403,7 @@ class TestDryRun:
         file = sorted((tiny_config.folder / "rendered/bounding_box_train").iterdir())[0]
         file.write_bytes(file.read_bytes() + b" ")
         output = cli("images", config_file, "--dry-run")[1]
-        assert "1 files are gone or changed" in output and "resume, 48 done" in output
+        assert "1 file is missing or changed" in output and "resume, 48 done" in output
 
 
 @pytest.mark.market

@@ -1,14 +1,18 @@
 """The doctor names what is missing, how to get it, and whether this configuration needs it."""
 
+import re
+
 import pytest
 import torch
 from click.testing import CliRunner
 
+from augment.base.errors import AugmentError
 from augment.cli import main
 from augment.config import Config
 from augment.gan import cost
 from augment.pipeline import doctor
 from augment.pipeline.doctor import Check
+from augment.pipeline.stages import run_local
 
 
 @pytest.fixture
@@ -48,6 +52,27 @@ def test_a_generator_that_is_used_as_it_is_needs_no_weights(quick, tmp_path, tin
     gan = {"features": "vgg19+rgb", "iterations": 0, "decay_iterations": 0, "start": "market1501"}
     config = Config.model_validate({"data": {"root": str(tiny_set)}, "gan": gan, "output": str(tmp_path / "run")})
     assert "VGG-19 weights" not in checks(config)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "said"),
+    [("re-ID arms", {"reid": {"start": "nowhere.pt"}}, r"reid.start=.*nowhere.pt: cannot be read"),
+     ("re-ID arms", {"reid": {"arms": {"tiny": {"real": 1}}}}, "a batch of 1 images is too small"),
+     ("re-ID model", {"reid": {"model": "hacnn", "height": 64, "width": 32}}, "does not take images of 64x32"),
+     ("re-ID model", {"reid": {"model": "pcb_p4", "height": 64, "width": 32}}, "has several classifiers"),
+     ("other generators", {"quality": {"generators": ["nowhere"]}}, "nowhere")],
+)  # fmt: skip
+def test_what_would_stop_a_run_in_its_last_stages(quick, tiny_config, check, changes, said):
+    found = checks(Config.model_validate(tiny_config.model_dump() | changes))[check]
+    assert found.status == "failed" and re.search(said, found.found)
+
+
+@pytest.mark.parametrize("changes", [{"reid": {"start": "nowhere.pt"}}, {"quality": {"vgg_weights": "nowhere.pth"}}])
+def test_such_a_run_does_not_begin(tiny_config, changes):
+    config = Config.model_validate(tiny_config.model_dump() | changes)
+    with pytest.raises(AugmentError, match="nowhere"):
+        run_local(config)
+    assert not (config.folder / "images").exists()
 
 
 def test_missing_package(quick, monkeypatch):
@@ -116,7 +141,7 @@ def test_a_folder_of_somebody_elses_and_too_little_memory(quick, tiny_config, mo
     tiny_config.folder.mkdir()
     (tiny_config.folder / "thesis.tex").write_text("mine")
     check = checks(tiny_config)["write permission"]
-    assert check.status == "failed" and "is no folder of a run and not empty (it holds thesis.tex)" in check.found
+    assert check.status == "failed" and "is not the folder of a run and not empty (it holds thesis.tex)" in check.found
     (tiny_config.folder / "thesis.tex").unlink()
     monkeypatch.setattr("augment.pipeline.plan.available_memory", lambda: 10**6)
     monkeypatch.setattr("augment.pipeline.plan.has_gpu", lambda: False)

@@ -42,10 +42,10 @@ def test_every_image_below_a_threshold_is_told_which():
     rows = filtered(MADE, SCORES, FilterConfig(similarity=0.2, sharpness=0.3))
     assert rows["kept"].tolist() == [True, False, True, False, False]
     assert rows["verdict"].tolist() == [
-        "", "blurred: sharpness 0.200, at least 0.3", "", "little like its source: similarity 0.100, at least 0.2",
+        "", "blurred: sharpness 0.200, at least 0.3", "", "unlike its source: similarity 0.100, at least 0.2",
         "own pose",
     ]  # fmt: skip
-    assert reasons(rows) == {"blurred": 1, "little like its source": 1, "own pose": 1}
+    assert reasons(rows) == {"blurred": 1, "unlike its source": 1, "own pose": 1}
 
 
 def test_the_best_share_is_of_each_source_and_of_what_the_thresholds_leave():
@@ -63,7 +63,7 @@ def test_a_score_that_is_not_known_passes_no_threshold():
 
 
 def test_a_filter_that_leaves_nothing_says_so():
-    with pytest.raises(AugmentError, match=r"leaves none of 5 images \(4 little like its source; 1 own pose\)"):
+    with pytest.raises(AugmentError, match=r"leaves none of 5 images \(4 unlike its source; 1 own pose\)"):
         tell(filtered(MADE, SCORES, FilterConfig(similarity=0.9)))
 
 
@@ -159,5 +159,5 @@ def test_pose_and_person_are_by_the_estimator_against_the_pose_asked_for(run, tm
     joints = int(np.isfinite(wanted.loc[asked["pose_source"].iloc[0], "x"].astype(float)).sum())
     assert scores["pose"].tolist() == pytest.approx([(joints - 1) / joints] + [1] * (len(asked) - 1))
     assert set(scores["person"]) == {0.75} and scores["similarity"].isna().all()
-    left_out = made[made["verdict"].str.startswith("not in the pose asked for: pose 0.")]
+    left_out = made[made["verdict"].str.startswith("not in the target pose: pose 0.")]
     assert left_out["id"].tolist() == [asked["id"].iloc[0]]

@@ -1,10 +1,15 @@
-"""Progress of long work: a rich bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a rich bar on a terminal, a plain line now and then elsewhere.
+
+Only one process may draw on a terminal, so a child process sends its progress to its parent.
+"""
 
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import count as counted
+from multiprocessing.connection import Connection
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -17,10 +22,15 @@ _PLAIN_INTERVAL_S = 15.0
 _bars: Progress | None = None
 _open_bars = 0
 _lock = threading.Lock()
+_parent: Connection | None = None
+_numbers = counted()
 
 
 def say(message: str) -> None:
     """Print a message above the progress bars. Square brackets are text, not markup."""
+    if _parent is not None:
+        _send("say", message)
+        return
     target = _bars.console if _bars is not None else console
     target.print(message, soft_wrap=True)
 
@@ -31,7 +41,10 @@ def progress(title: str, total: int, done: int = 0, unit: str = "images") -> Ite
 
     ``done`` counts what an earlier run finished. Several may be open at once, also in several threads.
     """
-    if console.is_terminal:
+    if _parent is not None:
+        with _sent_bar(title, total, done, unit) as advance:
+            yield advance
+    elif console.is_terminal:
         with _rich_bar(title, total, done, unit) as advance:
             yield advance
     else:
@@ -64,6 +77,8 @@ def _rich_bar(title: str, total: int, done: int, unit: str) -> Iterator[Callable
             if _open_bars == 0:
                 bars.stop()
                 _bars = None
+            else:
+                bars.remove_task(task)  # or many finished ones would push those at work off the screen
 
 
 def _plain_lines(title: str, total: int, done: int, unit: str) -> Callable[..., None]:
@@ -80,3 +95,53 @@ def _plain_lines(title: str, total: int, done: int, unit: str) -> Callable[..., 
             print(shown(f"{title}: {done}/{total} {unit}, {rate:.1f}/s {note}".rstrip()), file=sys.stderr, flush=True)
 
     return advance
+
+
+@contextmanager
+def sent_to_parent(connection: Connection) -> Iterator[None]:
+    """In a child process: the parent shows the block's progress and messages, by :func:`show_sent`."""
+    global _parent
+    with connection:
+        _parent = connection
+        try:
+            yield
+        finally:
+            _parent = None
+
+
+@contextmanager
+def _sent_bar(title: str, total: int, done: int, unit: str) -> Iterator[Callable[..., None]]:
+    number = next(_numbers)
+    _send("open", number, title, total, done, unit)
+    try:
+        yield lambda count=1, note="": _send("advance", number, count, note)
+    finally:
+        _send("close", number)
+
+
+def _send(*message: object) -> None:
+    if _parent is not None:
+        with _lock:
+            _parent.send(message)
+
+
+def show_sent(connection: Connection) -> None:
+    """In the parent: show what a child process sends, until its block ends or it dies."""
+    bars: dict[int, tuple[ExitStack, Callable[..., None]]] = {}
+    with ExitStack() as all_bars:
+        while True:
+            try:
+                kind, *content = connection.recv()
+            except EOFError:
+                return
+            if kind == "say":
+                say(*content)
+                continue
+            number, *content = content
+            if kind == "open":
+                bar = all_bars.enter_context(ExitStack())
+                bars[number] = bar, bar.enter_context(progress(*content))
+            elif kind == "advance":
+                bars[number][1](*content)
+            else:
+                bars.pop(number)[0].close()

@@ -1,5 +1,6 @@
 """``augment gan``: train, sample, compare and export generators."""
 
+import math
 from pathlib import Path
 
 import click
@@ -54,7 +55,8 @@ def compare(runs: tuple[Path, ...], output: Path, pairs: int, examples: int, dev
     scores = compare_generators(runs, output, pairs=pairs, examples=examples, device=device)
     for row in scores.loc[scores.groupby("run", sort=False)["iteration"].idxmax()].to_dict("records"):
         after = f"  after {row['iteration']:,} iterations, {row['minutes']:.1f} min" if row["iteration"] else ""
-        echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} ± {row['ssim_released ±']:.3f}  "
+        error = "" if math.isnan(row["ssim_released ±"]) else f"± {row['ssim_released ±']:.3f}"  # of one person
+        echo(f"{row['run']:16} SSIM {row['ssim_released']:.3f} {error:9}"
                    f"mask-SSIM {row['mask_ssim_released']:.3f}{after}")  # fmt: skip
     echo(f"{output / 'comparison.html'}")
 

@@ -38,7 +38,7 @@ def _show(config: Config, layout: str | None) -> None:
     if layout is not None:
         _print(console, tables.beside(table, layout), f"published for {layout} (in brackets: another variant)")
     for line, titles in tables.not_measured(table).items():
-        console.print(f"Not measured: {', '.join(titles)}. Missing is {line}.", markup=False, soft_wrap=True)
+        console.print(f"Not measured: {', '.join(titles)}. Missing: {line}.", markup=False, soft_wrap=True)
 
 
 def _print(console, table, title: str) -> None:

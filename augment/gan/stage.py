@@ -27,16 +27,23 @@ def identity(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manif
              folder: Path) -> dict[str, Any]:  # fmt: skip
     """See augment/stage.py."""
     section = resolve_start(section)
-    inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs}
+    inputs = {"images": images, "poses": poses, "pairs": pairs}
+    return provenance(STAGE, VERSION, section, inputs | named_files(section))
+
+
+def named_files(section: GanConfig) -> dict[str, str]:
+    """See augment/stage.py."""
+    section = resolve_start(section)
+    found = {}
     if section.start is not None:
-        inputs["start"] = sha256_file(find_generator(section.start))
+        found["start"] = sha256_file(find_generator(section.start))
     elif section.iterations == 0:
         raise UsageError("gan.iterations=0 uses a finished generator as it is: name it with gan.start, or train for "
                          "at least one iteration.")  # fmt: skip
     if section.iterations:
         used = {"features": features_digest(section), "identity": identity_digest(section)}
-        inputs |= {name: digest for name, digest in used.items() if digest is not None}
-    return provenance(STAGE, VERSION, section, inputs)
+        found |= {name: digest for name, digest in used.items() if digest is not None}
+    return found
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:

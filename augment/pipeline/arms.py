@@ -27,10 +27,13 @@ def arms_cells(config: Config) -> list[list[str]]:
 def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
     """The same of several runs together, in which a run stands for a seed; and in words what varied between them.
 
-    Raises :class:`UsageError` for a single run, :class:`AugmentError` where they were not tested on the same queries.
+    Raises :class:`UsageError` for a single run or one named twice, :class:`AugmentError` where they were not tested on
+    the same queries.
     """
     if len(runs) < 2:
         raise UsageError("augment compare needs at least two runs; that of one run is in its report.")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise UsageError("a run is named twice; name each once.")
     configs = [load_config(run / "config.yaml") for run in runs]
     tables = [read_manifest(_metrics(run), "metrics").frame() for run in runs]
     queries = [table.loc[table["metric"] == "queries", "value"].max() for table in tables]
@@ -47,18 +50,18 @@ def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
         of_every_run = not field.startswith("arms.") or all(field.split(".")[1] in c.reid.arms for c in configs)
         if of_every_run and not {section, key} & {*_NO_SETTING} and any(value != values[0] for value in values):
             words.append(f"{key} varied: {', '.join(map(str, values))}")
-    return _cells(pooled(tables), configs[0]), words if len(words) > 1 else [*words, "no setting varied"]
+    return _cells(pooled(tables), configs[0], "run"), words if len(words) > 1 else [*words, "no setting varied"]
 
 
 def _metrics(run: Path) -> Path:
     return stage_named("reid").path(run)
 
 
-def _cells(metrics: pd.DataFrame, config: Config) -> list[list[str]]:
+def _cells(metrics: pd.DataFrame, config: Config, unit: str = "seed") -> list[list[str]]:
     of_arms = references(config.reid)
-    table = compare(metrics, list(config.reid.arms), references=of_arms)
-    single = set(of_arms.values())
-    reference = single.pop() if len(single) == 1 else "reference"
+    table = compare(metrics, list(config.reid.arms), references=of_arms, unit=unit)
+    one_reference = len(set(of_arms.values())) == 1
+    reference = next(iter(of_arms.values())) if one_reference else "reference"
     against = [f"{_SHOWN[name]} - {reference} [95 %]" for name in ("rank1", "mAP")]
     lines = []
     table["distance"] = [split_measure(measure)[1] for measure in table["measure"]]
@@ -68,7 +71,7 @@ def _cells(metrics: pd.DataFrame, config: Config) -> list[list[str]]:
         differences = [difference_with_interval(*row.loc[name, ["difference", "low", "high"]])
                        for name in ("rank1", "mAP")]  # fmt: skip
         title = f"{arm}, {distance}" if distance else arm
-        title += f" (reference: {rows['reference'].iloc[0]})" if single and rows["reference"].iloc[0] else ""
+        title += f" (reference: {rows['reference'].iloc[0]})" if rows["reference"].iloc[0] and not one_reference else ""
         lines.append([title, *(_cell(row.loc[name]) for name in _SHOWN), *differences, row.loc["mAP", "conclusion"]])
     compared = table["arm"].nunique() > 1
     header = ["%", *_SHOWN.values(), *against, "conclusion"]

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,9 +56,14 @@ def examine(config: Config | None) -> Iterator[Check]:
     yield _imported("torchreid works", _TORCHREID, "torchreid does not load", _INSTALL)
     yield _gpu(config)
     yield _bf16(config or Config.model_validate({"gan": {"width": 0.25}}))
-    yield from _folder(config)
-    for check in config_checks:
-        yield from check(config)
+    unplanned = yield from _folder(config)
+    told = set()
+    for config_check in config_checks:
+        for check in config_check(config):
+            told.add(check.found)
+            yield check
+    if unplanned and unplanned not in told:
+        yield Check("plan", "failed", unplanned)
 
 
 def show(checks: Iterator[Check]) -> bool:
@@ -71,7 +76,8 @@ def show(checks: Iterator[Check]) -> bool:
         console.print(Text(f"{check.status:<6}", colours[check.status]), f"{check.name:<22} {check.found}")
         if check.fix:
             console.print(f"{'':<30}-> {check.fix}")
-    console.print(f"{seen['ok']} ok, {seen['warn']} warnings, {seen['failed']} failed.")
+    warnings = "1 warning" if seen["warn"] == 1 else f"{seen['warn']} warnings"
+    console.print(f"{seen['ok']} ok, {warnings}, {seen['failed']} failed.")
     return not seen["failed"]
 
 
@@ -138,17 +144,18 @@ def _bf16(config: Config) -> Check:
         from augment.gan.cost import bf16_gain
 
         gain = bf16_gain(config, pick_device(config.gan.device))
-    except (AugmentError, ImportError) as error:
+    except (AugmentError, ImportError, RuntimeError) as error:  # the last where a GPU's memory is full
         return Check("bf16", "warn", f"not measured: {error}")
     found = f"{gain:.1f} times as fast as fp32 here (generator of width {config.gan.width:g})"
     if gain > PAYS and config.gan.precision == "fp32":
-        return Check("bf16", "ok", found, "it pays: gan.precision=bf16 to train, synthesis.precision=bf16 to generate")
+        return Check("bf16", "ok", found, "worth it: gan.precision=bf16 to train, synthesis.precision=bf16 to generate")
     if gain < 1 / PAYS and config.gan.precision == "bf16":
-        return Check("bf16", "warn", found, "it costs time: gan.precision=fp32, but not for a training that has begun")
+        return Check("bf16", "warn", found, "slower: gan.precision=fp32, but not for a training that has begun")
     return Check("bf16", "ok", found)
 
 
-def _folder(config: Config | None) -> Iterator[Check]:
+def _folder(config: Config | None) -> Generator[Check, None, str]:
+    """Checks of the run's folder and its disk; returns why there is no plan of the run, "" where there is one."""
     folder = (config.folder if config else Path("outputs")).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
@@ -162,7 +169,7 @@ def _folder(config: Config | None) -> Iterator[Check]:
         yield Check("write permission", "failed", f"{existing}: {error.strerror}", _OTHER)
     if is_copy(folder):
         yield _asked("object storage", lambda: _storage(address_of(folder)))
-    found, problem = rooms({folder: _DEFAULT_FREE}), " (a guess)"
+    found, problem, unplanned = rooms({folder: _DEFAULT_FREE}), " (a guess)", ""
     if config is not None:
         try:
             from augment.pipeline.plan import make_plan
@@ -172,8 +179,10 @@ def _folder(config: Config | None) -> Iterator[Check]:
             for step in plan.too_large:
                 takes = f"{step.stage} takes about {step.estimate.memory / 1e9:.1f} GB"
                 yield Check("memory", "warn", takes, "lower its batch_size or the size of the set")
-        except (AugmentError, ImportError):
-            pass  # another check names it
+        except AugmentError as error:
+            unplanned = str(error)
+        except ImportError:
+            pass  # the check of its package names it
     for room in found:
         where = "" if room is found[0] else f" at {room.folder}"
         space = f"{room.free / 1e9:.1f} GB free, {room.needed / 1e9:.1f} GB needed{problem}{where}"
@@ -181,6 +190,7 @@ def _folder(config: Config | None) -> Iterator[Check]:
             yield Check("disk", "ok", space)
         else:
             yield Check("disk", "failed" if config else "warn", space, f"free some, or {_OTHER}")
+    return unplanned
 
 
 def _storage(address: str) -> str:
@@ -283,18 +293,21 @@ def _filter(config: Config) -> Iterator[Check]:
     from augment.synthesis.scoring import judges
 
     if config.synthesis.filter.scores:
-        yield _asked("judges of the filter", lambda: ", ".join(
-            f"{name} {digest[:16]}" for name, digest in judges(config.synthesis.filter).items()) or "none")  # fmt: skip
+        yield _asked("judges of the filter", lambda: _listed(judges(config.synthesis.filter)))
+
+
+def _listed(digests: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {digest[:16]}" for name, digest in digests.items()) or "none"
 
 
 def _quality(config: Config) -> Iterator[Check]:
+    from augment.quality.arms import generator_digests
     from augment.quality.networks import digests, missing
     from augment.quality.registry import metrics_of
 
-    def given() -> str:
-        return ", ".join(f"{key} {digest[:16]}" for key, digest in digests(config.quality).items()) or "none"
-
-    yield _asked("metric weights", given)
+    yield _asked("metric weights", lambda: _listed(digests(config.quality)))
+    if config.quality.generators:
+        yield _asked("other generators", lambda: _listed(generator_digests(config.quality)))
     for network, line in missing(config.quality).items():
         unmeasured = f"no file, so not measured: {', '.join(metrics_of(network))}"
         yield Check(f"metrics by {network}", "warn", unmeasured, line)
@@ -302,9 +315,16 @@ def _quality(config: Config) -> Iterator[Check]:
 
 def _reid(config: Config) -> Iterator[Check]:
     def model() -> str:
-        from augment.retrieval.networks import check_model
+        from augment.retrieval.networks import check_network
 
-        check_model(config.reid.model)
+        check_network(config.reid.model, (config.reid.height, config.reid.width))
         return config.reid.model + (", ImageNet weights downloaded by torchreid" if config.reid.pretrained else "")
 
+    def arms() -> str:
+        from augment.reid.stage import named_files
+
+        return ", ".join(config.reid.arms) + "".join(f"; {key} {digest[:16]}" for key, digest in
+                                                     named_files(config.reid).items())  # fmt: skip
+
     yield _asked("re-ID model", model)
+    yield _asked("re-ID arms", arms)

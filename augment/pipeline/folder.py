@@ -53,7 +53,7 @@ def _check_address(folder: Path) -> None:
     entries, folders = objects.listing(address)
     names = {entry.name for entry in entries if not entry.name.startswith(lease.PREFIX)} | set(folders)
     if names and MARKER not in names:
-        raise UsageError(f"{address}: is no run and not empty (it holds {min(names)}). Choose a new one with --set "
+        raise UsageError(f"{address}: is not a run and not empty (it holds {min(names)}). Choose a new one with --set "
                          "output=ADDRESS.")  # fmt: skip
     outer = address.rpartition("/")[0]
     while outer.count("/") > 2:
@@ -76,7 +76,7 @@ def check_folder(folder: Path) -> None:
     others = sorted(set(os.listdir(folder)) - {_LOCK})
     if others:
         raise UsageError(
-            f"{folder}: is no folder of a run and not empty (it holds {others[0]}). Choose a new one with --set "
+            f"{folder}: is not the folder of a run and not empty (it holds {others[0]}). Choose a new one with --set "
             "output=FOLDER."
         )
 

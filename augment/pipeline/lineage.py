@@ -81,7 +81,7 @@ def _grow(tree: Tree, stage: str, row: dict[str, Any], tables: dict[str, Manifes
     shown = {name: value for name, value in row.items() if name not in hidden | _PARENTS.keys() and value is not None}
     tree.add(", ".join(f"{name} {value}" for name, value in shown.items()))
     for column, title in _PARENTS.items():
-        if column in row:
+        if row.get(column) is not None:
             _image(tree.add(f"{title}: {row[column]}"), row[column], column == "pose_source", tables)
     if stage == "synthetic":
         _checkpoint(tree, row["checkpoint"], tables)

@@ -42,7 +42,7 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
         if damaged.empty:
             return Decision("reuse", "up to date", old.num_rows)
         done = old.num_rows - len(damaged) if "sha256" in SCHEMAS[old.kind].names else 0
-        return Decision("resume" if done else "run", f"{len(damaged)} files are gone or changed", done)
+        return Decision("resume" if done else "run", _counted(len(damaged), "missing or changed"), done)
     begun = stage.module.begun(path.parent, origin)
     if begun.complete:
         return Decision("restore", begun.why, begun.units)
@@ -51,6 +51,10 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
     if old is None:
         return Decision("run", "its table is damaged" if path.exists() else "not made yet")
     return Decision("run", "; ".join(_changes(stage, old.provenance, origin)))
+
+
+def _counted(files: int, what: str) -> str:
+    return f"1 file is {what}" if files == 1 else f"{files:,} files are {what}"
 
 
 def _readable(path: Path) -> Manifest | None:
@@ -70,7 +74,7 @@ def _changes(stage: Stage, old: dict[str, Any], new: dict[str, Any]) -> Iterator
             yield f"{stage.section}.{key} {_plain(before.get(key))} -> {_plain(now.get(key))}"
     for name in sorted(old["inputs"].keys() | new["inputs"].keys()):
         if old["inputs"].get(name) != new["inputs"].get(name):
-            yield "image files came, went or changed" if name == "listing" else f"input {name} changed"
+            yield "image files were added, removed or changed" if name == "listing" else f"input {name} changed"
     if old["version"] != new["version"]:
         yield "this version of the program makes it differently"
 

@@ -1,7 +1,7 @@
 """The stages in their order, and how they are called, by the local engine, the Prefect flows and the dry run alike."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -111,6 +111,13 @@ def stages_until(name: str | None) -> list[Stage]:
     return [stage for stage in STAGES if stage.name in wanted]
 
 
+def check_named_files(stages: Iterable[Stage], config: Config) -> None:
+    """Raise :class:`AugmentError` where a setting would stop a stage that others run hours before."""
+    for stage in stages:
+        if (named_files := getattr(stage.module, "named_files", None)) is not None:
+            named_files(stage.settings(config))
+
+
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
     """Run a stage on the manifests in the run's folder. Raises :class:`AugmentError` where one is missing."""
     stop_if_asked()
@@ -142,8 +149,9 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
 
 def run_local(config: Config, until: str | None = None) -> list[Outcome]:
     """Run the stages one after the other in this process, then write the report."""
-    outcomes = []
-    for stage in stages_until(until):
+    outcomes, stages = [], stages_until(until)
+    check_named_files(stages, config)
+    for stage in stages:
         outcomes.append(run_stage(stage, config))
         say(str(outcomes[-1]))
     if until is None:

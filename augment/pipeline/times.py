@@ -47,7 +47,7 @@ def time_needed(stage: str, section: Section, estimate: Estimate, done: int,
     if (known := times.get(stage)) and "estimated" in known:
         seconds, source = _scaled(known, section, estimate), "this run's own times"
     elif seconds is not None and estimate.on_gpu and has_gpu():
-        seconds, source = None, "no rate for this GPU yet"
+        return None, "no rate for this GPU yet"
     if seconds is None:
         return None, "unknown"
     return seconds * max(0.0, 1 - done / max(1, estimate.units)), source

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from augment.base.bootstrap import standard_error
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, sha256_bytes
 from augment.base.progress import progress
@@ -22,6 +23,7 @@ from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated
 from augment.quality.scores import PERFECT, score_images
 from augment.run import Run
 
+_FORM = 2  # of the kept scores
 POINTS = 8  # checkpoints of each run on the curves
 
 
@@ -60,9 +62,9 @@ class Trained:
 
 def open_runs(folders: Sequence[Path]) -> list[Trained]:
     """The runs in these folders, named by the part of their paths that differs."""
-    if len(set(folders)) < len(folders):
-        raise UsageError("a run is duplicated; name each once.")
     resolved = [Path(folder).resolve() for folder in folders]
+    if len(set(resolved)) < len(resolved):
+        raise UsageError("a run is named twice; name each once.")
     common = os.path.commonpath(resolved) if len(resolved) > 1 else resolved[0].parent
     runs = []
     for folder, whole in zip(folders, resolved, strict=True):
@@ -85,14 +87,15 @@ def at_the_same(scores: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def same_pairs(trained: Sequence[Trained], count: int) -> list[Pair]:
-    """At most ``count`` test pairs. Raises :class:`AugmentError` where the runs' pairs differ or there are none."""
+    """At most ``count`` test pairs. Raises :class:`AugmentError` where tables differ or there are none."""
     chosen = trained[0].test_pairs(count)
     if not chosen:
         raise AugmentError(f"{trained[0].run.folder}: has no test pairs, so there is nothing to compare on.")
     for other in trained[1:]:
-        if other.test_pairs(count) != chosen:
-            raise AugmentError(f"{other.run.folder}: its test pairs are not those of {trained[0].run.folder}. Runs are "
-                               "comparable when their data, pose and pairs sections are the same.")  # fmt: skip
+        for stage in ("images", "poses", "pairs"):
+            if other.run.manifests[stage].digest != trained[0].run.manifests[stage].digest:
+                raise AugmentError(f"{other.run.folder}: its {stage} are not those of {trained[0].run.folder}. Runs "
+                                   "are comparable when their data, pose and pairs sections are the same.")  # fmt: skip
     return chosen
 
 
@@ -100,18 +103,21 @@ def score_all(trained: Sequence[Trained], pairs: Sequence[Pair], pictures: PairP
               device: torch.device) -> pd.DataFrame:  # fmt: skip
     """A row for the unchanged source, for the target, and for every checkpoint on the curves.
 
-    Columns: run, iteration, minutes, and of each metric the mean and its standard error over pairs. Finished
-    checkpoints are kept in ``folder``, from which an interrupted comparison is resumed.
+    Columns: run, iteration, minutes, and of each metric the mean over pairs and its standard error over people.
+    Finished checkpoints are kept in ``folder``, from which an interrupted comparison is resumed.
     """
-    digest = sha256_bytes(json.dumps(pairs).encode())[:16]
-    rows = [{"run": COPIED, "iteration": 0, "minutes": 0.0, **_means(score_images(pictures.source, pictures, device))}]
+    digest = sha256_bytes(json.dumps([_FORM, pairs]).encode())[:16]
+    pids = trained[0].run.manifests["images"].frame().set_index("id")["pid"]
+    people = pids[[source for source, _ in pairs]].to_numpy()
+    copied = _means(score_images(pictures.source, pictures, device), people)
+    rows = [{"run": COPIED, "iteration": 0, "minutes": 0.0, **copied}]
     rows.append({"run": REAL, "iteration": 0, "minutes": 0.0, **PERFECT, **{f"{metric} ±": 0.0 for metric in PERFECT}})
     wanted = _on_the_curves(trained)
     with progress("compare", total=sum(map(len, wanted)), unit="checkpoints") as advance:
         for run, iterations in zip(trained, wanted, strict=True):
             for iteration in iterations:
                 file, content = run.checkpoints[iteration]
-                means = _scored(file, folder / f"{content[:16]}-{digest}.json", pictures, device)
+                means = _scored(file, folder / f"{content[:16]}-{digest}.json", pictures, people, device)
                 rows.append({"run": run.name, "iteration": iteration, "minutes": run.minutes(iteration), **means})
                 advance(1, f"{run.name}: SSIM {means['ssim_released']:.3f} after {iteration:,} iterations")
     return pd.DataFrame(rows)
@@ -130,10 +136,12 @@ def _on_the_curves(trained: Sequence[Trained]) -> list[list[int]]:
     return wanted
 
 
-def _scored(weights: Path, kept: Path, pictures: PairPictures, device: torch.device) -> dict[str, float]:
+def _scored(
+    weights: Path, kept: Path, pictures: PairPictures, people: np.ndarray, device: torch.device
+) -> dict[str, float]:
     if kept.exists():
         return json.loads(kept.read_text())
-    means = _means(score_images(generate_targets(weights, pictures, device), pictures, device))
+    means = _means(score_images(generate_targets(weights, pictures, device), pictures, device), people)
     with atomic_write(kept) as file:
         file.write(json.dumps(means).encode())
     return means
@@ -144,9 +152,9 @@ def generate_targets(weights: Path, pictures: PairPictures, device: torch.device
     return generated_targets(BatchedGenerator.load(weights, device, size=pictures.size), pictures)
 
 
-def _means(scores: dict[str, np.ndarray]) -> dict[str, float]:
+def _means(scores: dict[str, np.ndarray], people: np.ndarray) -> dict[str, float]:
     found = {}
     for metric, values in scores.items():
         found[metric] = float(values.mean())
-        found[f"{metric} ±"] = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+        found[f"{metric} ±"] = standard_error(people, values)
     return found

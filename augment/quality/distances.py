@@ -3,12 +3,21 @@
 With the features of the Inception network of 2015 these are FID and KID; with those of others they have other names.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from augment.quality.statistics import Jackknife
 
-GROUPS = 10  # of the jackknife
+GROUPS = 10  # of the jackknife, each a tenth of the people
 _ROWS = 2000  # of a kernel matrix at a time
+
+
+class Features(NamedTuple):
+    """Of a set of images: features (N, D), and who is on each image (N,)."""
+
+    values: np.ndarray
+    people: np.ndarray
 
 
 def frechet_distance(ours: np.ndarray, real: np.ndarray) -> float:
@@ -24,30 +33,35 @@ def kernel_distance(ours: np.ndarray, real: np.ndarray) -> float:
     return _discrepancy(*_kernel_sums(ours, real, np.zeros(len(ours), int), np.zeros(len(real), int), 1), np.zeros(1))
 
 
-def frechet(ours: np.ndarray, real: np.ndarray) -> Jackknife:
+def frechet(ours: Features, real: Features) -> Jackknife:
     """:func:`frechet_distance` of all and without each group. The value falls with the number of images."""
+    (ours, of_ours), (real, of_real), groups = _grouped(ours, real)
     ours, real = ours.astype(np.float64), real.astype(np.float64)
+    if min(len(ours), len(real)) < 2:  # one image has no covariance
+        return Jackknife(np.nan, np.array([]))
     whole = _frechet(*_moments(ours), *_moments(real))
-    if min(len(ours), len(real)) < 2 * GROUPS:
-        return Jackknife(whole, np.array([]))
-    of_ours, of_real = _groups(len(ours), 0), _groups(len(real), 1)
     without = [_frechet(*_moments(ours[of_ours != group]), *_moments(real[of_real != group]))
-               for group in range(GROUPS)]  # fmt: skip
+               for group in range(groups)]  # fmt: skip
     return Jackknife(whole, np.array(without))
 
 
-def kernel(ours: np.ndarray, real: np.ndarray) -> Jackknife:
+def kernel(ours: Features, real: Features) -> Jackknife:
     """:func:`kernel_distance` of all and without each group."""
-    if min(len(ours), len(real)) < 2 * GROUPS:
-        return Jackknife(kernel_distance(ours, real), np.array([]))
-    sums = _kernel_sums(ours, real, _groups(len(ours), 0), _groups(len(real), 1), GROUPS)
-    without = [_discrepancy(*sums, np.arange(GROUPS) == group) for group in range(GROUPS)]
-    return Jackknife(_discrepancy(*sums, np.zeros(GROUPS)), np.array(without))
+    (ours, of_ours), (real, of_real), groups = _grouped(ours, real)
+    if min(len(ours), len(real)) < 2:
+        return Jackknife(np.nan, np.array([]))
+    sums = _kernel_sums(ours, real, of_ours, of_real, max(1, groups))
+    without = [_discrepancy(*sums, np.arange(groups) == group) for group in range(groups)]
+    return Jackknife(_discrepancy(*sums, np.zeros(max(1, groups))), np.array(without))
 
 
-def _groups(count: int, seed: int) -> np.ndarray:
-    """A group for each of ``count`` images, at random and equally large: the same for every arm."""
-    return np.random.default_rng(seed).permutation(np.arange(count) % GROUPS)
+def _grouped(ours: Features, real: Features) -> tuple[Features, Features, int]:
+    """Groups in place of people, a tenth of them each, the same for every arm; and their number: 0 for few people."""
+    people, places = np.unique(np.concatenate([ours.people, real.people]), return_inverse=True)
+    groups = GROUPS if len(people) >= 2 * GROUPS else 0
+    of_people = np.random.default_rng(0).permutation(np.arange(len(people)) % max(1, groups))
+    of_ours, of_real = np.split(of_people[places], [len(ours.people)])
+    return Features(ours.values, of_ours), Features(real.values, of_real), groups
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,11 +35,11 @@ class IdentityFeatures:
 
     def __init__(self, weights: Path, device: torch.device) -> None:
         """``weights``: see :func:`open_embedder`."""
-        self._embedder = open_embedder(weights, device)
+        self.embedder = open_embedder(weights, device)
 
     def __call__(self, batch: Batch) -> Observations:
         """"osnet": features of unit length (B, 512)."""
-        return {"osnet": self._embedder(batch.images)}
+        return {"osnet": self.embedder(batch.images)}
 
 
 class Gallery(NamedTuple):
@@ -58,10 +58,10 @@ class Found(NamedTuple):
     average_precision: np.ndarray
 
 
-def read_gallery(images: Manifest, split: str, embedder: Embedder, size: tuple[int, int]) -> Gallery:
-    """All usable real images of a split but junk, resized to the generator's size (H, W) like the sources."""
+def read_gallery(images: Manifest, splits: Sequence[str], embedder: Embedder, size: tuple[int, int]) -> Gallery:
+    """All usable real images of some splits but junk, resized to the generator's size (H, W) like the sources."""
     rows = images.frame()
-    rows = rows[(rows["status"] == "ok") & (rows["split"] == split) & (rows["pid"] != JUNK)]
+    rows = rows[(rows["status"] == "ok") & rows["split"].isin(splits) & (rows["pid"] != JUNK)]
     features = []
     with progress("gallery", total=len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):

@@ -105,7 +105,7 @@ def digests(section: QualityConfig) -> dict[str, str]:
         try:
             found[network.key] = sha256_file(file)
         except OSError as error:
-            raise AugmentError(f"quality.{network.key}: {file} cannot be read ({error.strerror}). Wanted is "
+            raise AugmentError(f"quality.{network.key}: {file} cannot be read ({error.strerror}). Expected: "
                                f"{network.line()}.") from None  # fmt: skip
     return found
 

@@ -15,11 +15,18 @@ from augment.quality.statistics import Parts, PerPair, Sample
 
 @dataclass(frozen=True)
 class Evidence:
-    """The observations of all pairs: of the measured images, of their sources and of the targets."""
+    """The observations of all pairs: of the measured images, of their sources and of the targets; and of whom."""
 
     images: Observations
     sources: Observations
     targets: Observations  # each target once, however many pairs it belongs to
+    people: np.ndarray
+    people_of_targets: np.ndarray
+
+    def sets(self, observation: str) -> tuple[distances.Features, distances.Features]:
+        """The measured images and the targets."""
+        ours = distances.Features(self.images[observation], self.people)
+        return ours, distances.Features(self.targets[observation], self.people_of_targets)
 
 
 Measure = Callable[[Evidence], Sample]
@@ -32,7 +39,6 @@ class Metric:
     name: str
     title: str
     better: Literal["higher", "lower"]
-    range: tuple[float, float]
     source: str
     reads: str  # the observation that it requires
     measure: Measure
@@ -46,19 +52,19 @@ class Metric:
 
 
 def _mean(observation: str) -> Measure:
-    return lambda evidence: PerPair(evidence.images[observation])
+    return lambda evidence: PerPair(evidence.images[observation], evidence.people)
 
 
 def _kept(observation: str) -> Measure:
-    return lambda evidence: PerPair(evidence.images[observation], over=evidence.sources[observation])
+    return lambda evidence: PerPair(evidence.images[observation], evidence.people, evidence.sources[observation])
 
 
 def _frechet(observation: str) -> Measure:
-    return lambda evidence: distances.frechet(evidence.images[observation], evidence.targets[observation])
+    return lambda evidence: distances.frechet(*evidence.sets(observation))
 
 
 def _kernel(observation: str) -> Measure:
-    return lambda evidence: distances.kernel(evidence.images[observation], evidence.targets[observation])
+    return lambda evidence: distances.kernel(*evidence.sets(observation))
 
 
 def _inception_score(observation: str) -> Measure:
@@ -69,7 +75,6 @@ def _of_splits(probabilities: np.ndarray) -> np.ndarray:
     return inception_score(probabilities) if len(probabilities) >= SPLITS else np.array([])
 
 
-_INF = np.inf
 _RELEASED = "the released code of Siarohin et al., CVPR 2018"
 _WANG = "Wang et al., TIP 2004"
 _HEUSEL, _BINKOWSKI = "Heusel et al., NeurIPS 2017", "Binkowski et al., ICLR 2018"
@@ -77,49 +82,49 @@ _SALIMANS, _ZHANG = "Salimans et al., NeurIPS 2016", "Zhang et al., CVPR 2018"
 _IDENTITY, _PCK = "augment/quality/identity.py", "augment/quality/pose_agreement.py"
 
 METRICS = (
-    Metric("ssim_released", "SSIM", "higher", (-1, 1), _RELEASED, "ssim_released", _mean("ssim_released")),
-    Metric("mask_ssim_released", "mask-SSIM", "higher", (-1, 1), _RELEASED, "mask_ssim_released",
+    Metric("ssim_released", "SSIM", "higher", _RELEASED, "ssim_released", _mean("ssim_released")),
+    Metric("mask_ssim_released", "mask-SSIM", "higher", _RELEASED, "mask_ssim_released",
            _mean("mask_ssim_released")),
-    Metric("ssim_255", "SSIM, data range 255", "higher", (-1, 1), _WANG, "ssim_255", _mean("ssim_255")),
-    Metric("mask_ssim_255", "mask-SSIM, data range 255", "higher", (-1, 1), _WANG, "mask_ssim_255",
+    Metric("ssim_255", "SSIM, data range 255", "higher", _WANG, "ssim_255", _mean("ssim_255")),
+    Metric("mask_ssim_255", "mask-SSIM, data range 255", "higher", _WANG, "mask_ssim_255",
            _mean("mask_ssim_255")),
-    Metric("ssim_skimage", "SSIM, scikit-image's 7x7 window", "higher", (-1, 1), "scikit-image's default",
+    Metric("ssim_skimage", "SSIM, scikit-image's 7x7 window", "higher", "scikit-image's default",
            "ssim_skimage", _mean("ssim_skimage")),
-    Metric("psnr", "PSNR, dB", "higher", (0, _INF), "10 log10(255^2 / mean squared error), averaged over pairs",
+    Metric("psnr", "PSNR, dB", "higher", "10 log10(255^2 / mean squared error), averaged over pairs",
            "psnr", _mean("psnr")),
-    Metric("l1_released", "L1, images in [-1, 1]", "lower", (0, 2), _RELEASED, "l1_released", _mean("l1_released")),
-    Metric("identity_rank1", "rank-1 of the image as a query", "higher", (0, 1), _IDENTITY, "identity_rank1",
+    Metric("l1_released", "L1, images in [-1, 1]", "lower", _RELEASED, "l1_released", _mean("l1_released")),
+    Metric("identity_rank1", "rank-1 of the image as a query", "higher", _IDENTITY, "identity_rank1",
            _mean("identity_rank1"), "osnet"),
-    Metric("identity_mAP", "mAP of the image as a query", "higher", (0, 1), _IDENTITY, "identity_average_precision",
+    Metric("identity_mAP", "mAP of the image as a query", "higher", _IDENTITY, "identity_average_precision",
            _mean("identity_average_precision"), "osnet"),
-    Metric("identity_kept", "identity kept: rank-1 over the source's", "higher", (0, _INF), _IDENTITY,
+    Metric("identity_kept", "identity kept: rank-1 over the source's", "higher", _IDENTITY,
            "identity_rank1", _kept("identity_rank1"), "osnet"),
-    Metric("identity_kept_mAP", "identity kept: mAP over the source's", "higher", (0, _INF), _IDENTITY,
+    Metric("identity_kept_mAP", "identity kept: mAP over the source's", "higher", _IDENTITY,
            "identity_average_precision", _kept("identity_average_precision"), "osnet"),
-    Metric("frechet_osnet{osnet}", "Fréchet distance of re-ID features", "lower", (0, _INF), _HEUSEL, "osnet",
+    Metric("frechet_osnet{osnet}", "Fréchet distance of re-ID features", "lower", _HEUSEL, "osnet",
            _frechet("osnet"), "osnet", sets=True, biased=True),
-    Metric("kernel_osnet{osnet}", "kernel distance of re-ID features", "lower", (-_INF, _INF), _BINKOWSKI, "osnet",
+    Metric("kernel_osnet{osnet}", "kernel distance of re-ID features", "lower", _BINKOWSKI, "osnet",
            _kernel("osnet"), "osnet", sets=True),
-    Metric("frechet_vgg19{vgg19}", "Fréchet distance of VGG-19's conv3_1", "lower", (0, _INF), _HEUSEL, "vgg19",
+    Metric("frechet_vgg19{vgg19}", "Fréchet distance of VGG-19's conv3_1", "lower", _HEUSEL, "vgg19",
            _frechet("vgg19"), "vgg19", sets=True, biased=True),
-    Metric("kernel_vgg19{vgg19}", "kernel distance of VGG-19's conv3_1", "lower", (-_INF, _INF), _BINKOWSKI, "vgg19",
+    Metric("kernel_vgg19{vgg19}", "kernel distance of VGG-19's conv3_1", "lower", _BINKOWSKI, "vgg19",
            _kernel("vgg19"), "vgg19", sets=True),
-    Metric("fid{inception}", "FID", "lower", (0, _INF), _HEUSEL, "inception", _frechet("inception"), "inception",
+    Metric("fid{inception}", "FID", "lower", _HEUSEL, "inception", _frechet("inception"), "inception",
            sets=True, biased=True),
-    Metric("kid{inception}", "KID", "lower", (-_INF, _INF), _BINKOWSKI, "inception", _kernel("inception"),
+    Metric("kid{inception}", "KID", "lower", _BINKOWSKI, "inception", _kernel("inception"),
            "inception", sets=True),
-    Metric("inception_score{inception}", "IS", "higher", (1, 1008), _SALIMANS, "probabilities",
+    Metric("inception_score{inception}", "IS", "higher", _SALIMANS, "probabilities",
            _inception_score("probabilities"), "inception"),
-    Metric("mask_inception_score{inception}", "mask-IS", "higher", (1, 1008), _SALIMANS, "mask_probabilities",
+    Metric("mask_inception_score{inception}", "mask-IS", "higher", _SALIMANS, "mask_probabilities",
            _inception_score("mask_probabilities"), "inception"),
-    Metric("lpips_alex{alexnet}", "LPIPS, AlexNet", "lower", (0, _INF), _ZHANG, "lpips", _mean("lpips"), "alexnet"),
-    Metric("mask_lpips_alex{alexnet}", "mask-LPIPS, AlexNet", "lower", (0, _INF), _ZHANG, "mask_lpips",
+    Metric("lpips_alex{alexnet}", "LPIPS, AlexNet", "lower", _ZHANG, "lpips", _mean("lpips"), "alexnet"),
+    Metric("mask_lpips_alex{alexnet}", "mask-LPIPS, AlexNet", "lower", _ZHANG, "mask_lpips",
            _mean("mask_lpips"), "alexnet"),
-    Metric("detection_score_ssd300_coco{ssd300}", "DS, SSD300 trained on COCO", "higher", (0, 1), _RELEASED,
+    Metric("detection_score_ssd300_coco{ssd300}", "DS, SSD300 trained on COCO", "higher", _RELEASED,
            "detection_score", _mean("detection_score"), "ssd300"),
-    Metric("pck_05{pose}", "PCK@.05 of the target pose", "higher", (0, 1), _PCK, "pck_05", _mean("pck_05"), "pose"),
-    Metric("pck_10{pose}", "PCK@.1 of the target pose", "higher", (0, 1), _PCK, "pck_10", _mean("pck_10"), "pose"),
-    Metric("pckh_50{pose}", "PCKh@.5 of the target pose", "higher", (0, 1), _PCK, "pckh_50", _mean("pckh_50"), "pose"),
+    Metric("pck_05{pose}", "PCK@.05 of the target pose", "higher", _PCK, "pck_05", _mean("pck_05"), "pose"),
+    Metric("pck_10{pose}", "PCK@.1 of the target pose", "higher", _PCK, "pck_10", _mean("pck_10"), "pose"),
+    Metric("pckh_50{pose}", "PCKh@.5 of the target pose", "higher", _PCK, "pckh_50", _mean("pckh_50"), "pose"),
 )  # fmt: skip
 
 

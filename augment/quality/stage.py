@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from augment.base.bootstrap import Figure
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write, remove_folder
+from augment.base.interrupt import stop_if_asked
 from augment.base.progress import progress, say
 from augment.base.seals import is_whole, sealed_write
 from augment.base.terminal import spreadsheet_cell
@@ -19,20 +21,19 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
-from augment.quality.identity import Gallery, look_for, open_embedder, read_gallery
+from augment.quality.identity import Gallery, IdentityFeatures, look_for, read_gallery
 from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
 from augment.quality.observations import Batch, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.registry import METRICS, Evidence, metrics_of
 from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
-from augment.quality.statistics import Figure, Sample
-from augment.retrieval.embedder import Embedder
+from augment.quality.statistics import Sample
 from augment.retrieval.evaluation import NoValidQuery
 from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, provenance
 
 PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
-_VERSION = 4
+_VERSION = 5
 _PAIRS_PER_PART = 1000  # the most that a killed run loses; no effect on the result
 _TABLE = ["arm", "metric", "value", "low", "high", "difference", "difference_low", "difference_high", "missing"]
 _DIFFERENCE = _TABLE[5:8]
@@ -43,8 +44,13 @@ def identity(
     section: QualityConfig, images: Manifest, poses: Manifest, pairs: Manifest, checkpoints: Manifest, folder: Path
 ) -> dict[str, Any]:
     """See augment/stage.py."""
-    inputs: dict[str, Manifest | str] = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
-    return provenance("quality", _VERSION, section, inputs | digests(section) | generator_digests(section))
+    inputs = {"images": images, "poses": poses, "pairs": pairs, "checkpoints": checkpoints}
+    return provenance("quality", _VERSION, section, inputs | named_files(section))
+
+
+def named_files(section: QualityConfig) -> dict[str, str]:
+    """See augment/stage.py."""
+    return digests(section) | generator_digests(section)
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
@@ -101,7 +107,7 @@ def measure_quality(
         _write_csv(folder / PER_PAIR_FILE, pd.DataFrame(columns=["from", "to", *PER_PAIR]))
         return write_manifest(path, "metrics", [], origin, hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE]))
     for network, line in missing(section).items():
-        say(f"quality: not measured: {', '.join(metrics_of(network))}. Missing is {line}.")
+        say(f"quality: not measured: {', '.join(metrics_of(network))}. Missing: {line}.")
 
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
@@ -116,10 +122,10 @@ def measure_quality(
         return load_pairs(images, poses, some, generator.image_size)
 
     arms = _observe_all(chosen, load, generators, networks, parts)
-    if section.identity_weights is not None:
-        embedder = open_embedder(section.identity_weights, device)
-        _look_for_people(arms, chosen, _gallery(images, chosen, embedder, generator.image_size, parts))
-    table = measure(arms, chosen, section)
+    if "osnet" in networks:
+        _look_for_people(arms, chosen, _gallery(images, chosen, networks["osnet"], generator.image_size, parts))
+    people = images.frame().set_index("id")["pid"].reindex([source for source, _ in chosen]).to_numpy()
+    table = measure(arms, chosen, people, section)
     _write_csv(folder / TABLE_FILE, table)
     _write_csv(folder / PER_PAIR_FILE, _per_pair(arms, chosen))
     generate = partial(generated_targets, generator)
@@ -147,6 +153,7 @@ def _observe_all(
             pictures = load(some)
             batches = []
             for first in range(0, len(some), at_once):
+                stop_if_asked()
                 batch = pictures.select(slice(first, first + at_once))
                 batches.append(_observe(batch, generators, networks))
                 advance(len(batch))
@@ -175,14 +182,16 @@ def _observe(pictures: PairPictures, generators: dict[str, BatchedGenerator], ne
     return arms
 
 
-def _gallery(images: Manifest, pairs: list[Pair], embedder: Embedder, size: tuple[int, int], parts: Path) -> Gallery:
-    """The real images of the test pairs' split, kept in ``parts`` as the observations are."""
+def _gallery(
+    images: Manifest, pairs: list[Pair], features: IdentityFeatures, size: tuple[int, int], parts: Path
+) -> Gallery:
+    """The real images of the test pairs' splits, kept in ``parts`` as the observations are."""
     file = parts / "gallery"
     if is_whole(file):
         with np.load(file, allow_pickle=False) as arrays:
             return Gallery(**arrays)
-    split = images.frame().set_index("id")["split"][pairs[0][0]]
-    gallery = read_gallery(images, split, embedder, size)
+    splits = images.frame().set_index("id")["split"][list({id for pair in pairs for id in pair})].unique()
+    gallery = read_gallery(images, splits, features.embedder, size)
     with sealed_write(file) as stream:
         np.savez(stream, **gallery._asdict())
     return gallery
@@ -200,15 +209,16 @@ def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
         observed["identity_rank1"], observed["identity_average_precision"] = found
 
 
-def measure(arms: Arms, pairs: list[Pair], section: QualityConfig) -> pd.DataFrame:
+def measure(arms: Arms, pairs: list[Pair], people: np.ndarray, section: QualityConfig) -> pd.DataFrame:
     """Every metric of every arm, one row each: value and difference to the first arm with their intervals, missing.
 
-    ``missing`` names the weight file that the metric needs. The real targets have no row for distances between sets,
-    where they would be compared with themselves.
+    ``people``: who is in each pair (N,). ``missing`` names the weight file that the metric needs. The real targets have
+    no row for distances between sets, where they would be compared with themselves.
     """
     known, lacking = suffixes(section), missing(section)
     _, once = np.unique([target for _, target in pairs], return_index=True)
-    targets = {name: values[np.sort(once)] for name, values in arms[REAL].items()}
+    once = np.sort(once)
+    targets = {name: values[once] for name, values in arms[REAL].items()}
     rows = []
     for metric in METRICS:
         first: Sample | None = None
@@ -217,7 +227,7 @@ def measure(arms: Arms, pairs: list[Pair], section: QualityConfig) -> pd.DataFra
             if metric.needs in lacking:
                 rows.append(row)
             elif metric.reads in observed and not (metric.sets and arm == REAL):
-                sample = metric.measure(Evidence(observed, arms[COPIED], targets))
+                sample = metric.measure(Evidence(observed, arms[COPIED], targets, people, people[once]))
                 difference = Figure(np.nan) if first is None else sample.less(first).figure()
                 first = first or sample
                 rows.append(row | sample.figure()._asdict() | dict(zip(_DIFFERENCE, difference, strict=True)))

@@ -1,62 +1,15 @@
-"""Values with their 95 % intervals: by bootstrap over pairs for means, by jackknife over groups for distances.
+"""Values with their 95 % intervals: by bootstrap over people for means, by jackknife over groups for distances.
 
 A metric makes a :data:`Sample` of an arm's images. A sample has a value with its interval; the difference of two
 samples is a sample of the paired difference.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-RESAMPLES = 1000
-_AT_ONCE = 50  # resamples: some MB of indices
-
-
-class Figure(NamedTuple):
-    """A value and its interval; NaN where there is none."""
-
-    value: float
-    low: float = np.nan
-    high: float = np.nan
-
-
-def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray, seed: int = 0) -> Figure:
-    """A statistic of ``values`` (N, ...) with the percentile interval over 1,000 resamples of the N (Efron 1979).
-
-    ``statistic`` takes (R, N, ...) and returns (R,). Single and infinite values have no interval.
-    """
-    value = float(statistic(values[None])[0])
-    if len(values) < 2 or not np.isfinite(value):
-        return Figure(value)
-    random = np.random.default_rng(seed)
-    found = [statistic(values[random.integers(0, len(values), (_AT_ONCE, len(values)))])
-             for _ in range(RESAMPLES // _AT_ONCE)]  # fmt: skip
-    low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
-    return Figure(value, float(low), float(high))
-
-
-def mean(values: np.ndarray) -> Figure:
-    """The mean of values (N,) without NaN; NaN if there are none."""
-    values = values[~np.isnan(values)]
-    return bootstrap(lambda drawn: drawn.mean(axis=1), values) if len(values) else Figure(np.nan)
-
-
-def ratio(ours: np.ndarray, others: np.ndarray) -> Figure:
-    """Mean of ours over the mean of others, (N,) each; both are resampled together. NaN where others' mean is 0."""
-    both = np.stack([ours, others], axis=1)
-    both = both[~np.isnan(both).any(axis=1)]
-    if not len(both) or not both[:, 1].any():
-        return Figure(np.nan)
-
-    def of(drawn: np.ndarray) -> np.ndarray:
-        means = drawn.mean(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return means[:, 0] / means[:, 1]
-
-    return bootstrap(of, both)
+from augment.base.bootstrap import Figure, mean_over, ratio_over
 
 
 def students(values: np.ndarray) -> Figure:
@@ -70,19 +23,25 @@ def students(values: np.ndarray) -> Figure:
 
 @dataclass(frozen=True)
 class PerPair:
-    """A value of each pair (N,), NaN where undefined; its figure is their mean, or its ratio to that of ``over``."""
+    """A value of each pair (N,), NaN where undefined; its figure is their mean, or its ratio to that of ``over``.
+
+    ``people``: who is in each pair.
+    """
 
     values: np.ndarray
+    people: np.ndarray
     over: np.ndarray | None = None
 
     def figure(self) -> Figure:
-        """Bootstrapped over pairs."""
-        return mean(self.values) if self.over is None else ratio(self.values, self.over)
+        """Bootstrapped over people."""
+        if self.over is None:
+            return mean_over(self.people, self.values)
+        return ratio_over(self.people, self.values, self.over)
 
     def less(self, other: "PerPair") -> "PerPair":
         """Pair by pair; both are over the same."""
         with np.errstate(invalid="ignore"):  # two infinite values have no difference
-            return PerPair(self.values - other.values, self.over)
+            return PerPair(self.values - other.values, self.people, self.over)
 
 
 @dataclass(frozen=True)
@@ -102,7 +61,7 @@ class Jackknife:
         return Figure(self.value, self.value - half, self.value + half)
 
     def less(self, other: "Jackknife") -> "Jackknife":
-        """Group by group, which hold the same pairs."""
+        """Group by group, which hold the same people."""
         return Jackknife(self.value - other.value, self.without - other.without)
 
 

@@ -12,11 +12,12 @@ from augment.quality.registry import Metric, find_metric
 
 
 class Row(NamedTuple):
-    """A line: what it is about, its name in ``table.csv``, and the cells."""
+    """A line: what it is about, its name in ``table.csv``, the cells, and a metric's source."""
 
     title: str
     name: str
     cells: list[str]
+    source: str = ""
 
 
 class Table(NamedTuple):
@@ -74,7 +75,8 @@ def _rows(table: pd.DataFrame, arms: list[str], columns: tuple[str, str, str], s
     for name in dict.fromkeys(table["metric"]):
         of_arm = table[table["metric"] == name].set_index("arm")
         cells = [_cell(*of_arm.loc[arm, list(columns)], signed=signed) if arm in of_arm.index else "" for arm in arms]
-        rows.append(Row(_title(name), name, cells))
+        metric = find_metric(name)
+        rows.append(Row(_title(name), name, cells, metric.source if metric else ""))
     return rows
 
 

@@ -73,7 +73,7 @@ def references(section: ReidConfig) -> dict[str, str]:
 
 
 def teacher_of(section: ReidConfig, arm: ArmConfig) -> ArmConfig:
-    """The arm that trains the teacher: real images alone, otherwise as ``arm``."""
+    """The arm that trains the teacher of ``arm``: real images alone, with the same loss."""
     return _settled("teacher", ArmConfig(real=section.batch_size, loss=arm.loss), ArmConfig(), section)
 
 

@@ -62,7 +62,7 @@ class Batches:
         rng = np.random.default_rng([self._seed, 3, iteration])
         real, synthetic = composition(self._arm, iteration)
         count = self._section.instances
-        share = round(count * synthetic / (real + synthetic))
+        share = count * synthetic // (real + synthetic)
         indices: list[int] = []
         for person in rng.choice(len(self._people), (real + synthetic) // count, replace=False):
             of_real, of_synthetic = self._people[person]
@@ -72,13 +72,22 @@ class Batches:
 
     def _check_triplets(self) -> None:
         instances = self._section.instances
-        for size in sorted({sum(composition(self._arm, i)) for i in range(self._arm.iterations)}):
+        for real, synthetic in sorted({composition(self._arm, i) for i in range(self._arm.iterations)}):
+            size = real + synthetic
             if size % instances or size < 2 * instances:
                 raise UsageError(
                     f"a batch of {size} images cannot hold people with reid.instances={instances} images each: the "
                     f"{self._arm.loss} loss needs a multiple of {instances}, at least {2 * instances}. Change "
                     "reid.batch_size or the arm's real, synthetic and alone."
                 )
+            if instances * synthetic % size:
+                raise UsageError(
+                    f"of {instances} images a person (reid.instances) in batches of {real} real and {synthetic} "
+                    f"synthetic images a fraction would be synthetic: with the {self._arm.loss} loss make synthetic a "
+                    f"multiple of {size // instances}."
+                )
+            if self._arm.label == "positive" and not real:
+                raise UsageError("label: positive needs real images in every batch, the anchors.")
             if size // instances > len(self._people):
                 raise AugmentError(
                     f"a batch of {size} images with reid.instances={instances} needs {size // instances} people, "

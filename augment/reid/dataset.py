@@ -169,48 +169,19 @@ class ManifestDataset(torchreid.data.ImageDataset):
         return {"img": image, "pid": pid, "camid": camid, "impath": path, "dsetid": dsetid}
 
 
-class RealRun(ManifestDataset):
-    """The real images of a run's folder, for ``torchreid.data.ImageDataManager(root=folder, sources="run-real")``."""
-
-    with_synthetic = False
-
-    def __init__(self, root: str = "", mode: str = "train", transform=None, k_tfm: int = 1, **_unused):
-        folder = Path(root)
-        synthetic = None
-        if self.with_synthetic:
-            synthetic = read_manifest(folder / "synthetic" / "synthetic.parquet", "synthetic")
-        data = read_data(read_manifest(folder / "images" / "images.parquet", "images"), synthetic)
-        super().__init__(data, mode, transform, k_tfm=k_tfm)
-
-
-class AugmentedRun(RealRun):
-    """Real and synthetic images of a run's folder: ``sources="run-augmented"``."""
-
-    with_synthetic = True
-
-
 def register_run(folder: Path, name: str) -> None:
     """Register the real and synthetic images of a run with torchreid as ``name``; see :func:`augment.reid.register`."""
     folder = folder.absolute()
-    for stage, table in (("images", "images"), ("synthetic", "synthetic")):
-        read_manifest(folder / stage / f"{table}.parquet", table)  # missing tables are reported at once
+    images, synthetic = (read_manifest(folder / stage / f"{stage}.parquet", stage) for stage in ("images", "synthetic"))
 
-    class OfRun(AugmentedRun):
+    class OfRun(ManifestDataset):
         run_folder = folder
 
-        def __init__(self, root: str = "", **options):
-            super().__init__(root=str(folder), **options)
+        def __init__(self, root: str = "", mode: str = "train", transform=None, k_tfm: int = 1, **_unused):
+            super().__init__(read_data(images, synthetic), mode, transform, k_tfm=k_tfm)
 
     known = torchreid.data.datasets.__dict__["__image_datasets"]
     if name not in known:
         torchreid.data.register_image_dataset(name, OfRun)
     elif getattr(known[name], "run_folder", None) != folder:
         raise UsageError(f"{name}: torchreid has another data set of this name. Register the run under another one.")
-
-
-def register_datasets() -> None:
-    """Register "run-real" and "run-augmented" with torchreid; repeated calls have no effect."""
-    known = torchreid.data.datasets.__dict__["__image_datasets"]
-    for name, kind in (("run-real", RealRun), ("run-augmented", AugmentedRun)):
-        if name not in known:
-            torchreid.data.register_image_dataset(name, kind)

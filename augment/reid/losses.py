@@ -36,14 +36,15 @@ def training_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:  # fmt: skip
     """The loss of a batch, and its accuracy in percent; both stay on the device.
 
-    ``arm`` with no field left open; ``teacher`` for its label "teacher".
+    ``arm`` with no field left open; ``teacher`` for its label "teacher", in batches with synthetic images.
     """
     outputs = _two_passes(model, images, synthetic) if arm.own_pass else model(images)
     logits, features = (outputs, None) if arm.loss == "softmax" else outputs
     logits = logits.float()
     if arm.label == "own":
         labels = torch.where(synthetic, labels + logits.shape[1] // 2, labels)
-    loss = identification(logits, labels, synthetic, section, arm, _soft_labels(teacher, images))
+    soft = None if teacher is None else _soft_labels(teacher, images)
+    loss = identification(logits, labels, synthetic, section, arm, soft)
     if arm.loss == "triplet":
         loss = loss + batch_hard_triplet(features.float(), labels, synthetic & (arm.label == "positive"))
     elif arm.loss == "verification":
@@ -66,7 +67,7 @@ def identification(
         other = F.cross_entropy(logits, labels, reduction="none")
     elif arm.label == "uniform":
         other = -F.log_softmax(logits, 1).mean(1)
-    elif arm.label == "teacher":
+    elif arm.label == "teacher" and soft is not None:
         other = F.kl_div(F.log_softmax(logits, 1), soft, reduction="none", log_target=True).sum(1)
     if other is not None:
         per_image = torch.where(synthetic, other, per_image)
@@ -108,9 +109,9 @@ def verification(
 
 
 @torch.no_grad()
-def _soft_labels(teacher: torch.nn.Module | None, images: Tensor) -> Tensor | None:
+def _soft_labels(teacher: torch.nn.Module, images: Tensor) -> Tensor:
     """Log probabilities by the teacher, which is in evaluation mode, where torchreid's networks give features."""
-    return None if teacher is None else F.log_softmax(teacher.classifier(teacher(images)).float(), 1)
+    return F.log_softmax(teacher.classifier(teacher(images)).float(), 1)
 
 
 def _two_passes(model: torch.nn.Module, images: Tensor, synthetic: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 from augment.base.devices import cpu_threads, pick_device
 from augment.base.errors import AugmentError
 from augment.base.files import atomic_write, sha256_bytes
+from augment.base.progress import sent_to_parent, show_sent
+from augment.base.randomness import RANDOM_STATE
 from augment.base.seals import read_sealed_json, sealed_json
 from augment.config import ArmConfig, Config, ReidConfig
 from augment.gan.cost import image_size
@@ -29,9 +32,20 @@ from augment.reid.features import extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, check_pairs, learn, unit_length
 from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
-from augment.retrieval.networks import check_model
+from augment.retrieval.networks import check_model, check_network
 from augment.retrieval.weights import weights_digest
-from augment.stage import Begun, Counts, Estimate, Spread, begun_shards, hashes_of, one_by_one, provenance, run_shards
+from augment.stage import (
+    Begun,
+    Counts,
+    Estimate,
+    Spread,
+    begun_shards,
+    finished,
+    hashes_of,
+    one_by_one,
+    provenance,
+    run_shards,
+)
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries in the report, and ranked images of each
 # Of one 256x128 image in one iteration on two cores, from the networks' arithmetic.
@@ -39,19 +53,23 @@ _SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
 }  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the training state, which is deleted afterwards
+_to_parent: Connection  # of a child process
 _MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
-_in_this_process = threading.Lock()  # torch's random state belongs to the process
 
 
 def identity(
     section: ReidConfig, images: Manifest, synthetic: Manifest, poses: Manifest, folder: Path
 ) -> dict[str, Any]:
     """See augment/stage.py."""
+    inputs = {"images": images, "synthetic": synthetic, "poses": poses}
+    return provenance("reid", VERSION, section, inputs | named_files(section))
+
+
+def named_files(section: ReidConfig) -> dict[str, str]:
+    """See augment/stage.py."""
     check_model(section.model)
-    inputs: dict[str, Manifest | str] = {"images": images, "synthetic": synthetic, "poses": poses}
-    if section.start is not None:
-        inputs["start"] = weights_digest(section.start, "reid.start")
-    return provenance("reid", VERSION, section, inputs)
+    settings_of_arms(section)
+    return {} if section.start is None else {"start": weights_digest(section.start, "reid.start")}
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
@@ -97,6 +115,10 @@ def compare_arms(
     ``retrieval-<run>.csv`` with the first answers to some queries, the same ones in every run.
     """
     pick_device(section.device)
+    origin = identity(section, images, synthetic, poses, Path(folder))
+    if (done := finished(Path(folder) / "metrics.parquet", origin)) is not None:
+        return done
+    check_network(section.model, (section.height, section.width))
     arms = settings_of_arms(section)
     for arm in arms.values():  # fails before the first training rather than after it
         train = _data(arm, images, synthetic, poses).train
@@ -104,7 +126,6 @@ def compare_arms(
         if set(section.distances) & set(LEARNED):
             check_pairs(np.array([item[1] for item in train if item[3] == REAL]))
     runs = {f"{name}-s{seed}": (name, seed) for name in arms for seed in section.seeds}
-    origin = identity(section, images, synthetic, poses, Path(folder))
     tables = tuple(Manifest(table.path) for table in (images, synthetic, poses))
     work = partial(_run, runs=runs, arms=arms, section=section, tables=tables)
     return run_shards(
@@ -137,24 +158,35 @@ def _run(
 
 
 def _alone(threads: int | None, function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    """Call it in this process, or in a new one while another thread is in such a call: trainings run in parallel."""
-    if _in_this_process.acquire(blocking=False):
+    """Call it here, or in a new process while another thread holds the random state: trainings run in parallel."""
+    if RANDOM_STATE.acquire(blocking=False):
         try:
             with cpu_threads(threads):
                 return function(*arguments)
         finally:
-            _in_this_process.release()
+            RANDOM_STATE.release()
     context = multiprocessing.get_context("spawn")
     threads = threads or torch.get_num_threads()
-    with ProcessPoolExecutor(1, context, initializer=_begin_child, initargs=(threads,)) as pool:
-        return pool.submit(function, *arguments).result()
+    received, sent = context.Pipe(duplex=False)
+    with received, ProcessPoolExecutor(1, context, initializer=_begin_child, initargs=(threads, sent)) as pool:
+        result = pool.submit(_in_child, function, *arguments)
+        sent.close()  # the child has it now
+        show_sent(received)
+        return result.result()
 
 
-def _begin_child(threads: int) -> None:
+def _begin_child(threads: int, parents: Connection) -> None:
     """As many threads as in the parent, for the same rounding; the process exits when the parent does, even killed."""
+    global _to_parent
+    _to_parent = parents
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _in_child(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    with sent_to_parent(_to_parent):
+        return function(*arguments)
 
 
 def train_and_test(

@@ -13,20 +13,25 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from augment.base.bootstrap import mean_over
+
 PRIMARY = "mAP"
 MEASURES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP")
 CONFIDENCE = 0.95
 FEWEST = 3  # seeds for a conclusion: two leave one degree of freedom, and an interval nine standard deviations wide
 _MOST = 1000  # seeds that anyone could train
-_RESAMPLES = 2000
+_COLUMNS = ["measure", "arm", "reference", "mean", "deviation", "seeds", "difference", "low", "high", "paired",
+            "conclusion", "query_low", "query_high"]  # fmt: skip
 
 
 def compare(
-    metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None, references: Mapping[str, str] | None = None
-) -> pd.DataFrame:
+    metrics: pd.DataFrame, arms: Sequence[str], folder: Path | None = None,
+    references: Mapping[str, str] | None = None, unit: str = "seed",
+) -> pd.DataFrame:  # fmt: skip
     """A row for each measure and arm, in percent, from rows of metrics.
 
-    ``references``: arm -> the arm it is compared with; by default the first, for all others. Columns: measure (``mAP``,
+    ``references``: arm -> the arm it is compared with; by default the first, for all others. ``unit``: what a value of
+    column "seed" stands for. Columns: measure (``mAP``,
     or ``mAP_xqda`` of a further distance), arm, reference, mean, deviation (over seeds) and seeds; and for arms with a
     reference the paired difference: difference (mean over the seeds that both have), low and high (its t-interval),
     paired (seeds), conclusion (of mAP only). With the ``folder`` of the re-ID stage also query_low and query_high: the
@@ -42,7 +47,7 @@ def compare(
         values = metrics[metrics["metric"] == measure].pivot_table(index="seed", columns="arm", values="value") * 100
         differences = {arm: (values[arm] - values[other]).dropna().to_numpy() for arm, other in references.items()
                        if {arm, other} <= set(values)}  # fmt: skip
-        conclusions = conclude(differences) if measure == PRIMARY else {}
+        conclusions = conclude(differences, unit) if measure == PRIMARY else {}
         for arm in arms:
             if arm not in values:
                 continue
@@ -58,7 +63,7 @@ def compare(
             if measure == PRIMARY and arm in of_queries:
                 row["query_low"], row["query_high"] = of_queries[arm]
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -78,7 +83,7 @@ def difference_with_interval(difference: float, low: float, high: float) -> str:
     return f"{difference:+.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
 
 
-def conclude(differences: dict[str, np.ndarray]) -> dict[str, str]:
+def conclude(differences: dict[str, np.ndarray], unit: str = "seed") -> dict[str, str]:
     """"gain" or "loss" for each arm with a significant difference, else the reason why it is not.
 
     A single arm: where the t-interval of its paired differences (N,) excludes 0. For several arms with Holm's
@@ -90,18 +95,18 @@ def conclude(differences: dict[str, np.ndarray]) -> dict[str, str]:
         if p * (len(p_values) - place) >= 1 - CONFIDENCE:
             break
         shown.add(arm)
-    return {arm: _conclusion(of_arm, arm in shown, len(p_values)) for arm, of_arm in differences.items()}
+    return {arm: _conclusion(of_arm, arm in shown, len(p_values), unit) for arm, of_arm in differences.items()}
 
 
-def _conclusion(differences: np.ndarray, shown: bool, arms: int) -> str:
+def _conclusion(differences: np.ndarray, shown: bool, arms: int, unit: str) -> str:
     count = len(differences)
     if count < FEWEST:
-        return f"no conclusion: {count} {'seed' if count == 1 else 'seeds'}, at least {FEWEST} are needed"
+        return f"no conclusion: {count} {unit}{'' if count == 1 else 's'}, at least {FEWEST} are needed"
     if shown:
         return "gain" if differences.mean() > 0 else "loss"
     if p_value(differences) < 1 - CONFIDENCE:
         return f"not shown among {arms} arms (Holm)"
-    return f"not shown, needs {seeds_needed(differences.mean(), differences.std(ddof=1))}"
+    return f"not shown, needs {seeds_needed(differences.mean(), differences.std(ddof=1))} {unit}s"
 
 
 def p_value(differences: np.ndarray) -> float:
@@ -124,7 +129,8 @@ def query_intervals(
     for arm, reference in references.items():
         if precision[arm] is not None and precision[reference] is not None:
             difference = 100 * (precision[arm] - precision[reference]).dropna()
-            intervals[arm] = bootstrap_interval(difference.to_numpy(), difference.index.get_level_values("pid"))
+            people = difference.index.get_level_values("pid")
+            intervals[arm] = mean_over(people.to_numpy(), difference.to_numpy())[1:]
     return intervals
 
 
@@ -140,16 +146,6 @@ def _mean_precision(metrics: pd.DataFrame, arm: str, folder: Path) -> pd.Series 
     return pd.concat(runs, axis=1).mean(axis=1) if runs else None
 
 
-def bootstrap_interval(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the mean of values (N,), resampled by clusters (N,): a person's queries are correlated."""
-    names, places = np.unique(clusters, return_inverse=True)
-    sums, counts = np.bincount(places, values), np.bincount(places)
-    chosen = np.random.default_rng(seed).integers(len(names), size=(_RESAMPLES, len(names)))
-    means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
-
-
 def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Student's interval for the mean of differences (N,); NaN for fewer than two."""
     if len(differences) < 2:
@@ -159,9 +155,9 @@ def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple
 
 
 def seeds_needed(mean: float, deviation: float) -> str:
-    """The number of seeds at which a difference of this mean and deviation becomes significant, in words."""
+    """How many seeds it takes until a difference of this mean and deviation is significant, in words."""
     enough = np.abs(mean) > deviation * _half_widths()
-    return f"about {FEWEST + enough.argmax()} seeds" if enough.any() else f"more than {_MOST} seeds"
+    return f"about {FEWEST + enough.argmax()}" if enough.any() else f"more than {_MOST}"
 
 
 @cache

@@ -21,7 +21,7 @@ from augment.base.progress import progress, say
 from augment.base.state import load_state, save_state
 from augment.base.tensors import load_tensors, save_tensors
 from augment.config import ArmConfig, ReidConfig
-from augment.reid.arms import teacher_of, uses_synthetic
+from augment.reid.arms import composition, teacher_of, uses_synthetic
 from augment.reid.batches import Batches, seed_of
 from augment.reid.dataset import ReidData
 from augment.reid.images import TrainImages
@@ -108,7 +108,8 @@ def _train(
             torch.manual_seed(seed_of(seed, iteration))  # dropout, should the network have any
             batch = images.batch(indices, arm.transforms, seed, iteration, 1)
             with autocast(device, section.precision):
-                loss, values[iteration, 1] = training_loss(model, *batch, section, arm, teacher)
+                taught = teacher if composition(arm, iteration)[1] else None
+                loss, values[iteration, 1] = training_loss(model, *batch, section, arm, taught)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -175,12 +176,12 @@ def _restore(path: Path, digest: str, parts: dict, device: torch.device) -> list
     state = load_state(path, device)
     try:
         if state["digest"] != digest:
-            say(f"{path}: is of other settings or images; training starts anew.")
+            say(f"{path}: was saved with other settings or images; training starts from scratch.")
             return []
         for name, part in parts.items():
             part.load_state_dict(state[name])
     except (RuntimeError, KeyError, ValueError) as error:
-        raise AugmentError(f"{path}: cannot be read ({error}). Delete it to train this run anew.") from error
+        raise AugmentError(f"{path}: cannot be read ({error}). Delete it to train this run from scratch.") from error
     return list(state["curve"])
 
 

@@ -14,6 +14,7 @@ from augment.gan.log import read_log
 from augment.quality import tables
 from augment.quality.published import published
 from augment.report.charts import Series, line_chart
+from augment.report.data_set import published_layout
 from augment.report.outcome import read_csv
 from augment.report.pictures import data_uri, grid, picture
 from augment.run import Run
@@ -59,7 +60,7 @@ def quality(run: Run, config: Config) -> dict[str, Any] | None:
     table = quality_table(run)
     if table is None:
         return None
-    layout = config.data.layout
+    layout = published_layout(run, config)
     return {
         "pairs": quality_pairs(run),
         "by_metric": tables.by_metric(table),

@@ -10,6 +10,7 @@ from augment.reid.arms import references, settings_of_arms, uses_synthetic
 from augment.reid.published import published
 from augment.reid.summary import compare, difference_with_interval, split_measure
 from augment.report.charts import COLOURS, Interval, Lane, Series, dot_chart, forest_chart, line_chart
+from augment.report.data_set import published_layout
 from augment.report.pictures import data_uri, picture
 from augment.run import Run
 
@@ -30,7 +31,7 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     metrics = run.frames["reid"]
     known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
     known += sorted(set(metrics["arm"]) - set(known))  # of an earlier configuration
-    of_arms = {arm: references(config.reid).get(arm, known[0]) for arm in known[1:]}
+    of_arms = references_of(config, known)
     table = compare(metrics, known, run.folder / "reid", of_arms)
     of_map = table[table["measure"] == "mAP"].set_index("arm")
     return {
@@ -43,11 +44,17 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
         "chart": _seeds_chart(metrics, known),
         "curves": _curves(run, metrics, known),
         "facts": _facts(metrics, known),
-        "published": _published(table, config),
+        "published": _published(table, config, published_layout(run, config)),
     }
 
 
-def _published(table: pd.DataFrame, config: Config) -> list[dict[str, str]]:
+def references_of(config: Config, arms: list[str]) -> dict[str, str]:
+    """Each of the arms with results but the first -> the one it is compared with; the first where that has none."""
+    configured = references(config.reid)
+    return {arm: other if (other := configured.get(arm)) in arms else arms[0] for arm in arms[1:]}
+
+
+def _published(table: pd.DataFrame, config: Config, layout: str) -> list[dict[str, str]]:
     """Published figures; beside those of the paper's Tab. 4 this run's (cells "ours_real" and "ours_augmented").
 
     They are of the first arm with that loss whose reference trains on real images alone, and of that reference.
@@ -55,7 +62,7 @@ def _published(table: pd.DataFrame, config: Config) -> list[dict[str, str]]:
     settled, distances = settings_of_arms(config.reid), config.reid.distances
     means = table.set_index(["measure", "arm"])["mean"]
     rows = []
-    for row in published(config.data.layout):
+    for row in published(layout):
         row |= {"ours_real": "", "ours_augmented": ""}
         loss, alike = _TABLE_4.get(row["system"], ("", ()))
         suffixes = [f"_{name}" if place else "" for place, name in enumerate(distances) if name in alike]
@@ -124,7 +131,9 @@ def _forest(of_map: pd.DataFrame, known: list[str]) -> str:
         for arm, row in of_map.loc[known[1:]].iterrows()
         if not np.isnan(row["difference"])
     ]
-    return forest_chart(f"mAP less that of {arm_name(known[0])}, points", rows)
+    others = {arm_name(other) for other in of_map.loc[known[1:], "reference"]}
+    reference = others.pop() if len(others) == 1 else "each arm's reference"
+    return forest_chart(f"Difference in mAP to {reference}, points", rows)
 
 
 def _facts(metrics: pd.DataFrame, known: list[str]) -> list[str]:
@@ -202,7 +211,7 @@ def read_csv(run: Run, name: str) -> pd.DataFrame | None:
     if not path.exists():
         stage, _, file = name.partition("/")
         if stage in run.manifests and file in run.manifests[stage].files:
-            run.problems.append(f"{path}: is gone. The run's command, given again, makes it anew.")
+            run.problems.append(f"{path}: is missing. Run the same command again to recreate it.")
         return None
     try:
         return pd.read_csv(path)

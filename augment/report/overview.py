@@ -10,7 +10,7 @@ from augment.quality.arms import COPIED, REAL
 from augment.quality.tables import Row, Table, by_metric
 from augment.reid.summary import compare, difference_with_interval
 from augment.report.generator import quality_pairs, quality_table
-from augment.report.outcome import arm_name, spread
+from augment.report.outcome import arm_name, references_of, spread
 from augment.run import Run
 
 
@@ -39,7 +39,9 @@ def _reid(runs: list[Run], configs: list[Config], names: list[str]) -> Table:
     for run, config, name in zip(runs, configs, names, strict=True):
         if "reid" not in run.frames or run.frames["reid"].empty:
             continue
-        table = compare(run.frames["reid"], list(config.reid.arms))
+        metrics = run.frames["reid"]
+        known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
+        table = compare(metrics, known, references=references_of(config, known))
         for arm in dict.fromkeys(table["arm"]):
             of_arm = table[table["arm"] == arm].set_index("measure")
             cells = []
@@ -48,7 +50,7 @@ def _reid(runs: list[Run], configs: list[Config], names: list[str]) -> Table:
                 cells += [f"{row['mean']:.1f}{spread(row['deviation'])}",
                           difference_with_interval(*row[["difference", "low", "high"]])]  # fmt: skip
             rows.append(Row(f"{name}, {arm_name(arm)}", arm, [*cells, of_arm.loc["mAP", "conclusion"]]))
-    return Table(["rank-1", "less the first arm", "mAP", "less the first arm", "conclusion"], rows)
+    return Table(["rank-1", "vs. reference", "mAP", "vs. reference", "conclusion"], rows)
 
 
 def _quality(measured: list[tuple[str, Run]]) -> Table:

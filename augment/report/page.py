@@ -8,10 +8,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write
 from augment.config import Config, ReportConfig
 from augment.report import generator, inputs, outcome, overview
+from augment.report.data_set import title
 from augment.report.filter import filtered
 from augment.report.study import study
 from augment.run import Run
@@ -48,8 +49,10 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> 
 def write_joint_report(configs: list[Config], path: Path) -> Path:
     """Write a page of several runs: a comparison of their results, then each in full. Returns the path.
 
-    Raises :class:`AugmentError` where a run's folder has no tables.
+    Raises :class:`AugmentError` where a run's folder has no tables, :class:`UsageError` where one is named twice.
     """
+    if len({config.folder.resolve() for config in configs}) < len(configs):
+        raise UsageError("a run is named twice; name each once.")
     runs = [Run(config.folder.absolute()) for config in configs]
     for run, config in zip(runs, configs, strict=True):
         if not run.manifests:
@@ -95,7 +98,7 @@ def _show(run: Run, config: Config, count: int, name: str | None = None, prefix:
         prefix=prefix, h=level, commands=inputs.commands(run, config), problems=sorted(set(run.problems)), **context
     )
     contents = [(prefix + id, title) for id, title in _TITLES.items() if id in ids]
-    return _Shown(prefix.rstrip("-"), name or config.name, _about(config), contents, Markup(body))
+    return _Shown(prefix.rstrip("-"), name or config.name, _about(run, config), contents, Markup(body))
 
 
 def _write(path: Path, title: str, about: str, contents: list[tuple[str, str]], body: Markup) -> Path:
@@ -119,13 +122,15 @@ def _environment() -> Environment:
     )  # fmt: skip
 
 
-def _about(config: Config) -> str:
+def _about(run: Run, config: Config) -> str:
     gan, reid = config.gan, config.reid
-    layout = {"market1501": "Market-1501", "deepfashion": "DeepFashion", "rendered": "Rendered demo set"}
     width = "" if gan.width == 1 else f", width {gan.width:g}"
+    trained = f"{gan.system} ({gan.fidelity}{width}), {gan.iterations:,} iterations"
+    if gan.start is not None:
+        trained = f"{gan.start}, trained for {gan.iterations:,} more iterations" if gan.iterations else f"{gan.start}"
     return " · ".join([
-        layout[config.data.layout],
+        title(run, config),
         f"poses from {config.pose.estimator}",
-        f"generator {gan.system} ({gan.fidelity}{width}), {gan.iterations:,} iterations",
+        f"generator {trained}",
         f"re\N{NON-BREAKING HYPHEN}ID {reid.model}, {reid.iterations:,} iterations",
     ])  # fmt: skip

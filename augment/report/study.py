@@ -6,6 +6,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.config import Config
 from augment.manifest import Manifest, read_manifest
+from augment.report.data_set import published_layout
 from augment.report.pictures import data_uri, shrink
 from augment.run import Run
 from augment.study.answers import JOURNAL, write_answers
@@ -26,7 +27,7 @@ def study(run: Run, config: Config) -> dict[str, Any] | None:
         return None
     if not results.users:
         return None
-    published = PUBLISHED.get(config.data.layout, {})
+    published = PUBLISHED.get(published_layout(run, config), {})
     return {
         "cells": result_cells(results),
         "unfinished": results.unfinished,

@@ -4,6 +4,7 @@ The runs are not changed. The comparison's own folder gets ``comparison.html``, 
 generator), ``scores.csv`` (a row per checkpoint) and ``scored/``, from which an interrupted comparison is resumed.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,12 +18,13 @@ from augment.base.devices import pick_device
 from augment.base.drawing import draw_pose, image_grid, write_text
 from augment.base.files import atomic_write
 from augment.base.terminal import spreadsheet_cell
-from augment.config import Config, GanConfig
+from augment.config import GanConfig
 from augment.gan.checkpoints import read_header
 from augment.quality.compare import Trained, at_the_same, generate_targets, open_runs, same_pairs, score_all
 from augment.quality.pictures import PairPictures, load_pairs
 from augment.quality.published import figure_of
 from augment.report.charts import Series, line_chart
+from augment.report.data_set import published_layout
 from augment.report.page import template
 from augment.report.pictures import data_uri
 
@@ -104,11 +106,15 @@ def _page(trained: Sequence[Trained], scores: pd.DataFrame, picture: np.ndarray,
 def _row(row: dict, run: Trained | None, in_full: bool) -> dict[str, object]:
     return {
         "run": row["run"], "what": _system(run.config.gan, in_full) if run else "",
-        "published": _published(run.config) if run else "",
+        "published": _published(run) if run else "",
         "iterations": f"{row['iteration']:,}" if run else "", "minutes": f"{row['minutes']:.1f}" if run else "",
-        "cells": [f"{row[metric]:.3f}" + f" ± {row[f'{metric} ±']:.3f}" * (metric == "ssim_released")
+        "cells": [f"{row[metric]:.3f}" + _error(row[f"{metric} ±"] if metric == "ssim_released" else math.nan)
                   for metric in _COLUMNS],
     }  # fmt: skip
+
+
+def _error(value: float) -> str:
+    return "" if math.isnan(value) else f" ± {value:.3f}"
 
 
 def _system(gan: GanConfig, in_full: bool) -> str:
@@ -116,7 +122,7 @@ def _system(gan: GanConfig, in_full: bool) -> str:
     return gan.system + features + (f", {gan.fidelity}, width {gan.width:g}" if in_full else "")
 
 
-def _published(config: Config) -> str:
-    metrics = ("ssim_released", "mask_ssim_released")
-    figures = [figure_of(config.data.layout, config.gan.system, metric) for metric in metrics]
+def _published(trained: Trained) -> str:
+    metrics, layout = ("ssim_released", "mask_ssim_released"), published_layout(trained.run, trained.config)
+    figures = [figure_of(layout, trained.config.gan.system, metric) for metric in metrics]
     return " / ".join(f"{figure:.3f}" for figure in figures if figure is not None)

@@ -22,6 +22,20 @@ def check_model(name: str, key: str = "reid.model") -> None:
         raise UsageError(f"{key}={name}: torchreid has no such model. {hint}")
 
 
+def check_network(name: str, size: tuple[int, int]) -> None:
+    """As :func:`check_model`, and where it does not train on images of ``size`` (H, W): a few of torchreid's do not."""
+    check_model(name)
+    model = build_model(name, 2, "softmax", False, torch.device("cpu"))
+    try:
+        logits = model(torch.zeros(2, 3, *size))
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"reid.model={name}: does not take images of {size[0]}x{size[1]} ({error}). Change "
+                         "reid.height and reid.width, or the model.") from None  # fmt: skip
+    if not isinstance(logits, Tensor):
+        raise UsageError(f"reid.model={name}: has several classifiers, which no loss here trains. Choose another "
+                         "model.")  # fmt: skip
+
+
 def build_model(name: str, people: int, loss: str, pretrained: bool, device: torch.device) -> torch.nn.Module:
     """A torchreid network with a classifier for ``people`` identities, initialised with torch's global generator."""
     try:

@@ -30,8 +30,8 @@ def load_weights(model: torch.nn.Module, file: str | Path, key: str) -> bool:
     lacking = [name for name in own if name not in fitting and not name.startswith(_HEADS)]
     if lacking:
         raise AugmentError(
-            f"{key}={file}: is of another network: {len(lacking)} of {len(own)} tensors are missing or of another "
-            f"shape, for example {lacking[0]}. Name a file of that network, or set the network to the one in the file."
+            f"{key}={file}: belongs to another network: {len(lacking)} of {len(own)} tensors are missing or have "
+            f"another shape, for example {lacking[0]}. Name a file of that network, or set the network to the file's."
         )
     for name, tensor in fitting.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():

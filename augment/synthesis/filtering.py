@@ -8,8 +8,8 @@ from augment.base.progress import say
 from augment.config import FilterConfig
 
 NAMES = {
-    "similarity": "little like its source", "margin": "like another person", "pose": "not in the pose asked for",
-    "person": "hardly a person", "sharpness": "blurred",
+    "similarity": "unlike its source", "margin": "like another person", "pose": "not in the target pose",
+    "person": "no clear person", "sharpness": "blurred",
 }  # fmt: skip
 NOT_AMONG_BEST = "not among the best of its source"
 

@@ -68,8 +68,13 @@ def identity(section: SynthesisConfig, images: Manifest, poses: Manifest, checkp
     drawing = _drawing(section, images, poses, checkpoints)
     if not section.filter.scores:
         return drawing
-    origin = provenance(STAGE, VERSION, section, {**drawing["inputs"], **judges(section.filter)})
+    origin = provenance(STAGE, VERSION, section, {**drawing["inputs"], **named_files(section)})
     return {**origin, "drawing": drawing["digest"]}
+
+
+def named_files(section: SynthesisConfig) -> dict[str, str]:
+    """See augment/stage.py."""
+    return judges(section.filter)
 
 
 def _drawing(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def _drawing(section: SynthesisConfig, images: Manifest, poses: Manifest, checkp
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
-    """See augment/stage.py; counts sources."""
+    """See augment/stage.py; counts images."""
     digest = origin.get("drawing", origin["digest"])
     for manifest in readable(path for path in (folder / TABLE, folder / UNFILTERED) if path.exists()):
         if manifest.provenance.get("drawing", manifest.provenance["digest"]) == digest:
@@ -89,7 +94,7 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
 
 def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
-    each = config.synthesis.poses_per_image
+    each = config.synthesis.poses_per_image + config.synthesis.own_pose
     total = counts.sources * each
     return Estimate(f"{counts.limit}{total:,} images, {each} for each", total, total * _BYTES_PER_IMAGE,
                     total * generation_seconds(config), on_gpu=True)  # fmt: skip
@@ -137,7 +142,7 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
         raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to generate.")
     if len(sources) < of_train:
         lacking = of_train - len(sources)
-        say(f"{STAGE}: {lacking} of {of_train} training images have no accepted pose; none are generated from them.")
+        say(f"{STAGE}: {lacking} of {of_train} training images are no sources (no accepted pose, unreadable, or junk).")
     as_files = section.format == "files"
     per_shard = max(1, (shard_size if as_files else IN_CONTAINER) // section.poses_per_image)
     (folder / "images").mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def test_an_address_where_no_prefect_server_answers(tmp_path, monkeypatch, forei
     for address, reason in (
         (refused, "no server answers there .*refused"), ("http://nowhere.invalid/api", "no server answers there"),
         ("127.0.0.1:4200/api", "no server answers there"), ("http://[::1", "no server answers there|Invalid IPv6"),
-        (foreign_server(200, b"<html>"), "another server than"), (foreign_server(404, b""), "another server than"),
+        (foreign_server(200, b"<html>"), "not a Prefect server"), (foreign_server(404, b""), "not a Prefect server"),
     ):  # fmt: skip
         monkeypatch.setenv("PREFECT_API_URL", address)
         with pytest.raises(UsageError, match=f"PREFECT_API_URL=.*({reason}).*--engine local"), server_of_run(tmp_path):

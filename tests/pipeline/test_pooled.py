@@ -30,6 +30,13 @@ def test_runs_are_pooled_and_what_varied_is_told(tmp_path):
                      "data.subset.seed varied: default, 1, 2"]  # fmt: skip
 
 
+def test_more_runs_are_asked_for_not_seeds(tmp_path):
+    runs = [make_run(tmp_path / str(n), n, {"real": [0.2], "augmented": [0.2 + change]})
+            for n, change in enumerate((0.01, -0.01, 0.03))]  # fmt: skip
+    assert pooled_cells(runs)[0][2][6] == "not shown, needs about 18 runs"
+    assert pooled_cells(runs[:2])[0][2][6] == "no conclusion: 2 runs, at least 3 are needed"
+
+
 def test_only_what_changes_a_common_arm_is_told_as_varied(tmp_path):
     """Not an arm that one run has alone, nor seeds and pairs of quality; but another batch of an arm of both is."""
     more = make_run(tmp_path / "a", 0, {"real": [0.2], "augmented": [0.3]}, settings=(
@@ -46,5 +53,7 @@ def test_what_cannot_be_pooled_is_refused(tmp_path):
     first = make_run(tmp_path / "a", 0, {"real": [0.2]})
     with pytest.raises(UsageError, match="at least two runs"):
         pooled_cells([first])
+    with pytest.raises(UsageError, match="named twice"):
+        pooled_cells([first, tmp_path / "." / "a"])
     with pytest.raises(AugmentError, match=r"tested on 10 to 11 queries"):
         pooled_cells([first, make_run(tmp_path / "b", 1, {"real": [0.2]}, queries=11)])

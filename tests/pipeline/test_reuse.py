@@ -6,9 +6,10 @@ import pytest
 
 from augment.config import Config
 from augment.manifest import read_manifest
+from augment.pipeline import times as times_module
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import STAGES, run_stage, stage_named
-from augment.pipeline.times import time_needed
+from augment.pipeline.times import read_times, time_needed
 from augment.stage import Estimate
 
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -71,7 +72,7 @@ def test_a_training_that_was_put_aside_comes_back_and_what_follows_waits(config)
     assert decide(BY_NAME["synthetic"], config, ["gan"]).why == "waits for gan"
 
 
-def test_times_are_scaled_by_the_estimates_of_then_and_now(config):
+def test_times_are_scaled_by_the_estimates_of_then_and_now(config, monkeypatch):
     section = config.reid
     then = {"reid": {"seconds": 30.0, "units": 2, "estimated": 10.0, "section": section.identity()}}
 
@@ -85,11 +86,12 @@ def test_times_are_scaled_by_the_estimates_of_then_and_now(config):
     unrated = {"reid": then["reid"] | {"estimated": None}}
     assert needed(unrated, None, units=2) == (30.0, "this run's own times")  # the same work
     assert needed(unrated, None, units=3) == (None, "unknown")
+    monkeypatch.setattr(times_module, "has_gpu", lambda: True)
+    assert time_needed("reid", section, Estimate("", 6, 0, 50.0, on_gpu=True), 0, {}) == (
+        None, "no rate for this GPU yet")  # fmt: skip
 
 
 def test_a_run_records_what_it_estimated(config):
-    from augment.pipeline.times import read_times
-
     times = read_times(config.folder)
     assert list(times) == [stage.name for stage in STAGES]
     # 8 of 20 test pairs, 2 arms of one seed, 2 images for each source, 6 iterations

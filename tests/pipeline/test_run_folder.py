@@ -27,7 +27,7 @@ def test_a_users_folder_is_refused_and_left_as_it_is(tmp_path, tiny_config):
         arguments = ["images", str(tmp_path / "tiny.yaml"), "--set", f"output={project}", *options]
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 2
-        assert f"{project}: is no folder of a run and not empty (it holds config.yaml)" in result.output
+        assert f"{project}: is not the folder of a run and not empty (it holds config.yaml)" in result.output
         assert contents(project) == before
 
 
@@ -59,7 +59,7 @@ def test_folders_of_runs_new_empty_and_older_are_taken(tmp_path):
 
 def test_a_folder_around_or_within_a_run_is_refused(tmp_path):
     with locked_run(Config(output=tmp_path / "outputs" / "tiny")):
-        with pytest.raises(UsageError, match=r"outputs: is no folder of a run and not empty \(it holds tiny\)"):
+        with pytest.raises(UsageError, match=r"outputs: is not the folder of a run and not empty \(it holds tiny\)"):
             check_folder(tmp_path / "outputs")
         with pytest.raises(UsageError, match=r"synthetic: is inside the folder of the run .*tiny\."):
             check_folder(tmp_path / "outputs" / "tiny" / "synthetic")

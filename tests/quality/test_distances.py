@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.quality.distances import frechet, frechet_distance, kernel, kernel_distance
+from augment.quality.distances import Features, frechet, frechet_distance, kernel, kernel_distance
 
 
 def features(seed, count, dimensions, mean=0.0, deviation=1.0):
@@ -59,16 +59,27 @@ def test_kernel_distance_by_hand():
 
 def test_leaving_groups_out_is_measuring_the_rest(monkeypatch):
     ours, real = features(0, 61, 5, 0.3), features(1, 43, 5)
+    people = np.arange(61) % 31, np.arange(43) % 31  # two images of a person and more
     monkeypatch.setattr("augment.quality.distances._ROWS", 7)
     for measure, plain in ((frechet, frechet_distance), (kernel, kernel_distance)):
-        found = measure(ours, real)
+        found = measure(Features(ours, people[0]), Features(real, people[1]))
         assert found.value == pytest.approx(plain(ours, real))
-        of_ours, of_real = (np.random.default_rng(seed).permutation(np.arange(count) % 10)
-                            for seed, count in ((0, 61), (1, 43)))  # fmt: skip
+        group = np.random.default_rng(0).permutation(np.arange(31) % 10)
+        of_ours, of_real = (group[some] for some in people)
         np.testing.assert_allclose(found.without, [plain(ours[of_ours != g], real[of_real != g]) for g in range(10)])
 
 
 def test_interval_of_the_kernel_distance_covers_the_truth_in_most_samples():
     # Both sets from one distribution: the truth is 0. Of 60 intervals at 95 %, at least 50 hold it.
-    intervals = [kernel(features(2 * k, 200, 3), features(2 * k + 1, 200, 3)).figure() for k in range(60)]
+    def sample(k: int) -> Features:
+        return Features(features(k, 200, 3), np.arange(200) + 200 * k)
+
+    intervals = [kernel(sample(2 * k), sample(2 * k + 1)).figure() for k in range(60)]
     assert 50 <= sum(interval.low <= 0 <= interval.high for interval in intervals) <= 60
+
+
+@pytest.mark.parametrize("measure", [frechet, kernel])
+def test_few_people_have_no_interval_and_one_image_no_distance(measure):
+    few = Features(features(0, 60, 3), np.arange(60) % 19)
+    assert np.isfinite(measure(few, few).value) and np.isnan(measure(few, few).figure().low)
+    assert np.isnan(measure(Features(few.values[:1], few.people[:1]), few).value)

@@ -161,7 +161,7 @@ def test_files_count_by_content_and_other_files_give_metrics_another_name(tmp_pa
     assert digests(original) == digests(copy) and "alexnet" not in missing(original)
     assert suffixes(original)["alexnet"] == "_" + digests(original)["lpips_weights"][:8]
     assert suffixes(QualityConfig())["osnet"] == "_msmt17"
-    with pytest.raises(AugmentError, match=r"quality\.lpips_weights: .*gone cannot be read .* Wanted is .*AlexNet"):
+    with pytest.raises(AugmentError, match=r"quality\.lpips_weights: .*gone cannot be read .* Expected: .*AlexNet"):
         digests(QualityConfig(lpips_weights=tmp_path / "gone"))
 
 

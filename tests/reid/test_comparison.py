@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.randomness import RANDOM_STATE
 from augment.config import ArmConfig
 from augment.reid import stage, training
 from augment.reid.stage import compare_arms
@@ -153,6 +154,14 @@ def test_arms_side_by_side_give_the_same_as_one_by_one(people, section, tmp_path
     assert beside.digest == whole.digest
     assert files_of(tmp_path / "beside") == files_of(tmp_path / "whole")
     assert torch.get_num_threads() == 2
+
+
+def test_a_training_in_a_process_of_its_own_reports_through_this_one(people, section, tmp_path, capfd):
+    section = section.model_copy(update={"arms": {"real": ArmConfig()}, "start": None, "iterations": 2})
+    with RANDOM_STATE:
+        compare_arms(section, *people.tables(), tmp_path / "reid")
+    said = capfd.readouterr().err
+    assert said.count("real-s0: 2/2 iterations") == 1 and "real-s0 gallery: " in said
 
 
 def test_systems_of_other_losses_and_in_bf16_share_a_run(people, section, tmp_path):

@@ -1,11 +1,9 @@
 """What torchreid gets to see of the manifests."""
 
-import numpy as np
 import pytest
 
 from augment.base.errors import AugmentError
-from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data, register_datasets
-from augment.retrieval.torchreid_quiet import torchreid
+from augment.reid.dataset import REAL, SYNTHETIC, ManifestDataset, read_data
 from augment.synthesis.stage import OWN_POSE
 
 
@@ -92,19 +90,6 @@ def test_an_arm_without_its_images_says_how_to_get_them(people):
         read_data(*people.manifests(), "more_real")
     with pytest.raises(AugmentError, match=r"Set synthesis\.own_pose=true"):
         read_data(*people.manifests(), "own_pose")
-
-
-def test_torchreid_finds_a_run_by_name_also_when_asked_twice(people, capsys):
-    people.manifests()
-    register_datasets()
-    register_datasets()
-    manager = torchreid.data.ImageDataManager(
-        root=str(people.folder), sources="run-augmented", height=64, width=32, batch_size_train=4, workers=0
-    )
-    assert manager.num_train_pids == 6 and len(manager.train_loader.dataset) == 36
-    batch = next(iter(manager.train_loader))
-    assert batch["img"].shape == (4, 3, 64, 32) and np.isin(batch["dsetid"], [REAL, SYNTHETIC]).all()
-    capsys.readouterr()
 
 
 def test_queries_without_a_correct_match_are_told_before_anything_is_trained(people):

@@ -30,8 +30,9 @@ def test_all_but_a_classifier_of_other_people_is_taken(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"a": torch.ones(1)}, "is of another network"), ([1], "not a file of weights"), (b"", "not a file of weights")],
-)
+    [({"a": torch.ones(1)}, "belongs to another network"), ([1], "not a file of weights"),
+     (b"", "not a file of weights")],
+)  # fmt: skip
 def test_what_does_not_fit_is_refused(tmp_path, content, message):
     file = tmp_path / "w.pt"
     if isinstance(content, bytes):

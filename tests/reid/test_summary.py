@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from augment.reid.summary import (
-    bootstrap_interval,
     compare,
     conclude,
     difference_with_interval,
@@ -82,13 +81,6 @@ def test_holm_asks_more_of_the_more_extreme():
 
 
 def test_the_interval_over_queries_resamples_people(tmp_path):
-    """Two people: the mean is theirs in one of four draws each, between them in two; 2.5 and 97.5 % are the ends."""
-    values, people = np.array([1.0, 1.0, 1.0, 4.0]), np.array(["3", "3", "3", "5"])
-    assert bootstrap_interval(values, people) == (1.0, 4.0)
-    many = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap_interval(np.repeat(many, 5), np.repeat(np.arange(400), 5))
-    assert (high - low) / 2 == pytest.approx(1.96 * many.std() / 20, rel=0.1)  # as 400 values, not 2,000
-
     for run, precision in (("real-s0", [0.5, 0.5]), ("augmented-s0", [0.6, 0.8])):
         queries = {"id": ["a", "b"], "pid": [3, 5], "average_precision": precision}
         (tmp_path / f"{run}.json").write_text(json.dumps({"queries": queries}))
@@ -118,7 +110,7 @@ def test_conclusions():
 
 def test_seeds_needed_is_the_first_that_suffices():
     # mean 1, deviation 2: t(.975, 17) 2 / √18 = 0.9946 is the first below 1, t(.975, 16) 2 / √17 = 1.0283 is not
-    assert seeds_needed(1.0, 2.0) == "about 18 seeds"
+    assert seeds_needed(1.0, 2.0) == "about 18"
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

@@ -28,8 +28,8 @@ class FakeRun:
         self.random = np.random.default_rng(0)
         self.tables: dict[str, Manifest] = {}
         self.train = [f"train/{person:04d}_c{shot}s1_{shot:06d}_01" for person in (2, 7) for shot in (1, 2, 3)]
-        self.query = ["query/0003_c1s1_000001_00", "query/0005_c2s1_000001_00"]
-        self.gallery = [f"gallery/{person:04d}_c{shot}s1_{shot:06d}_01" for person in (3, 5) for shot in (3, 4, 5, 6)]
+        self.query = ["query/0001_c1s1_001051_00", "query/0005_c2s1_000001_00"]
+        self.gallery = [f"gallery/{person:04d}_c{shot}s1_{shot:06d}_01" for person in (1, 5) for shot in (3, 4, 5, 6)]
         self._make()
 
     def picture(self, path: str) -> dict:

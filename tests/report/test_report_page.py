@@ -101,14 +101,14 @@ def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):
     scores = scores.assign(pose=None, person=None)
     write_manifest(table.path.parent / "scores.parquet", "scores", scores, {"digest": "scores"})
     frame["kept"] = [value >= 0.5 for value in values]
-    frame["verdict"] = ["" if value >= 0.5 else f"little like its source: similarity {value}" for value in values]
+    frame["verdict"] = ["" if value >= 0.5 else f"unlike its source: similarity {value}" for value in values]
     origin = table.provenance | {"inputs": table.provenance["inputs"] | {"judge": "feedfacecafebeef01"}}
     write_manifest(table.path, "synthetic", frame, origin, hashes_of(table.path.parent, ["scores.parquet"]))
     config = load_config(None, ["synthesis.filter.similarity=0.5", "report.examples=2"])
     text = write(fake_run, config)[1].text
     assert "13 of 18 images are kept; re-ID network feedfacecafebeef" in text
-    assert "5 not used: little like its source" in text
-    best, worst = text.index("Best of those left out"), text.index("Worst copy command little")
+    assert "5 not used: unlike its source" in text
+    best, worst = text.index("Best of those left out"), text.index("Worst copy command unlike")
     assert "similarity 0.4" in text[best:worst] and "similarity 0.3" in text[best:worst]
     assert "similarity 0.0" in text[worst:] and "similarity 0.1" in text[worst:]
     assert "Cosine to the source" in text and "Estimator" not in text  # that was not asked
@@ -252,4 +252,4 @@ def test_a_table_that_is_gone_is_named_not_dropped_in_silence(fake_run):
     manifest = read_manifest(fake_run.folder / "quality" / "metrics.parquet")
     write_manifest(manifest.path, "metrics", manifest.frame(), manifest.provenance, {"per_pair.csv": "0" * 64})
     (fake_run.folder / "quality" / "per_pair.csv").unlink()
-    assert "per_pair.csv: is gone. The run's command, given again, makes it anew." in write(fake_run)[1].text
+    assert "per_pair.csv: is missing. Run the same command again to recreate it." in write(fake_run)[1].text

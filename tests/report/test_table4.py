@@ -18,7 +18,7 @@ def test_each_system_finds_its_loss_and_its_distance():
             for arm, (rank1, mean) in values.items()
             for metric, value in (("rank1", rank1), ("mAP", mean), ("rank1_xqda", rank1), ("mAP_xqda", mean))]
     table = compare(pd.DataFrame(rows), list(values))
-    ours = {row["system"]: (row["ours_real"], row["ours_augmented"]) for row in _published(table, config)}
+    ours = {row["system"]: (row["ours_real"], row["ours_augmented"]) for row in _published(table, config, "market1501")}
     assert ours["IDE + Euclidean"] == ("70.0 / 50.0", "80.0 / 60.0")
     assert ours["IDE + XQDA"] == ("80.0 / 60.0", "90.0 / 70.0")
     assert ours["IDE + KISSME"] == ("", "")  # not among the distances

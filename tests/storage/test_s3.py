@@ -69,7 +69,7 @@ def test_large_objects_and_cut_answers(s3, monkeypatch):
 
 
 def test_refusals_are_told(s3, tiny_config, monkeypatch):
-    with pytest.raises(UsageError, match="s3://lab/other: is no run and not empty"):
+    with pytest.raises(UsageError, match="s3://lab/other: is not a run and not empty"):
         objects.write("s3://lab/other/thesis.tex", b"x")
         with locked_run(tiny_config.model_copy(update={"output": copy_of("s3://lab/other")})):
             pass

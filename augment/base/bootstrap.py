@@ -1,0 +1,55 @@
+"""The bootstrap over clusters (Efron 1979): a person's values are correlated, so people are resampled, not values."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 2000
+_AT_ONCE = 50  # resamples: some MB of indices
+
+
+class Figure(NamedTuple):
+    """A value and its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+def mean_over(clusters: np.ndarray, values: np.ndarray) -> Figure:
+    """The mean of values (N,) without NaN, with the percentile interval over resamples of the clusters (N,)."""
+    return ratio_over(clusters, values, np.where(np.isnan(values), np.nan, 1.0))
+
+
+def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, seed: int = 0) -> Figure:
+    """The sum of values (N,) over that of others (N,), where both are numbers; resampled together, by clusters (N,).
+
+    NaN where the others' sum is 0. A single cluster and an infinite value have no interval.
+    """
+    both = np.stack([values, others], axis=1)
+    good = ~np.isnan(both).any(axis=1)
+    names, places = np.unique(clusters[good], return_inverse=True)
+    sums = np.zeros((len(names), 2))
+    np.add.at(sums, places, both[good])
+    ours, theirs = sums.sum(axis=0)
+    value = float(ours / theirs) if theirs else math.nan
+    if len(names) < 2 or not math.isfinite(value):
+        return Figure(value)
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(RESAMPLES // _AT_ONCE):
+        drawn = sums[random.integers(len(names), size=(_AT_ONCE, len(names)))].sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(drawn[:, 0] / drawn[:, 1])
+    low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
+    return Figure(value, float(low), float(high))
+
+
+def standard_error(clusters: np.ndarray, values: np.ndarray) -> float:
+    """Of the mean of values (N,), robust to correlation within clusters (N,); NaN for a single cluster."""
+    names, places = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        return math.nan
+    residuals = np.bincount(places, values - values.mean())
+    return math.sqrt(len(names) / (len(names) - 1) * (residuals**2).sum()) / len(values)
