@@ -5,7 +5,7 @@ The stages, in the order in which data flows through them::
     images -> poses -> pairs -> generator -> synthetic images -> re-ID with and without them -> report
     data      pose     pairs    gan          synthesis           reid                           report
 
-A module imports only from its own floor and those below it: docs/architecture.md.
+A module imports only from its own floor and those listed before it in docs/architecture.md.
 """
 
 import os

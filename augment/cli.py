@@ -16,7 +16,15 @@ from augment.commands.study import study
 from augment.commands.tools import config, doctor, report
 
 
-@click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class InOrder(Guarded):
+    """Lists its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="augment")
 def main() -> None:
     """Pose-guided synthetic images for person re-identification: make them, and measure what they are worth."""
@@ -30,7 +38,7 @@ main.add_command(gan)
 main.add_command(stage_command("synthesize", "synthetic", "Generate every training image in new poses."))
 main.add_command(quality)
 main.add_command(stage_command("reid", "reid", "Train re-ID with and without the synthetic images."))
-for command in (compare, serve, study, export, data, pose, config, manifest, report, doctor):
+for command in (doctor, config, report, compare, data, pose, export, study, manifest, serve):
     main.add_command(command)
 
 if __name__ == "__main__":

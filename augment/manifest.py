@@ -84,6 +84,7 @@ _KEPT_ROWS = 1 << 17
 SORT_KEYS = {"pairs": ["split", "from", "to"], "metrics": ["run", "arm", "seed", "metric"]}  # the others: id
 
 _REMEDY = "Delete it and run the stage again."
+_OTHER_FILE = "A manifest is a .parquet file in a run's folder."
 _PACKAGES = ("reid-augment", "torch", "torchvision", "prefect", "pandas", "pyarrow", "openpifpaf", "torchreid", "click")
 
 
@@ -290,7 +291,8 @@ def _bound(path: Path, seal: bytes | None) -> Manifest:
 
 
 def _unreadable(path: Path, error: Exception) -> AugmentError:
-    return out_of_memory(error) or AugmentError(f"{path}: not readable as parquet ({error}). {_REMEDY}")
+    remedy = _REMEDY if path.suffix == ".parquet" else _OTHER_FILE
+    return out_of_memory(error) or AugmentError(f"{path}: not readable as parquet ({error}). {remedy}")
 
 
 def _footer(path: Path) -> pq.FileMetaData:
@@ -311,7 +313,11 @@ def _check_there(path: Path) -> None:
         return
     if not path.exists():
         raise AugmentError(f"{path}: no such manifest. Run the stage that makes it first.")
-    raise AugmentError(f"{path}: is not a file. Move it away and run the stage again.")
+    if path.is_dir():
+        tables = ", ".join(sorted(table.relative_to(path).as_posix() for table in path.glob("*/*.parquet"))[:8])
+        raise AugmentError(f"{path}: is a folder, not a manifest. " + (f"It holds {tables}." if tables else
+                           "Name a .parquet file."))  # fmt: skip
+    raise AugmentError(f"{path}: is not a regular file. Move it away and run the stage again.")
 
 
 # Whatever damage may lead to in pyarrow.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from augment.base.errors import AugmentError
 from augment.manifest import SCHEMAS, Manifest, read_manifest
 
+#: The folder of each stage -> the kind of its table.
 TABLES = {
     "images": "images", "poses": "poses", "pairs": "pairs", "gan": "checkpoints", "synthetic": "synthetic",
     "quality": "metrics", "reid": "metrics",
@@ -58,6 +58,10 @@ class Run:
         return {stage: self.manifests[stage].columns(*names)
                 for stage, names in _LOOKED_UP.items() if stage in self.manifests}  # fmt: skip
 
+    @cached_property
+    def _places(self) -> dict[str, pd.Index]:
+        return {stage: pd.Index(table["id"].to_pandas()) for stage, table in self._looked_up.items()}
+
     def picture_file(self, stage: str, id: str) -> Path | None:
         """The file of an image, if the table of that stage has a row for it with status "ok"."""
         row = self._row(stage, id)
@@ -72,6 +76,6 @@ class Run:
         if stage not in self._looked_up:
             return None
         table = self._looked_up[stage]
-        place = pc.index(table["id"], pa.scalar(id, pa.string())).as_py()
+        place = self._places[stage].get_indexer([id])[0]
         row = table.slice(place, 1).to_pylist()[0] if place >= 0 else None
         return row if row is not None and row["status"] == "ok" else None

@@ -29,7 +29,16 @@ from augment.base.terminal import shown
 from augment.config import Config
 from augment.data.stage import dataset_root
 from augment.pipeline.folder import locked_run
-from augment.pipeline.stages import STAGES, Outcome, Stage, check_named_files, make_report, run_stage, stages_until
+from augment.pipeline.stages import (
+    STAGES,
+    Outcome,
+    Stage,
+    check_settings,
+    check_test,
+    make_report,
+    run_stage,
+    stages_until,
+)
 from flows.artifacts import show_arms, show_progress, show_report, show_samples
 from flows.notify import notify
 from flows.runners import ClusterLost, task_runners, wait_for_scheduler, with_data_there
@@ -164,7 +173,7 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
     Returns for each stage its manifest's path and digest, and whether it was reused.
     """
     stages = stages_until(until)
-    check_named_files(stages, config)
+    check_settings(stages, config)
     with locked_run(config), task_runners(config.flow) as make_runner, ThreadPoolExecutor(1) as other_thread:
         made: dict[str, Future] = {}
         try:
@@ -181,12 +190,13 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
                     else:
                         made[stage.name] = Future()
                         made[stage.name].set_result(_made(stage, config, make_runner))
+                        check_test(stage, stages, config)
             done = {stage.name: made[stage.name].result() for stage in stages}
         except TerminationSignal:
             _exit_soon()
             raise
         except Exception as error:
-            at_work = [name for name, future in made.items() if not future.done()]
+            at_work = [name for name, future in made.items() if future.running()]
             if at_work:
                 say(f"{error} {' and '.join(at_work)} will be finished first; Ctrl-C stops that.")
             raise

@@ -1,5 +1,7 @@
 """Means and ratios with intervals over resampled clusters, and the standard error over clusters."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,13 @@ def test_interval_of_a_mean_is_that_of_theory_where_there_are_many():
     assert figure.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert figure.high == pytest.approx(values.mean() + half, abs=0.1 * half)
     assert standard_error(alone(2000), values) == pytest.approx(values.std(ddof=1) / 2000**0.5)
+
+
+def test_the_interval_is_that_of_all_resamples_of_three():
+    values = np.array([0.1, 0.2, 0.6])
+    every = [np.mean(some) for some in itertools.product(values, repeat=3)]  # 27 equally likely resamples
+    # 1/27 of them is .1 and 1/27 is .6, so both percentiles lie on these
+    assert mean_over(alone(3), values) == pytest.approx((0.3, min(every), max(every)))
 
 
 def test_a_person_counts_once_however_many_images_there_are():

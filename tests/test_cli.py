@@ -95,7 +95,7 @@ def test_no_such_config(cli, tmp_path):
 
 def test_a_shipped_configuration_is_found_by_name_unless_a_file_has_it(cli, tmp_path):
     code, output = cli("config", "show", "demo")
-    assert code == 0 and "name: demo" in output and "start: rendered  # default: None" in output
+    assert code == 0 and "name: demo" in output and "start: rendered  # default: null" in output
     (tmp_path / "demo").write_text("name: mine")
     assert "name: mine" in cli("config", "show", "demo")[1]
     code, output = cli("run", "configs/demo.yaml")  # there is no such folder here

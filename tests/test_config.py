@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,10 @@ def test_file_then_overrides(tmp_path):
         ("iterations=5", "unknown key iterations. Did you mean gan.iterations?"),
         ("gann.iterations=5", "unknown key gann. Did you mean gan?"),
         ("data.rendered.camera=5", "unknown key data.rendered.camera. Did you mean data.rendered.cameras?"),
-        ("gan.iterations=-1", "gan.iterations: Input should be greater than or equal to 0 (got -1)"),
-        ("gan.iterations=many", "gan.iterations: Input should be a valid integer"),
-        ("gan.system=best", "gan.system: Input should be 'baseline', 'dsc', 'percloss' or 'full' (got 'best')"),
-        ("data.layout=cuhk", "data.layout: Input should be 'market1501', 'deepfashion' or 'rendered'"),
+        ("gan.iterations=-1", "gan.iterations: must be greater than or equal to 0 (got -1)"),
+        ("gan.iterations=many", "gan.iterations: must be a whole number"),
+        ("gan.system=best", "gan.system: must be 'baseline', 'dsc', 'percloss' or 'full' (got 'best')"),
+        ("data.layout=cuhk", "data.layout: must be 'market1501', 'deepfashion' or 'rendered'"),
         ("gan.iterations", "--set gan.iterations: write it as section.key=value"),
         ("name.a=1", "--set name.a=1: 'name' is a value, not a section."),
         ("gan.iterations=[1", "--set gan.iterations=[1: the value is not valid YAML"),
@@ -140,26 +141,26 @@ def test_the_schema_has_the_code_s_descriptions_limits_and_choices():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("pairs.seed=-1", "pairs.seed: Input should be greater than or equal to 0"),
-        (f"gan.seed={2**32}", "gan.seed: Input should be less than 4294967296"),
+        ("pairs.seed=-1", "pairs.seed: must be greater than or equal to 0"),
+        (f"gan.seed={2**32}", "gan.seed: must be less than 4294967296"),
         (f"synthesis.seed={10**30}", "synthesis.seed: "),
-        ("reid.seeds=[0, -1]", "reid.seeds.1: Input should be greater than or equal to 0"),
-        ("gan.image_size=[0, 0]", "gan.image_size.0: Input should be greater than or equal to 16"),
-        ("gan.image_size=[100000, 64]", "gan.image_size.0: Input should be less than or equal to 1024"),
-        ("gan.neighbourhood=0", "gan.neighbourhood: Input should be greater than or equal to 1"),
-        ("gan.neighbourhood=4", "gan.neighbourhood: Value error, must be odd (got 4)"),
-        ("gan.learning_rate=.nan", "gan.learning_rate: Input should be a finite number"),
-        ("reid.arms.augmented.weight=.inf", "reid.arms.augmented.weight: Input should be a finite number"),
+        ("reid.seeds=[0, -1]", "reid.seeds.1: must be greater than or equal to 0"),
+        ("gan.image_size=[0, 0]", "gan.image_size.0: must be greater than or equal to 16"),
+        ("gan.image_size=[100000, 64]", "gan.image_size.0: must be less than or equal to 1024"),
+        ("gan.neighbourhood=0", "gan.neighbourhood: must be greater than or equal to 1"),
+        ("gan.neighbourhood=4", "gan.neighbourhood: must be odd (got 4)"),
+        ("gan.learning_rate=.nan", "gan.learning_rate: must be a finite number"),
+        ("reid.arms.augmented.weight=.inf", "reid.arms.augmented.weight: must be a finite number"),
         ("gan.iterations=1e30", "gan.iterations: "),
-        ("reid.batch_size=1e9", "reid.batch_size: Input should be less than or equal to 65536"),
-        ("data.rendered.train_identities=10000000000", "data.rendered.train_identities: Input should be less than or"),
-        ("data.rendered={train_identities: 1000, images_per_identity: 10000}", "data.rendered: Value error, 10,4"),
-        ("name=''", "name: Value error, a name has up to 100 letters"),
-        ("name=../../tmp/x", "name: Value error, a name has"),
-        ("name=..", "name: Value error, a name has"),
-        ("name=" + "n" * 300, "name: Value error, a name has"),
-        ('name="a\\eb"', "name: Value error, a name has"),
-        ("output=~nobody-of-this-name/x", "output: Value error, there is no such user"),
+        ("reid.batch_size=1e9", "reid.batch_size: must be less than or equal to 65536"),
+        ("data.rendered.train_identities=10000000000", "data.rendered.train_identities: must be less than or"),
+        ("data.rendered={train_identities: 1000, images_per_identity: 10000}", "data.rendered: 10,4"),
+        ("name=''", "name: a name has up to 100 letters"),
+        ("name=../../tmp/x", "name: a name has"),
+        ("name=..", "name: a name has"),
+        ("name=" + "n" * 300, "name: a name has"),
+        ('name="a\\eb"', "name: a name has"),
+        ("output=~nobody-of-this-name/x", "output: there is no such user"),
         ("gan={seed: 1, seed: 2}", "seed is given twice"),
     ],
 )
@@ -191,9 +192,37 @@ def test_files_that_are_bombs_pipes_or_devices_are_told_at_once(tmp_path):
             load_config(write(tmp_path, text))
         assert "mine.yaml: " in str(caught.value) and len(str(caught.value)) < 700
     os.mkfifo(tmp_path / "pipe.yaml")
-    for path in (tmp_path / "pipe.yaml", Path("/dev/zero"), tmp_path):
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
         with pytest.raises(UsageError, match="cannot be read as a configuration"):
             load_config(path)
+
+
+def test_a_folder_for_a_configuration(tmp_path):
+    with pytest.raises(UsageError, match="is a folder, not a configuration file"):
+        load_config(tmp_path)
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(UsageError, match=r"is the folder of a run; its configuration is .*config\.yaml"):
+        load_config(tmp_path)
+
+
+def test_further_files_are_found_by_name_too(tmp_path):
+    assert load_config(None, others=[Path("runner/ray")]).flow.runner == "ray"
+    with pytest.raises(UsageError, match=r"--with runner/nothing: no such file\. With the package come runner/"):
+        load_config(None, others=[Path("runner/nothing")])
+
+
+def test_types_are_named_as_yaml_has_them(tmp_path):
+    for override, said in (
+        ("reid.seeds=3", "must be a list, like"), ("gan=5", "is a section, with keys below it (got 5)"),
+        ("gan.iterations=1.5", "must be a whole number"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=re.escape(said)):
+            load_config(None, [override])
+    with pytest.raises(UsageError, match=r"line 2: .*YAML indents with spaces"):
+        load_config(write(tmp_path, "gan:\n\titerations: 5\n"))
+    for nothing in ("None", "null", "~"):
+        assert load_config(None, [f"data.train_identities={nothing}"]).data.train_identities is None
+    assert load_config(write(tmp_path, "gan:\n  # iterations: 5\n"), ["gan.width=0.5"]).gan.width == 0.5
 
 
 def test_a_byte_order_mark_and_a_merged_section_are_read(tmp_path):
@@ -205,7 +234,7 @@ def test_a_byte_order_mark_and_a_merged_section_are_read(tmp_path):
 
 
 def test_a_key_given_twice_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match=r"(?s)mine\.yaml: not valid YAML: gan is given twice.*line 3"):
+    with pytest.raises(UsageError, match=r"(?s)mine\.yaml: not valid YAML: line 3: gan is given twice"):
         load_config(write(tmp_path, "gan: {iterations: 7}\nname: x\ngan: {width: 0.5}\n"))
 
 

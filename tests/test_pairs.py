@@ -189,10 +189,10 @@ def test_a_published_list(tmp_path, capsys):
     ("pair", "said"),
     [
         ("0003_a.jpg,0003_a.jpg", "'0003_a.jpg', '0003_a.jpg' is an image with itself"),
-        ("0003_b.jpg,0003_a.jpg", "'0003_b.jpg', '0003_a.jpg' is there already"),
+        ("0003_b.jpg,0003_a.jpg", "'0003_b.jpg', '0003_a.jpg' is listed twice"),
         ("0003_a.jpg,0004_a.jpg", "'0003_a.jpg', '0004_a.jpg' is of two people"),
-        ("0003_a.jpg,", "'0003_a.jpg', '' names no two images"),
-        ("", "'', '' names no two images"),
+        ("0003_a.jpg,", "'0003_a.jpg', '' does not name two images"),
+        ("", "'', '' does not name two images"),
     ],
 )  # fmt: skip
 def test_what_is_no_test_pair_is_named_with_its_line(tmp_path, pair, said):

@@ -37,6 +37,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"device={name}: no such kind of device. Use auto, cpu or cuda.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device={name}: is not supported. Use auto, cpu or cuda.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device={name}: this PyTorch sees no CUDA device. Use device=cpu, or install a CUDA build.")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -28,14 +28,14 @@ class Refused(AugmentError):
 
 _AGAIN = "run the same command again."
 _FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
-_ELSEWHERE = "Choose another folder with --set output=FOLDER."
+_ELSEWHERE = "Choose another folder."
 _REFUSALS = {
     errno.ENOSPC: f"the disk is full. Free some space and {_AGAIN}",
     errno.EDQUOT: f"your quota on this disk is used up. Free some space and {_AGAIN}",
     errno.EFBIG: f"the file would become larger than is allowed here. Raise the limit (ulimit -f) and {_AGAIN}",
     errno.EROFS: f"the file system is read-only. {_ELSEWHERE}",
-    errno.EACCES: "no permission. Change that, or choose another folder with --set output=FOLDER.",
-    errno.EPERM: "no permission. Change that, or choose another folder with --set output=FOLDER.",
+    errno.EACCES: "no permission. Change that, or choose another folder.",
+    errno.EPERM: "no permission. Change that, or choose another folder.",
     errno.ENOTDIR: f"a part of that path is a file, not a folder. {_ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long. Choose a shorter name and folder.",
     errno.EMFILE: f"too many files are open. Raise the limit (ulimit -n 4096) and {_AGAIN}",

@@ -31,8 +31,7 @@ def say(message: str) -> None:
     if _parent is not None:
         _send("say", message)
         return
-    target = _bars.console if _bars is not None else console
-    target.print(message, soft_wrap=True)
+    console.print(message, soft_wrap=True)
 
 
 @contextmanager

@@ -70,8 +70,8 @@ class RunFolder(click.Path):
         return path
 
 
-class LocalFolder(click.Path):
-    """The type of an argument that must be a folder on disk: answers of a study are appended as they come in."""
+class LocalPath(click.Path):
+    """The type of an argument that must be on disk: an address of a storage is refused."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -79,7 +79,7 @@ class LocalFolder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path."""
         if isinstance(value, str) and is_address(value):
-            self.fail(f"{value}: this needs a folder on disk. Copy the run to one first.", param, ctx)
+            self.fail(f"{value}: must be on disk here. Copy it from or to the storage yourself.", param, ctx)
         return super().convert(value, param, ctx)
 
 

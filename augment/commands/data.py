@@ -6,8 +6,9 @@ import click
 
 from augment.base.errors import UsageError
 from augment.base.terminal import echo
+from augment.commands.common import LocalPath
 
-_path = click.Path(path_type=Path)
+_path = LocalPath()
 
 
 @click.group()
@@ -52,6 +53,8 @@ def import_(folder: Path, destination: Path, pattern: str | None, test_people: i
     from augment.data.importing import import_images
     from augment.data.patterns import PATTERN, parse_folder
 
+    if destination.exists():
+        raise UsageError(f"{destination}: exists already. Name a new folder.")
     parsed = parse_folder(folder, pattern or PATTERN, test_people)
     echo(parsed.preview())
     if not yes:

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import RunFolder
+from augment.commands.common import LocalPath, RunFolder
 
-_path = click.Path(path_type=Path)
+_path = LocalPath()
 _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import RunFolder
+from augment.commands.common import LocalPath, RunFolder
 from augment.commands.run import stage_command
 
-_path = click.Path(path_type=Path)
+_path = LocalPath()
 
 
 @click.group()

@@ -8,6 +8,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.terminal import echo
 from augment.commands.common import RunFolder
 
+_SHOWN = 20  # problems of a table
+
 
 @click.group()
 def manifest() -> None:
@@ -48,11 +50,14 @@ def verify(path: Path) -> None:
         raise AugmentError(f"{path}: holds no manifest. Give a run's folder, like outputs/demo, or a .parquet file.")
     for table, rows, problems in checked:
         echo(f"{table}: {rows:,} rows, {len(problems)} problems")
-        for problem in problems[:20]:
+        for problem in problems[:_SHOWN]:
             echo(f"  {problem}")
+        if len(problems) > _SHOWN:
+            echo(f"  and {len(problems) - _SHOWN:,} more")
     if damaged := sum(len(problems) for _, _, problems in checked):
         raise AugmentError(
-            f"{damaged} files differ from their manifests. Run the same command again to restore them."
+            f"{damaged:,} files differ from their manifests, or are missing. The command that made the run restores "
+            "what it made; where the images of the data set were moved, add --set data.root=FOLDER."
         )
 
 

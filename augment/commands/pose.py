@@ -6,8 +6,9 @@ import click
 
 from augment.base.errors import UsageError
 from augment.base.terminal import echo
+from augment.commands.common import LocalPath
 
-_path = click.Path(path_type=Path)
+_path = LocalPath()
 
 
 @click.group()

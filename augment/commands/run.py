@@ -71,7 +71,10 @@ def _run_flow(config: Config, folder: Path, until: str | None) -> None:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RunFolder())
 def compare(runs: tuple[Path, ...]) -> None:
-    """Pool the arms of several RUNS (folders) whose data subset, generator or other seeds differ."""
+    """Pool the arms of several runs.
+
+    RUNS are folders of runs whose data subset, generator or other seeds differ.
+    """
     from augment.pipeline.arms import pooled_cells
 
     cells, words = pooled_cells(runs)
@@ -93,7 +96,9 @@ def _print_table(cells: list[list[str]]) -> None:
     from augment.base.console import output_console
 
     header, *lines = cells
-    table = Table(*header)
+    table = Table()
+    for title in header:
+        table.add_column(title, overflow="fold")
     for line in lines:
         table.add_row(*line)
     output_console(width=110).print(table)

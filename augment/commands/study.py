@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from augment.base.errors import AugmentError
 from augment.base.terminal import echo
-from augment.commands.common import LocalFolder
+from augment.commands.common import LocalPath
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=LocalFolder())
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=LocalPath())
 @click.option("--results", is_flag=True, help="Print R2G, G2R and d' of every RUN instead.")
 @click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Test images of each kind.")
 @click.option("--training", type=click.IntRange(0), default=10, show_default=True,
@@ -45,6 +46,8 @@ def _print_results(runs: tuple[Path, ...]) -> None:
 
     table = Table("run", "users", "R2G %", "G2R %", "d'", "unfinished")
     for run in runs:
+        if not (run / "study").is_dir():
+            raise AugmentError(f"{run}: no study there yet. `augment study {run}` serves one.")
         write_answers(run / "study")
         found = read_results(run / "study")
         table.add_row(str(run), *result_cells(found), str(found.unfinished))

@@ -1,13 +1,14 @@
 """The remaining commands: configuration, report, doctor."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 
 import click
 
 from augment.base.terminal import echo
-from augment.commands.common import RunFolder, read_config, remember_folder, with_config
+from augment.commands.common import LocalPath, RunFolder, read_config, remember_folder, with_config
 from augment.commands.completion import ConfigFile, complete_override
 from augment.config import Config, shipped_configs
 
@@ -43,7 +44,7 @@ def show_config(config: Config) -> None:
         if colon and not line.lstrip().startswith("-"):
             path[(len(line) - len(line.lstrip())) // 2 :] = [key]
         dotted = ".".join(path)
-        mark = f"  # default: {defaults.get(dotted)}" if colon and dotted in changed else ""
+        mark = f"  # default: {json.dumps(defaults.get(dotted))}" if colon and dotted in changed else ""
         echo(line + mark)
 
 
@@ -57,32 +58,37 @@ def _leaves(values: dict, prefix: str = ""):
 @click.command()
 @click.argument("runs", metavar="CONFIG|RUN...", nargs=-1, required=True, type=RunFolder())
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one value, of each.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("outputs/report.html"), show_default=True,
-              help="The page of several runs; that of one is report.html in its folder.")  # fmt: skip
-def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path) -> None:
-    """Write the HTML page again, from the existing manifests. Each run is named by its CONFIG or its folder; several
-    come on one page: their results side by side, then each in full."""
+@click.option("--output", type=LocalPath(), help="The page; by default report.html in the folder of a "
+              "single run, outputs/report.html for several.")  # fmt: skip
+def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | None) -> None:
+    """Write the HTML page again.
+
+    From the existing manifests. Each run is named by its CONFIG or its folder; several come on one page: their results
+    side by side, then each in full."""
     from augment.pipeline.folder import locked_run
-    from augment.pipeline.stages import make_report
-    from augment.report.page import write_joint_report
+    from augment.report.page import check_tables, write_joint_report, write_report
 
     configs = [_config_of(run, overrides) for run in runs]
+    check_tables(configs)
     if len(configs) == 1:
-        remember_folder(configs[0])
-        with locked_run(configs[0]):
-            make_report(configs[0])
-        output = configs[0].folder / "report.html"
+        (config,) = configs
+        remember_folder(config)
+        with locked_run(config):
+            page = write_report(config.report, config, config.folder.absolute(), output)
     else:
-        write_joint_report(configs, output)
-    echo(f"Report: {output}")
+        page = write_joint_report(configs, output or Path("outputs/report.html"))
+    echo(f"Report: {page}")
 
 
 def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:
     """Of a configuration, or of a run's folder, which holds what it was made with."""
     if not run.is_dir():
         return read_config(run, overrides)
+    from augment.base.errors import AugmentError
     from augment.config import load_config
 
+    if not (run / "config.yaml").is_file():
+        raise AugmentError(f"{run}: is not the folder of a run.")
     return load_config(run / "config.yaml", overrides).model_copy(update={"output": run})
 
 
@@ -90,10 +96,15 @@ def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:
 @click.argument("config_path", metavar="[CONFIG]", required=False, type=ConfigFile(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", shell_complete=complete_override,
               help="Override one value.")  # fmt: skip
-def doctor(config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Check that all requirements of CONFIG are met; exit code 3 where one is not."""
+@click.option("--with", "other_paths", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+              help="A file whose values override CONFIG's.")  # fmt: skip
+def doctor(config_path: Path | None, overrides: tuple[str, ...], other_paths: tuple[Path, ...]) -> None:
+    """Check that all requirements of CONFIG are met.
+
+    The exit code is 3 where one is not.
+    """
     from augment.pipeline.doctor import examine, show
 
-    checks = examine(read_config(config_path, overrides) if config_path else None)
+    checks = examine(read_config(config_path, overrides, other_paths) if config_path else None)
     if not show(checks):
         click.get_current_context().exit(3)

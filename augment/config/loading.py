@@ -30,16 +30,31 @@ def find_config(path: Path) -> Path:
     """The file itself, or the shipped configuration of that name. Raises :class:`UsageError` naming the nearest."""
     if path.is_file():
         return path
+    if path.is_dir():
+        own = path / "config.yaml"
+        raise UsageError(f"{path}: is the folder of a run; its configuration is {own}." if own.is_file() else
+                         f"{path}: is a folder, not a configuration file.")  # fmt: skip
     shipped = shipped_configs()
     if str(path) in shipped:
         return shipped[str(path)]
-    if path.exists():  # a folder or a pipe, which reading it tells
+    if path.exists():  # a pipe, say, which reading it tells
         return path
     beside = {file.stem: file for file in path.parent.glob("*.yaml")}
     near = difflib.get_close_matches(path.stem, [*beside, *shipped], 1)
     hint = f" Did you mean {beside.get(near[0], near[0])}?" if near else ""
     raise UsageError(f"{path}: no such configuration file.{hint} `augment config list` names those that come with the "
                      "package.")  # fmt: skip
+
+
+def _find_further(path: Path) -> Path:
+    """The file itself, or the shipped one of that name, like runner/slurm. Raises :class:`UsageError`."""
+    if path.exists():
+        return path
+    folder = Path(__file__).parents[1] / "configs"
+    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.glob("*/*.yaml"))}
+    if str(path) in shipped:
+        return shipped[str(path)]
+    raise UsageError(f"--with {path}: no such file. With the package come {', '.join(shipped)}.")
 
 
 def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...] = (),
@@ -53,14 +68,15 @@ def load_config(path: Path | None = None, overrides: list[str] | tuple[str, ...]
         values = read_yaml(find_config(Path(path)))
         values.setdefault("name", Path(path).stem)
     for other in others:
-        _merge(values, read_yaml(Path(other)))
+        _merge(values, read_yaml(_find_further(Path(other))))
     for override in overrides:
         _apply_override(values, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         source = f"{path}: " if path else ""
-        problems = error.errors()
+        # A default that depends on a wrong value is no problem of its own.
+        problems = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise UsageError(source + "; ".join(map(_explain, problems[:_SHOWN])) + more) from None
 
@@ -93,7 +109,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: write it as section.key=value, for example gan.iterations=1000.")
     *parents, last = key.strip().split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
     try:
@@ -117,7 +135,18 @@ def _explain(problem: ErrorDetails) -> str:
         prefix = ".".join([*map(str, parents), ""]) if near else ""
         hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
         return f"unknown key {short(location)}.{hint}"
-    return f"{short(location)}: {short(problem['msg'], 300)} (got {reprlib.repr(problem['input'])})"
+    said = _IN_WORDS.get(problem["type"]) or problem["msg"].replace("Input should be", "must be")
+    return f"{short(location)}: {short(said.removeprefix('Value error, '), 300)} (got {reprlib.repr(problem['input'])})"
+
+
+# What pydantic says of types in Python's terms.
+_IN_WORDS = {
+    "tuple_type": "must be a list, like [0, 1, 2]", "list_type": "must be a list, like [a, b]",
+    "dict_type": "must have keys below it", "model_type": "is a section, with keys below it",
+    "int_parsing": "must be a whole number", "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number", "float_parsing": "must be a number", "float_type": "must be a number",
+    "bool_parsing": "must be true or false", "bool_type": "must be true or false", "string_type": "must be text",
+}  # fmt: skip
 
 
 def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:

@@ -154,7 +154,7 @@ class GanConfig(Section):
     iterations: int = Field(90_000, ge=0, le=10**9)
     """With 0, gan.start is used as it is."""
     decay_iterations: int = Field(0, ge=0, le=10**9)
-    """Over the last so many the learning rate falls linearly to 0 (PATN)."""
+    """Number of final iterations over which the learning rate falls linearly to 0 (PATN)."""
     batch_size: Batch = 4
     """Of all processes together."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
@@ -164,11 +164,11 @@ class GanConfig(Section):
     """Exponential average of the weights, beside the raw ones."""
     seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    """With fp32, cuDNN's convolutions take TF32 where a GPU has it."""
+    """With fp32, cuDNN's convolutions use TF32 on GPUs that support it."""
     checkpoint_every: Count = 5000
     """1.5 GB each at width 1, most of it the optimisers' state."""
     keep_checkpoints: int = Field(3, ge=0, le=10**6)
-    """So many beside last and best."""
+    """Number of further checkpoints that are kept, beside the last and the best."""
     sample_every: Count = Runtime(500)
     log_every: Count = Runtime(50)
     compile: Literal["auto", False, "graph", "full"] = Runtime("auto")

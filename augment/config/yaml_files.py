@@ -31,6 +31,8 @@ class Loader(yaml.SafeLoader):
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
+# As Python and the descriptions of the settings write it; a folder cannot have this name then.
+Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^None$"), ["N"])
 
 
 def parse_yaml(text: str) -> Any:
@@ -60,14 +62,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_file(path, _BYTES).decode("utf-8-sig"))
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {short(error, 400)}") from None
+        raise UsageError(f"{path}: not valid YAML: {_in_a_line(error)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as a configuration: {short(error, 400)}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UsageError(f"{path}: must hold sections like 'gan:' with keys below them, not a {type(values).__name__}.")
-    return values
+    return {key: value for key, value in values.items() if value is not None}  # a section with no key below it
+
+
+def _in_a_line(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return short(error, 400)
+    tab = " (YAML indents with spaces, not with tabs)" if "\\t" in str(error.problem) else ""
+    return short(f"line {error.problem_mark.line + 1}: {error.problem}{tab}", 400)
 
 
 def short(text: Any, limit: int = 100) -> str:

@@ -25,6 +25,7 @@ _FOLDERS = {
     "query": ("query", "image_query"),
     "gallery": ("bounding_box_test", "image_test", "gallery", "test"),
 }
+NO_MATCH = "its name does not match the pattern"
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _MSMT_LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query",
                "list_gallery.txt": "gallery"}  # fmt: skip
@@ -39,10 +40,11 @@ class ParsedFolder:
 
     images: list[Found]  # with their person and camera, sorted by split and name
     others: list[Found]  # images whose names do not match the pattern
+    split_by: str  # how train, query and gallery were told apart, in words
 
     def preview(self) -> str:
         """People, cameras, images a person of each split, ten examples, and the names without a match."""
-        lines = []
+        lines = [self.split_by]
         for split in SPLITS:
             some = [image for image in self.images if image.split == split]
             each = Counter(image.name.pid for image in some if image.name.pid > DISTRACTOR).values()
@@ -55,8 +57,23 @@ class ParsedFolder:
             lines.append(f"  {shown} -> {image.split}, person {image.name.pid}, camera {image.name.camid}")
         if self.others:
             names = ", ".join(printable(image.file.name) for image in self.others[:3])
-            lines.append(f"no match, left out: {len(self.others):,} ({names}, ...)")
+            more = ", ..." if len(self.others) > 3 else ""
+            lines.append(f"no match, left out: {len(self.others):,} ({names}{more})")
+        lines += self._lacking()
         return "\n".join(lines)
+
+    def _lacking(self) -> list[str]:
+        """What cannot be done with these images."""
+        of_split = {split: [image.name for image in self.images if image.split == split] for split in SPLITS}
+        seen = {(name.pid, name.camid) for name in of_split["gallery"]}
+        matched = any(pid == name.pid and camid != name.camid for name in of_split["query"] for pid, camid in seen)
+        lines = []
+        if len({name.pid for name in of_split["train"] if name.pid > DISTRACTOR}) < 2:
+            lines.append("WARNING: fewer than two people to train on.")
+        if not matched:
+            lines.append("WARNING: re-ID is measured across cameras, which is impossible here: no query's person is in "
+                         "the gallery from another camera.")  # fmt: skip
+        return lines
 
     def as_market(self) -> list[Found]:
         """All images under ids in the form of Market-1501's names, numbered in each split; sorted by id.
@@ -89,21 +106,33 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
     if not is_folder(folder):
         raise AugmentError(f"{folder}: no such folder.")
     if is_regular_file(folder / "list_train.txt"):
-        return ParsedFolder(_sorted(_msmt(folder)), [])
+        return ParsedFolder(_sorted(_msmt(folder)), [], "split by MSMT17's lists")
     parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
              if is_folder(folder / name)}  # fmt: skip
     single = set(parts) != set(SPLITS)
+    if single and {"train", "gallery"} <= set(parts):
+        raise AugmentError(f"{folder}: has {parts['train'].name} and {parts['gallery'].name}, but no folder query. Add "
+                           "it, or name a single folder of crops.")  # fmt: skip
     found = [image for split, part in ({"train": folder} if single else parts).items()
              for image in _by_pattern(part, split, expression)]  # fmt: skip
     images = [image for image in found if not image.problem]
     others = [image for image in found if image.problem]
     if not images:
+        first = others[0] if others else None
+        if first is not None and first.problem != NO_MATCH:
+            raise AugmentError(f"{folder}: {printable(first.file.name)}: {first.problem}.")
         names = ", ".join(printable(image.file.name) for image in others[:3]) or "no .jpg or .png"
         raise AugmentError(f"{folder}: no file name matches '{pattern}'; found: {names}. Give a pattern that does.")
+    split_by = "split by its folders " + ", ".join(part.name for part in parts.values())
     if single:
         people = len({image.name.pid for image in images if image.name.pid >= 0})
-        images = hold_out(_without_zero(images), test_people or max(2, people // 3))
-    return ParsedFolder(_sorted(images), others)
+        held = test_people or max(2, people // 3)
+        if held > people - 2:
+            raise AugmentError(f"{folder}: shows {people} people; with {held} of them for testing fewer than two are "
+                               "left to train on.")  # fmt: skip
+        images = hold_out(_without_zero(images), held)
+        split_by = f"a single folder: the last {held} of {people} people are query and gallery"
+    return ParsedFolder(_sorted(images), others, split_by)
 
 
 def _sorted(images: list[Found]) -> list[Found]:
@@ -113,12 +142,17 @@ def _sorted(images: list[Found]) -> list[Found]:
 def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterator[Found]:
     sizes = sizes_below(folder) if is_copy(folder) else {}
     files = [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*")
-    for file in sorted(path for path in files if path.suffix.lower() in _SUFFIXES):
+    for file in sorted(path for path in files if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")):
         below = file.relative_to(folder).as_posix()
         # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
         match = expression.search(below if "/" in expression.pattern else file.name)
         name = _name(match["pid"], match["camid"]) if match else None
-        problem = None if name else "its name does not match the pattern"
+        problem = None
+        if match is None:
+            problem = NO_MATCH
+        elif name is None:
+            problem = (f"the pattern finds pid '{match['pid']}' and camid '{match['camid']}', but both must be "
+                       "numbers, of at most 9 and 3 digits")  # fmt: skip
         yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem, sizes.get(below))
 
 

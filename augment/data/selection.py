@@ -30,7 +30,8 @@ def select(found: list[Found], section: DataConfig) -> list[Found]:
 def hold_out(found: list[Found], count: int) -> list[Found]:
     """The last ``count`` training people as query and gallery, in place of the official ones.
 
-    As in Market-1501 a person has one query per camera, here the first by name; the others are the gallery.
+    As in Market-1501 a person has one query per camera, here the first by name; the others are the gallery. Where no
+    camera has a second image of anyone, a person has one query, and its other images are the gallery.
     """
     people = sorted({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
     held = set(people[-count:])
@@ -44,6 +45,10 @@ def hold_out(found: list[Found], count: int) -> list[Found]:
             queried.add(person_and_camera)
             image = image._replace(split=split)
         images.append(image)
+    if not any(image.split == "gallery" for image in images):  # one image a camera: that of the first is the query
+        first = {image.name.pid: image.id for image in reversed(images)}
+        images = [image._replace(split="gallery") if image.split == "query" and first[image.name.pid] != image.id
+                  else image for image in images]  # fmt: skip
     return images
 
 

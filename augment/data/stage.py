@@ -27,6 +27,7 @@ from augment.manifest import Manifest, relative_path
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
+_REASONS = 3  # that are told, why files cannot be used
 _BYTES_PER_ROW, _BYTES_PER_RENDERED_IMAGE = 120, 4000
 
 _USUAL = {
@@ -116,6 +117,7 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     """
     folder = Path(folder)
     root = dataset_root(section, folder)
+    say(f"images: {section.layout} in {root}")
     found = list_images(section, root)
     origin = _provenance(section, found)
     if section.layout == "rendered":
@@ -183,9 +185,11 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
     frame = manifest.columns("status", "reason", "split", "pid", "camid").to_pandas()
     failed = frame[frame["status"] == "failed"]
     if len(failed):
-        reasons = Counter(failed["reason"]).most_common(3)
-        say(f"images: {len(failed)} of {len(frame)} cannot be used: "
-            + "; ".join(f"{count} x {reason}" for reason, count in reasons) + ". Their rows say why.")  # fmt: skip
+        reasons = Counter(failed["reason"])
+        told = [f"{count} x {reason}" for reason, count in reasons.most_common(_REASONS)]
+        if others := len(failed) - sum(count for _, count in reasons.most_common(_REASONS)):
+            told.append(f"{others} x other reasons")
+        say(f"images: {len(failed)} of {len(frame)} cannot be used: {'; '.join(told)}. Their rows say why.")
     needed = MARKET_FOLDERS if section.layout != "deepfashion" else {"train": "train", "gallery": "test"}
     usable = frame[(frame["status"] == "ok") & (frame["pid"] > 0)]
     for split, name in needed.items():

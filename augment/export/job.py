@@ -60,7 +60,8 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
         with atomic_write(marker) as file:
             file.write(digest.encode())
     files = [Path(file) for file in selection.rows["file"]]
-    check_room(destination, bytes_to_copy(files, destination, links=to not in _SHARDS))
+    there = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())  # by an interrupted export
+    check_room(destination, max(0, bytes_to_copy(files, destination, links=to not in _SHARDS) - there))
     with progress("export", total=len(selection.rows)) as advance:
         FORMATS[to](selection, partial, advance)
     for folder, _, _ in os.walk(partial):

@@ -20,17 +20,17 @@ from augment.gan.kernels.least_squares import (
 
 
 def fit_affine(
-    p: Float[Tensor, "B R K 2"], q: Float[Tensor, "B R K 2"], weights: Float[Tensor, "B R K"], fidelity: Fidelity
+    p: Float[Tensor, "B R K 2"], q: Float[Tensor, "B R K 2"], used: Bool[Tensor, "B R K"], fidelity: Fidelity
 ) -> tuple[Float[Tensor, "B R 2 3"], Bool[Tensor, "B R"]]:
-    """The maps p -> q, least squares over weighted points, and which are valid.
+    """The maps p -> q, least squares over the points that are used, and which are valid.
 
-    In coordinates relative to the weighted means the normal equations are 2x2. With C = Σ dq dpᵀ, Eq. 2 gives the
+    In coordinates relative to the means the normal equations are 2x2. With C = Σ dq dpᵀ, Eq. 2 gives the
     linear part C (Σ dp dpᵀ)⁻¹; the inverse of the fit in the other direction is (Σ dq dqᵀ) C⁻ᵀ. The homogeneous fit
     subtracts its residual from the scatter matrix of the points fitted from.
     """
-    p_mean, p_scatter = moments(p, weights)
-    q_mean, q_scatter = moments(q, weights)
-    cross = ((q - q_mean[..., None, :]) * weights[..., None]).transpose(-1, -2) @ (p - p_mean[..., None, :])
+    p_mean, p_scatter = moments(p, used)
+    q_mean, q_scatter = moments(q, used)
+    cross = ((q - q_mean[..., None, :]) * used[..., None]).transpose(-1, -2) @ (p - p_mean[..., None, :])
     forward = fidelity.fit == "source-to-target"
     start, end, start_to_end = (p_scatter, q_scatter, cross.mT) if forward else (q_scatter, p_scatter, cross)
     if fidelity.homogeneous_fit:

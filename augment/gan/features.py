@@ -51,10 +51,21 @@ def vgg19_to_fetch(config: GanConfig) -> Path | None:
     return place if needs_vgg19(config) and config.vgg_weights is None and not place.is_file() else None
 
 
+def check_features(config: GanConfig) -> None:
+    """Raise :class:`UsageError` where the settings of the features contradict each other, or leave a question."""
+    if not needs_vgg19(config):
+        return
+    if config.features == "vgg19+rgb" and config.system == "percloss":
+        raise UsageError("gan.features=vgg19+rgb: colours go with conv1_2, features of the image's size. "
+                         "Set gan.system=full, or gan.features=vgg19.")  # fmt: skip
+    known_preprocessing(config.vgg_weights, config.vgg_preprocessing)
+
+
 def build_features(config: GanConfig) -> nn.Module | None:
     """The frozen feature extractor of a system, or None where images are compared as they are (Baseline, DSC).
 
-    It maps images (B, 3, H, W) in [-1, 1] to (B, C, h, w). Raises :class:`AugmentError` when weights are not available.
+    It maps images (B, 3, H, W) in [-1, 1] to (B, C, h, w). Raises as :func:`check_features`, and :class:`AugmentError`
+    when weights are not available.
     """
     if config.system in ("baseline", "dsc"):
         return None
@@ -62,16 +73,12 @@ def build_features(config: GanConfig) -> nn.Module | None:
         return PatchFeatures()
     layer: Layer = "conv2_1" if config.system == "percloss" else "conv1_2"
     weights = load_vgg19(config.vgg_weights)
+    check_features(config)
     preprocessing = known_preprocessing(config.vgg_weights, config.vgg_preprocessing)
     if preprocessing == "caffe" and preset(config.fidelity).swapped_channel_means:
         preprocessing = "caffe-swapped"
     network = VGGFeatures(layer, weights, preprocessing)
-    if config.features == "vgg19+rgb":
-        if layer != "conv1_2":
-            raise UsageError("gan.features=vgg19+rgb: colours go with conv1_2, features of the image's size. "
-                             "Set gan.system=full, or gan.features=vgg19.")  # fmt: skip
-        return WithColours(network)
-    return network
+    return WithColours(network) if config.features == "vgg19+rgb" else network
 
 
 class VGGFeatures(nn.Module):

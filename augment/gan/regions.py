@@ -52,7 +52,7 @@ def part_transforms(
     source, target = source.to(torch.float64), target.to(torch.float64)
     p, p_valid = _with_twins(*_outlines(source, skeleton, fidelity, "transform"), skeleton)
     q, q_valid = _outlines(target, skeleton, fidelity, "transform")
-    maps, valid = fit_affine(p, q, torch.ones_like(p[..., 0]), fidelity)
+    maps, valid = fit_affine(p, q, torch.ones_like(p[..., 0], dtype=torch.bool), fidelity)
     valid = valid & p_valid & q_valid
     if fidelity.head == "joints":  # matches the head's joints, not the corners of its box
         for index, region in enumerate(skeleton.regions):
@@ -175,7 +175,7 @@ def _fit_cluster(source: Tensor, target: Tensor, region: Region, fidelity: Fidel
     common = p.isfinite().all(-1) & q.isfinite().all(-1)
     own, anchors = common[:, : len(region.joints)], common[:, len(region.joints) :]
     p, q = (torch.where(common[..., None], points, 0.0)[:, None] for points in (p, q))
-    maps, valid = fit_affine(p, q, common[:, None].to(p.dtype), fidelity)
+    maps, valid = fit_affine(p, q, common[:, None], fidelity)
     return maps[:, 0], valid[:, 0] & own.any(1) & anchors.all(1)
 
 

@@ -92,11 +92,15 @@ def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:
 def _from_csv(path: Path, name: str) -> Posed:
     """Such files do not state the images' size. Joints that fit a Market-1501 crop are taken to belong to one."""
     frame = read_posegan_csv(path).set_index("name")
+    if frame.empty:
+        raise AugmentError(f"{path}: holds no row.")
     if name not in frame.index:
         raise AugmentError(f"{path}: no row is named {name!r}. The first of {len(frame)} is {frame.index[0]!r}.")
     row = frame.loc[name]
     joints = np.stack([np.asarray(row["x"], np.float32), np.asarray(row["y"], np.float32)], 1)
     seen = joints[np.isfinite(joints).all(axis=1)]
+    if not len(seen):
+        raise AugmentError(f"{path}: {name} has no joint.")
     return Posed(joints, (128, 64) if (seen < (64, 128)).all() else (256, 256))
 
 

@@ -11,10 +11,11 @@ from augment.gan import processes
 from augment.gan.checkpoints import save_weights
 from augment.gan.cost import training_bytes, training_memory, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
-from augment.gan.features import VGG19_BYTES, features_digest, vgg19_to_fetch
+from augment.gan.features import VGG19_BYTES, check_features, features_digest, vgg19_to_fetch
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
 from augment.gan.identity import identity_digest
+from augment.gan.networks import channels_of
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
 from augment.manifest import Manifest, write_manifest
@@ -40,8 +41,11 @@ def named_files(section: GanConfig) -> dict[str, str]:
     elif section.iterations == 0:
         raise UsageError("gan.iterations=0 uses a finished generator as it is: name it with gan.start, or train for "
                          "at least one iteration.")  # fmt: skip
+    if section.image_size is not None:
+        channels_of(section.image_size, section.width)
     if section.iterations:
         used = {"features": features_digest(section), "identity": identity_digest(section)}
+        check_features(section)
         found |= {name: digest for name, digest in used.items() if digest is not None}
     return found
 

@@ -254,7 +254,7 @@ def _compilation(section: GanConfig, device: torch.device) -> Literal[False, "gr
     if section.compile == "auto":
         return "graph" if device.type == "cuda" else False
     if section.compile and device.type != "cuda":
-        say(f"gan.compile={section.compile} is for CUDA: without effect on this {device.type}.")
+        say(f"gan.compile={section.compile} needs CUDA and has no effect on this {device.type}.")
         return False
     return section.compile
 

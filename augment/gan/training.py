@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from augment.base.errors import AugmentError
 from augment.base.files import remove
 from augment.base.progress import progress, say
@@ -23,6 +26,7 @@ from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
 
 EXAMPLES = 8  # test pairs in the gallery
+_ORIGIN = ("digest", "inputs")  # of the provenance, in the header of weights
 EXPLODED = 1e3  # a loss that is so many times the first one
 
 
@@ -58,7 +62,7 @@ class Training:
                                "gan.iterations nor gan.decay_iterations can be changed then. Set them to "
                                f"{state['schedule']['iterations']} and {state['schedule']['decay_iterations']}, or go "
                                "on from an earlier state.")  # fmt: skip
-        say(f"gan: going on after iteration {self.trainer.iteration} of {self.section.iterations}.")
+        say(f"gan: resuming after iteration {self.trainer.iteration} of {self.section.iterations}.")
 
     def run(self) -> None:
         """Train up to the configured number of iterations and write the manifest."""
@@ -133,6 +137,7 @@ class Training:
             "iteration": iteration, "file": f"weights-{iteration:06d}.safetensors", "losses": losses,
             "validation": self.trainer.validate(), "parent": self.parent,
         }  # fmt: skip
+        newest["origin"] = {"config": self.origin["section"], **{name: self.origin[name] for name in _ORIGIN}}
         newest["sha256"] = self._save_weights(newest)
         self.parent = newest["sha256"]
         self.records.append(newest)
@@ -156,8 +161,7 @@ class Training:
     def _save_weights(self, record: dict[str, Any]) -> str:
         header = {
             "system": self.section.system, "image_size": list(self.trainer.data.image_size),
-            "config": self.origin["section"], "digest": self.origin["digest"], "inputs": self.origin["inputs"],
-            **{name: record[name] for name in ("iteration", "losses", "validation", "parent")},
+            **record["origin"], **{name: record[name] for name in ("iteration", "losses", "validation", "parent")},
         }  # fmt: skip
         raw, average = self.trainer.generator.state_dict(), self.trainer.average.state_dict()
         return save_weights(self.folder / record["file"], raw, average, header)
@@ -191,14 +195,16 @@ class Training:
 
     def _examples(self) -> Examples:
         data = self.trainer.data
-        source, target = data.test[:: max(1, len(data.test) // EXAMPLES)][:EXAMPLES].T
-        images, joints = data.images.cpu().numpy(), data.joints.cpu().numpy()
-        return Examples(images[source], joints[source], images[target], joints[target])
+        source, target = torch.from_numpy(self._example_pairs()).T.to(data.images.device)
+        chosen = (data.images[source], data.joints[source], data.images[target], data.joints[target])
+        return Examples(*(tensor.cpu().numpy() for tensor in chosen))
 
     def _generate_examples(self) -> Any:
-        data = self.trainer.data
-        pairs = data.test[:: max(1, len(data.test) // EXAMPLES)][:EXAMPLES]
-        return to_uint8(self.trainer.generate(pairs)).cpu().numpy()
+        return to_uint8(self.trainer.generate(self._example_pairs())).cpu().numpy()
+
+    def _example_pairs(self) -> np.ndarray:
+        test = self.trainer.data.test
+        return test[:: max(1, len(test) // EXAMPLES)][:EXAMPLES]
 
     def _title(self) -> str:
         size = "x".join(map(str, self.trainer.data.image_size))

@@ -36,10 +36,10 @@ def _check(file: Path, listed: pd.DataFrame, candidates: pd.DataFrame) -> None:
     people = dict(zip(candidates["path"].str.rpartition("/")[2], candidates["pid"], strict=True))
     first, second = (listed[end].map(people) for end in ("from", "to"))
     for wrong, what in (
-        ((listed == "").any(axis=1), "names no two images"),
+        ((listed == "").any(axis=1), "does not name two images"),
         (listed["from"] == listed["to"], "is an image with itself"),
         (first.notna() & second.notna() & (first != second), "is of two people"),
-        (listed.duplicated(), "is there already"),
+        (listed.duplicated(), "is listed twice"),
     ):
         if wrong.any():
             row = int(wrong.to_numpy().argmax())

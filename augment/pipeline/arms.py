@@ -34,6 +34,9 @@ def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
         raise UsageError("augment compare needs at least two runs; that of one run is in its report.")
     if len({run.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is named twice; name each once.")
+    for run in runs:
+        if not (run / "config.yaml").is_file():
+            raise AugmentError(f"{run}: is not the folder of a run.")
     configs = [load_config(run / "config.yaml") for run in runs]
     tables = [read_manifest(_metrics(run), "metrics").frame() for run in runs]
     queries = [table.loc[table["metric"] == "queries", "value"].max() for table in tables]

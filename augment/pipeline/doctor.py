@@ -32,10 +32,10 @@ _DEFAULT_FREE = 2e9  # bytes, where no configuration tells how much is needed
 
 @dataclass(frozen=True)
 class Check:
-    """The result of a check. ``failed``: a requirement is not met; ``warn``: optional, or not needed yet."""
+    """The result of a check. ``failed``: a requirement is not met; ``warn``: not needed yet; ``info``: optional."""
 
     name: str
-    status: Literal["ok", "warn", "failed"]
+    status: Literal["ok", "info", "warn", "failed"]
     found: str
     fix: str = ""
 
@@ -69,7 +69,7 @@ def examine(config: Config | None) -> Iterator[Check]:
 def show(checks: Iterator[Check]) -> bool:
     """Print each check as it is made; returns False where one failed."""
     console = PlainConsole(soft_wrap=True)
-    colours = {"ok": "green", "warn": "yellow", "failed": "red"}
+    colours = {"ok": "green", "info": "cyan", "warn": "yellow", "failed": "red"}
     seen: Counter[str] = Counter()
     for check in checks:
         seen[check.status] += 1
@@ -310,7 +310,7 @@ def _quality(config: Config) -> Iterator[Check]:
         yield _asked("other generators", lambda: _listed(generator_digests(config.quality)))
     for network, line in missing(config.quality).items():
         unmeasured = f"no file, so not measured: {', '.join(metrics_of(network))}"
-        yield Check(f"metrics by {network}", "warn", unmeasured, line)
+        yield Check(f"metrics by {network}", "info", unmeasured, line)
 
 
 def _reid(config: Config) -> Iterator[Check]:

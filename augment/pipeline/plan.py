@@ -17,7 +17,7 @@ from augment.manifest import read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.folder import bring, check_folder
 from augment.pipeline.reuse import Decision, decide
-from augment.pipeline.stages import stages_until
+from augment.pipeline.stages import check_settings, stages_until
 from augment.pipeline.times import has_gpu, read_times, time_needed
 from augment.stage import Estimate, Share
 
@@ -72,9 +72,10 @@ class Plan:
 def make_plan(config: Config, until: str | None = None) -> Plan:
     """The plan of a run; nothing is made. Raises :class:`AugmentError` where the run itself could not start."""
     run = config.folder.absolute()
+    stages = stages_until(until)
+    check_settings(stages, config)
     check_folder(config.folder)
     bring(run, unfinished=True)
-    stages = stages_until(until)
     decisions: dict[str, Decision] = {}
     for stage in stages:
         remade = [name for name, decision in decisions.items() if decision.status != "reuse"]

@@ -34,7 +34,7 @@ def decide(stage: Stage, config: Config, remade: list[str]) -> Decision:
     path = stage.path(config.folder.absolute())
     waiting = [need for need in stage.needs if need in remade]
     if waiting:
-        return Decision("run", f"waits for {' and '.join(waiting)}" if path.exists() else "not made yet")
+        return Decision("run", f"waits for {', '.join(waiting)}" if path.exists() else "not made yet")
     origin = stage.identity(config)
     old = _readable(path)
     if old is not None and old.provenance.get("digest") == origin["digest"]:

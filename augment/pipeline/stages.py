@@ -1,7 +1,7 @@
 """The stages in their order, and how they are called, by the local engine, the Prefect flows and the dry run alike."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -18,6 +18,8 @@ from augment.config import Config, Section
 from augment.manifest import SCHEMAS, Manifest, read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.times import record_time
+from augment.reid.arms import check_images
+from augment.run import TABLES
 from augment.stage import Spread, one_by_one
 
 
@@ -26,11 +28,15 @@ class Stage:
     """A row of :data:`STAGES`. The stage's folder in a run has the stage's name."""
 
     name: str
-    table: str  # kind of its manifest, and the manifest's file name
     needs: tuple[str, ...]  # stages whose manifests it reads, in the order of the function's arguments
     section: str  # its section of the configuration
     maker: str  # "folder:function"; the stage is augment/<folder>/stage.py, see augment/stage.py
     seams: tuple[str, ...] = ()  # which of spread and shard_size the function takes
+
+    @property
+    def table(self) -> str:
+        """The kind of its manifest, and the manifest's file name."""
+        return TABLES[self.name]
 
     @property
     def module(self) -> ModuleType:
@@ -63,13 +69,13 @@ class Stage:
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("images", "images", (), "data", "data:scan_images", _SHARDED),
-    Stage("poses", "poses", ("images",), "pose", "pose:estimate_poses", _SHARDED),
-    Stage("pairs", "pairs", ("images", "poses"), "pairs", "pairs:make_pairs"),
-    Stage("gan", "checkpoints", ("images", "poses", "pairs"), "gan", "gan:train_gan"),
-    Stage("synthetic", "synthetic", ("images", "poses", "gan"), "synthesis", "synthesis:synthesize", _SHARDED),
-    Stage("quality", "metrics", ("images", "poses", "pairs", "gan"), "quality", "quality:measure_quality"),
-    Stage("reid", "metrics", ("images", "synthetic", "poses"), "reid", "reid:compare_arms", ("spread",)),
+    Stage("images", (), "data", "data:scan_images", _SHARDED),
+    Stage("poses", ("images",), "pose", "pose:estimate_poses", _SHARDED),
+    Stage("pairs", ("images", "poses"), "pairs", "pairs:make_pairs"),
+    Stage("gan", ("images", "poses", "pairs"), "gan", "gan:train_gan"),
+    Stage("synthetic", ("images", "poses", "gan"), "synthesis", "synthesis:synthesize", _SHARDED),
+    Stage("quality", ("images", "poses", "pairs", "gan"), "quality", "quality:measure_quality"),
+    Stage("reid", ("images", "synthetic", "poses"), "reid", "reid:compare_arms", ("spread",)),
 )  # fmt: skip
 
 
@@ -111,11 +117,27 @@ def stages_until(name: str | None) -> list[Stage]:
     return [stage for stage in STAGES if stage.name in wanted]
 
 
-def check_named_files(stages: Iterable[Stage], config: Config) -> None:
+def check_settings(stages: Collection[Stage], config: Config) -> None:
     """Raise :class:`AugmentError` where a setting would stop a stage that others run hours before."""
+    from augment.base.devices import pick_device  # which imports torch
+
     for stage in stages:
+        section = stage.settings(config)
         if (named_files := getattr(stage.module, "named_files", None)) is not None:
-            named_files(stage.settings(config))
+            named_files(section)
+        device = getattr(section, "device", None)
+        if device is not None and config.flow.runner == "threads":  # else on workers, with devices of their own
+            pick_device(device)
+    if "reid" in {stage.name for stage in stages}:
+        check_images(config)
+
+
+def check_test(stage: Stage, stages: Collection[Stage], config: Config) -> None:
+    """After the first stage: raise :class:`AugmentError` where re-ID, which comes last, could not be measured."""
+    if stage.name == "images" and "reid" in {other.name for other in stages}:
+        from augment.reid.dataset import read_data  # with torchreid
+
+        read_data(read_manifest(stage.path(config.folder.absolute()), stage.table))
 
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
@@ -150,10 +172,11 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
 def run_local(config: Config, until: str | None = None) -> list[Outcome]:
     """Run the stages one after the other in this process, then write the report."""
     outcomes, stages = [], stages_until(until)
-    check_named_files(stages, config)
+    check_settings(stages, config)
     for stage in stages:
         outcomes.append(run_stage(stage, config))
         say(str(outcomes[-1]))
+        check_test(stage, stages, config)
     if until is None:
         make_report(config)
     return outcomes

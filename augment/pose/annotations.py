@@ -23,13 +23,11 @@ _MISSING = -1
 _COUNT = len(JOINTS)
 
 
-def read_keypoints(path: Path | str) -> pd.DataFrame:
-    """Read a key point file by its extension: .csv is the paper's format, .json COCO's."""
-    return pd.DataFrame(keypoint_rows(path), columns=["name", "x", "y", "confidence"])
-
-
 def keypoint_rows(path: Path | str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """The same row by row. Of the .csv no more than a line is in memory; the .json is read as a whole."""
+    """The rows (name, x, y, confidence) of a key point file: .csv is the paper's format, .json COCO's.
+
+    Of the .csv no more than a line is in memory; the .json is read as a whole.
+    """
     match Path(path).suffix.lower():
         case ".csv":
             return _posegan_rows(path)

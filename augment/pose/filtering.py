@@ -14,7 +14,7 @@ from augment.pose.skeleton import JOINTS, TORSO
 ACCEPTED = "ok"
 NO_PERSON = "no person found"
 NO_IDENTITY = "distractor or junk identity"
-FAILED = "image failed"
+FAILED = "unreadable"
 
 
 def verdict(joints: np.ndarray, pid: int, rule: str) -> str:

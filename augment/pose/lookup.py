@@ -19,8 +19,8 @@ from augment.pose.annotations import keypoint_rows
 _BLOCK = 10_000  # rows that are parsed before they are packed
 
 
-def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
-    """The key point file of every split in ``pose.splits``, searched for near the images by :func:`find_published`."""
+def check_named(section: PoseConfig) -> None:
+    """Raise :class:`UsageError` where a split of ``pose.splits`` has no key point file in the settings."""
     unnamed = [split for split in section.splits if split not in section.annotations]
     if unnamed:
         raise UsageError(
@@ -28,6 +28,11 @@ def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
             f"pose.annotations.{unnamed[0]} to a .csv in the paper's format or a .json of COCO key points, or leave "
             "the split out of pose.splits."
         )
+
+
+def annotation_files(section: PoseConfig, images: Manifest) -> dict[str, Path]:
+    """The key point file of every split in ``pose.splits``, searched for near the images by :func:`find_published`."""
+    check_named(section)
     near = near_images(images)
     return {
         split: find_published(section.annotations[split], near, f"pose.annotations.{split}") for split in section.splits
@@ -44,7 +49,10 @@ class KeyPoints:
 
 def read_annotations(path: Path) -> KeyPoints:
     """A key point file; parsed again only where it has changed."""
-    status = local(path).stat()
+    try:
+        status = local(path).stat()
+    except OSError as error:
+        raise AugmentError(f"{path}: cannot be read ({error.strerror}). Name a file of key points.") from None
     return _read_once(path, status.st_size, status.st_mtime_ns)
 
 
@@ -73,10 +81,13 @@ def joints_of(names: Sequence[str], known: KeyPoints) -> np.ndarray:
 
 
 def check_names(names: Sequence[str], known: KeyPoints, path: Path) -> None:
-    """Raise :class:`AugmentError` where the file lists none of the images: then it is the wrong file."""
+    """Raise :class:`AugmentError` where the file lists none of the images, or two images have one name."""
+    if (twice := pd.Index(names).duplicated()).any():
+        raise AugmentError(f"{path}: several images are named {names[int(twice.argmax())]}, so a row for that name may "
+                           "be of any. Number the images with `augment data import` first.")  # fmt: skip
     if len(names) and not known.names.isin(names).any():
         example = f"its first row is for {known.names[0]}" if len(known.names) else "it is empty"
         raise AugmentError(
-            f"{path}: names none of the {len(names)} images, not {names[0]} for one; {example}. Set pose.annotations "
+            f"{path}: lists none of the {len(names)} images ({names[0]}, for example); {example}. Set pose.annotations "
             "to the key points of these images."
         )

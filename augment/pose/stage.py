@@ -34,12 +34,20 @@ def identity(section: PoseConfig, images: Manifest, folder: Path) -> dict[str, A
         inputs = {f"annotations {split}": sha256_file(path) for split, path in files.items()}
     else:
         files = {}
-        inputs = {"checkpoint": find_checkpoint(section.checkpoint, section.checkpoint_sha256).sha256}
+        inputs = named_files(section)
     origin = provenance("poses", VERSION, section, {"images": images, **inputs})
     if files and not _is_of(folder / TABLE, origin):  # else they were checked when it was made
         for split, path in files.items():
             _check_annotations(frame[frame["split"] == split], path)
     return origin
+
+
+def named_files(section: PoseConfig) -> dict[str, str]:
+    """See augment/stage.py; of key point files, which are searched for near the images, only the names are checked."""
+    if section.estimator == "annotations":
+        lookup.check_named(section)
+        return {}
+    return {"checkpoint": find_checkpoint(section.checkpoint, section.checkpoint_sha256).sha256}
 
 
 begun = begun_shards

@@ -106,8 +106,10 @@ def measure_quality(
         _write_csv(folder / TABLE_FILE, pd.DataFrame(columns=_TABLE))
         _write_csv(folder / PER_PAIR_FILE, pd.DataFrame(columns=["from", "to", *PER_PAIR]))
         return write_manifest(path, "metrics", [], origin, hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE]))
-    for network, line in missing(section).items():
-        say(f"quality: not measured: {', '.join(metrics_of(network))}. Missing: {line}.")
+    if lacking := missing(section):
+        titles = [title for network in lacking for title in metrics_of(network)]
+        say(f"quality: {len(titles)} metrics need files of weights ({titles[0]}, ..., {titles[-1]}): `augment doctor "
+            "CONFIG` lists the files.")  # fmt: skip
 
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)

@@ -4,8 +4,10 @@ Every use of synthetic images needs two controls: ``real`` trains on as many ima
 ``real_equal_exposures`` on as many real images per batch (equal exposures).
 """
 
+import difflib
+
 from augment.base.errors import UsageError
-from augment.config import ArmConfig, ReidConfig
+from augment.config import ArmConfig, Config, ReidConfig
 
 UNTIL = 0.6  # weak images help at first and harm at the end
 
@@ -37,8 +39,17 @@ def ready_made(batch_size: int, iterations: int) -> dict[str, ArmConfig]:
 
 
 def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
-    """Every arm of the section with all fields set. Raises :class:`UsageError` where a batch would be too small."""
+    """Every arm of the section with all fields set. Raises :class:`UsageError` where a batch would be too small,
+    or a name without settings is unknown.
+    """
     known = ready_made(section.batch_size, section.iterations)
+    first, *others = section.arms
+    for name in others:
+        if name not in known and section.arms[name] == ArmConfig(against=section.arms[name].against):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
+            raise UsageError(f"reid.arms: {name} is no ready-made arm, and without settings it would train as {first}. "
+                             f"{hint} Or give it settings, like {{real: 16, synthetic: 16}}.")  # fmt: skip
     return {name: _settled(name, arm, known.get(name, ArmConfig()), section) for name, arm in section.arms.items()}
 
 
@@ -64,6 +75,19 @@ def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -
     if values["poses"] != "any" and values["images"] not in ("synthetic", "shuffled"):
         raise UsageError(f"reid.arms.{name}: poses select among images in new poses, not among {values['images']}.")
     return ArmConfig(**values)
+
+
+def check_images(config: Config) -> None:
+    """Raise :class:`UsageError` where the other sections do not make the images of an arm."""
+    for name, arm in settings_of_arms(config.reid).items():
+        if not uses_synthetic(arm):
+            continue
+        if arm.images == "own_pose" and not config.synthesis.own_pose:
+            raise UsageError(f"reid.arms.{name}: images in the source's own pose are not made. Set "
+                             "synthesis.own_pose=true.")  # fmt: skip
+        if arm.images == "more_real" and config.data.subset.images_per_identity is None:
+            raise UsageError(f"reid.arms.{name}: further real images are those that data.subset.images_per_identity "
+                             "leaves out. Set it, or leave the arm out.")  # fmt: skip
 
 
 def references(section: ReidConfig) -> dict[str, str]:

@@ -35,29 +35,34 @@ class _Shown:
     body: Markup
 
 
-def write_report(section: ReportConfig, config: Config, folder_of_run: Path) -> Path:
-    """Write ``report.html`` into the run's folder from its tables; returns the path.
+def check_tables(configs: list[Config]) -> None:
+    """Raise :class:`AugmentError` where a run's folder has no tables, :class:`UsageError` where one is named twice."""
+    if len({config.folder.resolve() for config in configs}) < len(configs):
+        raise UsageError("a run is named twice; name each once.")
+    for config in configs:
+        if not Run(config.folder.absolute()).manifests:
+            raise AugmentError(f"{config.folder}: no finished stage of a run, so there is nothing to show. "
+                               "Name configurations that were run, or folders of runs.")  # fmt: skip
+
+
+def write_report(section: ReportConfig, config: Config, folder_of_run: Path, path: Path | None = None) -> Path:
+    """Write the page ``path``, by default ``report.html`` in the run's folder, from its tables; returns the path.
 
     Absent stages are left out; unreadable tables and images are listed on the page. The same tables give the same
     bytes. Raises :class:`AugmentError` where the folder is not writable.
     """
     run = Run(folder_of_run)
     shown = _show(run, config, section.examples)
-    return _write(run.folder / "report.html", shown.name, shown.about, shown.contents, shown.body)
+    return _write(path or run.folder / "report.html", shown.name, shown.about, shown.contents, shown.body)
 
 
 def write_joint_report(configs: list[Config], path: Path) -> Path:
     """Write a page of several runs: a comparison of their results, then each in full. Returns the path.
 
-    Raises :class:`AugmentError` where a run's folder has no tables, :class:`UsageError` where one is named twice.
+    Raises as :func:`check_tables`.
     """
-    if len({config.folder.resolve() for config in configs}) < len(configs):
-        raise UsageError("a run is named twice; name each once.")
+    check_tables(configs)
     runs = [Run(config.folder.absolute()) for config in configs]
-    for run, config in zip(runs, configs, strict=True):
-        if not run.manifests:
-            raise AugmentError(f"{config.folder}: no finished stage of a run, so there is nothing to show. "
-                               "Name configurations, or folders of runs.")  # fmt: skip
     names = overview.names(configs)
     shown = [
         _show(run, config, config.report.examples, name=name, prefix=f"run{number}-", level=3)

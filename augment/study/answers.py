@@ -5,14 +5,16 @@ rebuilt from it when the server ends, for the results and for the report.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from augment.base.errors import AugmentError
+from augment.base.seals import read_sealed_json, sealed_json
 from augment.manifest import Manifest, read_manifest, write_manifest
 from augment.stage import provenance
 from augment.study.protocol import Protocol
@@ -37,7 +39,7 @@ class Journal:
     async def append(self, record: Mapping[str, Any]) -> None:
         """Returns when the record is on disk. Raises OSError where it could not be written; it is then not there."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append((json.dumps(record).encode() + b"\n", done))
+        self._waiting.append((sealed_json(record).encode() + b"\n", done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_waiting())
         await done
@@ -49,7 +51,8 @@ class Journal:
                 await asyncio.to_thread(self._write, b"".join(line for line, _ in batch))
             except OSError as error:
                 for _, done in batch:
-                    done.set_exception(error)
+                    if not done.done():
+                        done.set_exception(error)
             else:
                 for _, done in batch:
                     if not done.done():  # a user's connection may have been cut meanwhile
@@ -62,7 +65,8 @@ class Journal:
                 written += os.write(self._file, lines[written:])
             os.fsync(self._file)
         except OSError:
-            os.ftruncate(self._file, self._size)
+            with suppress(OSError):  # the first error is the one to tell
+                os.ftruncate(self._file, self._size)
             raise
         self._size += len(lines)
 
@@ -74,14 +78,17 @@ class Journal:
 def read_journal(path: Path) -> dict[str, list[dict[str, Any]]]:
     """User -> answers in their order, from the complete lines of a journal; {} where there is none.
 
-    A line without an answer records that a user has started.
+    A line without an answer records that a user has started. Raises :class:`AugmentError` that names a damaged line.
     """
     if not path.exists():
         return {}
     users: dict[str, list[dict[str, Any]]] = {}
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        record = json.loads(line)
-        answers = users.setdefault(record.pop("user"), [])
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            record = read_sealed_json(line)
+            answers = users.setdefault(record.pop("user"), [])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise AugmentError(f"{path}, line {number}: damaged. Restore the file, or remove that line.") from None
         if record:
             answers.append(record)
     return users

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from augment.base.bootstrap import Figure, mean_over
 from augment.manifest import read_manifest
 
 # Tab. 2: layout of the data -> system -> (R2G, G2R) in percent. Ma et al. asked Mechanical Turk, the paper 30 experts.
@@ -19,17 +20,6 @@ PUBLISHED = {
     "market1501": {"Ma et al.": (11.2, 5.5), "the paper's Full": (22.67, 50.24)},
     "deepfashion": {"Ma et al.": (9.2, 14.9), "the paper's Full": (12.42, 24.61)},
 }
-RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over users and its 95 % bootstrap interval; the bounds are NaN for a single user."""
-
-    mean: float
-    low: float
-    high: float
-
 
 @dataclass(frozen=True)
 class Results:
@@ -37,7 +27,7 @@ class Results:
 
     users: int  # who finished
     unfinished: int  # who left before the end, or are still at it
-    figures: Mapping[str, Estimate]  # "R2G" and "G2R" as shares, "d'"
+    figures: Mapping[str, Figure]  # "R2G" and "G2R" as shares, "d'"
     images: pd.DataFrame  # one row a test image that was shown: stimulus, generated, shown (times), mistaken (share)
 
 
@@ -66,7 +56,7 @@ def summarise(answers: pd.DataFrame, trials: int) -> Results:
             "G2R": missed / generated,
             "d'": sensitivity(missed, generated, false_alarms, real),
         }
-        figures = {name: clustered_bootstrap(values) for name, values in per_user.items()}
+        figures = {name: mean_over(np.arange(len(values)), values) for name, values in per_user.items()}
     return Results(len(finished), len(answered) - len(finished), figures, images)
 
 
@@ -80,19 +70,6 @@ def sensitivity(missed: np.ndarray, generated: np.ndarray, false_alarms: np.ndar
     return norm.ppf((hits + 0.5) / (generated + 1)) - norm.ppf((false_alarms + 0.5) / (real + 1))
 
 
-def clustered_bootstrap(values: np.ndarray, seed: int = 0) -> Estimate:
-    """The mean of a value per user (U,), and the 2.5th and 97.5th percentile of the means of resampled users.
-
-    A user's answers are correlated, so users are resampled, not answers. Every user has seen the same number of images:
-    the mean of their rates is the rate of all answers.
-    """
-    if len(values) < 2:
-        return Estimate(float(values.mean()), math.nan, math.nan)
-    resampled = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Estimate(float(values.mean()), float(low), float(high))
-
-
 def result_cells(results: Results) -> list[str]:
     """Users, R2G and G2R in percent, d': cells of a table, each with its interval."""
     return [str(results.users), *(_cell(results.figures.get(name), scale) for name, scale in _SCALES.items())]
@@ -101,9 +78,9 @@ def result_cells(results: Results) -> list[str]:
 _SCALES = {"R2G": 100, "G2R": 100, "d'": 1}
 
 
-def _cell(estimate: Estimate | None, scale: int) -> str:
+def _cell(estimate: Figure | None, scale: int) -> str:
     if estimate is None:
         return "–"
     places = 1 if scale == 100 else 2
-    mean, low, high = (f"{scale * bound:.{places}f}" for bound in (estimate.mean, estimate.low, estimate.high))
+    mean, low, high = (f"{scale * bound:.{places}f}" for bound in estimate)
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"

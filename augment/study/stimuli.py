@@ -15,7 +15,7 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, read_manifest, write_manifest
 from augment.quality.pictures import Pair, choose_pairs, generated_targets, load_pairs
 from augment.stage import finished, provenance
-from augment.study.answers import JOURNAL
+from augment.study.answers import JOURNAL, read_journal
 from augment.study.protocol import Protocol
 
 _VERSION = 1
@@ -38,9 +38,9 @@ def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifes
     origin = provenance("study", _VERSION, protocol, tables)
     if (done := finished(path, origin)) is not None:
         return done
-    if (folder / JOURNAL).exists():
+    if any(read_journal(folder / JOURNAL).values()):
         raise AugmentError(
-            f"{folder}: users have answered to other images, of another generator or protocol. Continue with the "
+            f"{folder}: users have already judged other images, of another generator or protocol. Continue with the "
             "settings of that study, or move the folder away to start a new one."
         )
     chosen = choose_stimuli(images, poses, pairs, protocol)

@@ -80,12 +80,13 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
 
 
 def test_a_pattern_with_a_slash_reads_folders(tmp_path):
-    put(tmp_path / "exp2_c9", *(f"{person:03d}/0{camera}_{view}.png" for person in (4, 7, 9) for camera in (1, 2)
-                                for view in (1, 2)))  # fmt: skip
+    put(tmp_path / "exp2_c9", *(f"{person:03d}/0{camera}_{view}.png" for person in (4, 5, 7, 9)
+                                for camera in (1, 2) for view in (1, 2)))  # fmt: skip
     parsed = parse_folder(tmp_path / "exp2_c9", r"(?P<pid>\d+)/(?P<camid>\d+)_", test_people=2)
-    assert {found[1:3] for found in said(parsed)} == {(person, camera) for person in (4, 7, 9) for camera in (1, 2)}
+    assert {found[1:3] for found in said(parsed)} == {(person, camera) for person in (4, 5, 7, 9)
+                                                for camera in (1, 2)}  # fmt: skip
     assert Counter(found[:2] for found in said(parsed)) == {
-        ("train", 4): 4, ("query", 7): 2, ("gallery", 7): 2, ("query", 9): 2, ("gallery", 9): 2,
+        ("train", 4): 4, ("train", 5): 4, ("query", 7): 2, ("gallery", 7): 2, ("query", 9): 2, ("gallery", 9): 2,
     }  # fmt: skip
     assert "  004/01_1.png -> train, person 4, camera 1" in parsed.preview()
 
@@ -99,6 +100,29 @@ def test_what_is_wrong_is_told(tmp_path):
         parse_folder(tmp_path / "crops")
     with pytest.raises(AugmentError, match="no such folder"):
         parse_folder(tmp_path / "nothing")
+    put(tmp_path / "letters", "alice_camA.jpg")
+    with pytest.raises(AugmentError, match=r"alice_camA\.jpg: .* pid 'alice' and camid 'A', but both must be"):
+        parse_folder(tmp_path / "letters", r"(?P<pid>[a-z]+)_cam(?P<camid>[A-Z])")
+    put(tmp_path / "few", *(f"{person}_c{camera}.jpg" for person in range(1, 6) for camera in (1, 2)))
+    with pytest.raises(AugmentError, match="shows 5 people; with 4 of them for testing fewer than two are left"):
+        parse_folder(tmp_path / "few", test_people=4)
+    for part in ("train", "test"):
+        put(tmp_path / "parts" / part, "1_c1.jpg")
+    with pytest.raises(AugmentError, match="has train and test, but no folder query"):
+        parse_folder(tmp_path / "parts")
+
+
+def test_people_with_one_image_a_camera_are_tested_across_cameras(tmp_path):
+    put(tmp_path / "crops", *(f"{person}_c{camera}.jpg" for person in range(1, 7) for camera in (1, 2, 3)))
+    parsed = parse_folder(tmp_path / "crops")
+    assert Counter(found[:2] for found in said(parsed) if found[0] != "train") == {
+        ("query", 5): 1, ("gallery", 5): 2, ("query", 6): 1, ("gallery", 6): 2,
+    }  # fmt: skip
+    assert {found[2] for found in said(parsed) if found[0] == "query"} == {1}
+    assert parsed.preview().startswith("a single folder: the last 2 of 6 people are query and gallery\n")
+    assert "WARNING" not in parsed.preview()
+    put(tmp_path / "one", *(f"{person}_c1_{shot}.jpg" for person in range(1, 7) for shot in (1, 2)))
+    assert "WARNING: re-ID is measured across cameras" in parse_folder(tmp_path / "one").preview()
 
 
 def test_the_command_asks_before_it_writes(tmp_path):
@@ -121,7 +145,10 @@ def test_a_run_reads_names_by_a_pattern_as_their_import_would_be_read(tmp_path):
     put(crops, "cam1-personX.jpg", "cam1-person99999999999.jpg")
     read = scan_images(DataConfig(root=crops, pattern=pattern), tmp_path / "b").frame()
     failed = read[read["status"] == "failed"]
-    assert set(failed["reason"]) == {"its name does not match the pattern"} and len(failed) == 2
+    assert sorted(failed["reason"]) == [
+        "its name does not match the pattern",
+        "the pattern finds pid '99999999999' and camid '1', but both must be numbers, of at most 9 and 3 digits",
+    ]
     assert imported.equals(read[read["status"] == "ok"][columns].reset_index(drop=True))
     assert set(read["path"]) == {f"../crops/{file.name}" for file in crops.iterdir()}
 

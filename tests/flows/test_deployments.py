@@ -167,7 +167,7 @@ def test_a_run_whose_worker_is_killed_in_every_stage(server, config, tmp_path, f
         state = server.final_state(run)
     assert state["type"] == "COMPLETED", state
     assert server.run(run).run_count == len(KILLS) + 1
-    assert "gan: going on" in (server.folder / "worker.log").read_text()
+    assert "gan: resuming" in (server.folder / "worker.log").read_text()
     assert_same_bytes(tmp_path / "run", finished_run, STAGES, tmp_path / "again")
     for image in (finished_run / "synthetic" / "images").iterdir():
         assert (tmp_path / "run" / "synthetic" / "images" / image.name).read_bytes() == image.read_bytes()

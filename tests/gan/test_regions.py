@@ -136,7 +136,7 @@ def test_the_homogeneous_fit_is_skimages(seed, noise, forward):
     q = p @ rng.normal(size=(2, 2)) + rng.normal(scale=noise, size=(6, 2))
     used = np.arange(6) < rng.integers(4, 7)
     preset = replace(RELEASED, fit="source-to-target" if forward else "target-to-source")
-    maps, valid = fit_affine(*(torch.tensor(x)[None, None] for x in (p, q, used.astype(float))), preset)
+    maps, valid = fit_affine(*(torch.tensor(x)[None, None] for x in (p, q, used)), preset)
     p, q = p[used], q[used]
     expected = homogeneous(p, q) if forward else inverse(homogeneous(q, p))
     assert valid.item()

@@ -118,7 +118,7 @@ def test_a_killed_process_restarts_all_from_the_last_checkpoint_and_one_process_
     run, undisturbed, tmp_path, monkeypatch
 ):
     said = torchrun(run, tmp_path / "killed", 2, kill_at=5, restarts=1)
-    assert "gan: going on after iteration 4 of 6." in said
+    assert "gan: resuming after iteration 4 of 6." in said
     names = sorted(file.name for file in undisturbed.glob("*.safetensors"))
     assert "weights-000006.safetensors" in names
     for name in names:

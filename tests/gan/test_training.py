@@ -192,7 +192,7 @@ def test_on_a_cpu_nothing_is_compiled_and_that_is_said(run, mode, monkeypatch):
     monkeypatch.setattr("augment.gan.trainer.say", said.append)
     data = load_pair_data(TINY, *inputs(run), CPU)
     trainer = Trainer(TINY.model_copy(update={"compile": mode}), data, CPU)
-    assert said == [f"gan.compile={mode} is for CUDA: without effect on this cpu."]
+    assert said == [f"gan.compile={mode} needs CUDA and has no effect on this cpu."]
     assert trainer._synced_generator is trainer.generator and trainer._work == trainer._iterate
     assert not any(group["capturable"] for group in trainer.generator_optimizer.param_groups)
 

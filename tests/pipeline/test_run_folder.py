@@ -76,10 +76,13 @@ def test_places_where_no_folder_can_be(tmp_path):
 def test_the_traceback_of_a_mistake_goes_when_the_next_run_succeeds(tmp_path, tiny_config, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
     command = ["report", str(tmp_path / "tiny.yaml")]
+    assert "no finished stage of a run" in CliRunner().invoke(main, command).output
+    assert not tiny_config.folder.exists()
+    monkeypatch.setattr("augment.report.page.check_tables", lambda _: None)
     with monkeypatch.context() as patched:
-        patched.setattr("augment.pipeline.stages.make_report", lambda _: {}["gone"])
+        patched.setattr("augment.report.page.write_report", lambda *_: {}["gone"])
         assert CliRunner().invoke(main, command).exit_code == 1
     assert "KeyError" in (tiny_config.folder / "error.log").read_text()
-    monkeypatch.setattr("augment.pipeline.stages.make_report", lambda _: None)
+    monkeypatch.setattr("augment.report.page.write_report", lambda *_: None)
     assert CliRunner().invoke(main, command).exit_code == 0
     assert not (tiny_config.folder / "error.log").exists()

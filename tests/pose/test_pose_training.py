@@ -154,7 +154,7 @@ def test_examples_with_too_few_joints_or_no_file_are_left_out(tmp_path, capsys):
         Image.new("RGB", (64, 128)).save(tmp_path / name)
     found = load_examples(tmp_path, tmp_path / "a.csv")
     assert [example.name for example in found] == ["a.jpg"]
-    assert "1 images named in" in capsys.readouterr().err
+    assert "1 of its 2 labelled crops are not in" in capsys.readouterr().err
     np.testing.assert_array_equal(to_coco(found[0].joints)[0], [0, 0])
     with pytest.raises(AugmentError, match="names no readable image"):
         load_examples(tmp_path / "nowhere", tmp_path / "a.csv")

@@ -72,7 +72,7 @@ def test_rows_of_a_key_point_file(images, tmp_path):
     assert poses.file_of(first["path"]).resolve() == crop.resolve()
     said = {name: (rows.loc[f"train/{name}"]["status"], rows.loc[f"train/{name}"]["verdict"]) for name in NAMES}
     assert said == {
-        NAMES[0]: ("ok", "ok"), NAMES[1]: ("failed", "image failed"), NAMES[2]: ("ok", "no person found"),
+        NAMES[0]: ("ok", "ok"), NAMES[1]: ("failed", "unreadable"), NAMES[2]: ("ok", "no person found"),
         NAMES[3]: ("ok", "distractor or junk identity"),
     }  # fmt: skip
     failed = rows.loc[f"train/{NAMES[1]}"]
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_said(images, tmp_path, changes, error, said):
 
 def test_a_file_for_other_images(images, tmp_path):
     csv(tmp_path / "root" / "a.csv", {"fasionWOMEN": (7, 9)})
-    with pytest.raises(AugmentError, match=r"names none of the 4 images, not -1_c1s1_000004_00.*fasionWOMEN"):
+    with pytest.raises(AugmentError, match=r"lists none of the 4 images \(-1_c1s1_000004_00.*fasionWOMEN"):
         estimate_poses(section(), images, tmp_path / "poses")
 
 

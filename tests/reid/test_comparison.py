@@ -1,6 +1,7 @@
 """Whole runs on tiny data: figures, determinism, resume."""
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.randomness import RANDOM_STATE
-from augment.config import ArmConfig
+from augment.config import ArmConfig, Config
 from augment.reid import stage, training
+from augment.reid.arms import check_images, settings_of_arms
 from augment.reid.stage import compare_arms
 
 
@@ -116,6 +118,31 @@ def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_pat
     with pytest.raises(AugmentError, match="needs people with several real training images each"):
         compare_arms(few, *people.tables(), tmp_path / "reid")
     assert not (tmp_path / "reid").exists()
+
+
+def test_arms_that_would_train_on_something_else_are_refused(section):
+    with pytest.raises(UsageError, match=r"augmeted is no ready-made arm.* train as real\. Did you mean augmented"):
+        settings_of_arms(section.model_copy(update={"arms": {"real": ArmConfig(), "augmeted": ArmConfig()}}))
+    names = {"ide": ArmConfig(), "mine": ArmConfig(synthetic=4, against="ide")}  # the first may have any name
+    assert settings_of_arms(section.model_copy(update={"arms": names}))["mine"].synthetic == 4
+    for arm, changes, said in (
+        ("own_pose", {}, "synthesis.own_pose=true"), ("more_real", {}, "data.subset.images_per_identity"),
+    ):  # fmt: skip
+        config = Config(reid=section.model_copy(update={"arms": {"real": ArmConfig(), arm: ArmConfig()}, **changes}))
+        with pytest.raises(UsageError, match=re.escape(said)):
+            check_images(config)
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [({"real": 7, "synthetic": 1}, "a fraction would be synthetic.*multiple of 4"),
+     ({"real": 0, "synthetic": 8, "label": "positive", "alone": 8}, "needs real images in every batch")],
+)  # fmt: skip
+def test_batches_of_triplets_that_cannot_be_shared_out(people, section, tmp_path, arm, said):
+    arms = {"mine": ArmConfig(loss="triplet", **arm)}
+    section = section.model_copy(update={"arms": arms, "instances": 2})
+    with pytest.raises(UsageError, match=said):
+        compare_arms(section, *people.tables(), tmp_path / "reid")
 
 
 def test_an_exploding_loss_names_the_run_and_the_iteration(people, section, tmp_path):

@@ -30,7 +30,8 @@ def folder(make_study):
     return folder
 
 
-def test_the_section_has_figures_published_ones_and_two_strips(folder):
+def test_the_section_has_figures_published_ones_and_two_strips(folder, monkeypatch):
+    monkeypatch.setattr("augment.report.study.published_layout", lambda run, config: "market1501")
     (folder / "answers.parquet").unlink()  # made anew of the journal
     page = write_report(Config().report, Config(), folder.parent).read_text()
     section = re.search(r'<section id="study">.*?</section>', page, re.S).group()

@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from augment.base.errors import AugmentError
+from augment.base.seals import sealed_json
 from augment.manifest import read_manifest
 from augment.study.answers import JOURNAL, Journal, read_journal, write_answers
 from augment.study.protocol import presentation_order
@@ -61,7 +62,7 @@ def test_a_whole_round(client):
     assert (answers["said_generated"] != answers["generated"]).tolist() == [place == 2 for place in range(8)]
     assert set(answers["reaction_ms"]) == {640.5}
     figures = read_results(client.folder).figures
-    assert (figures["R2G"].mean, figures["G2R"].mean) == pytest.approx((0, 1 / 3) if missed else (1 / 3, 0))
+    assert (figures["R2G"].value, figures["G2R"].value) == pytest.approx((0, 1 / 3) if missed else (1 / 3, 0))
 
 
 def test_the_first_answer_counts_and_none_is_skipped(client):
@@ -176,6 +177,17 @@ def test_the_journal_syncs_what_waits_together(tmp_path, monkeypatch):
     asyncio.run(append_all())
     assert [users[0]["n"] for users in read_journal(tmp_path / JOURNAL).values()] == list(range(200))
     assert len(synced) < 10 and synced[-1] == (tmp_path / JOURNAL).stat().st_size
+
+
+def test_a_damaged_line_of_the_journal_is_named(tmp_path):
+    journal = tmp_path / JOURNAL
+    good = sealed_json({"user": "u", "stimulus": "s", "said_generated": True})
+    for bad in (good.replace("true", "false"), good[:-9], "[]"):
+        journal.write_text(f"{good}\n{bad}\n")
+        with pytest.raises(AugmentError, match=r"answers\.jsonl, line 2: damaged"):
+            read_journal(journal)
+    journal.write_text(f"{good}\n{good[:-9]}")  # a line that was never finished is none
+    assert read_journal(journal) == {"u": [{"stimulus": "s", "said_generated": True}]}
 
 
 def test_a_study_without_answers_has_an_empty_table(make_study):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image, sha256_bytes
+from augment.base.seals import sealed_json
 from augment.cli import main
 from augment.config import GanConfig, QualityConfig
 from augment.gan import inference
@@ -92,7 +93,8 @@ def test_they_are_made_once_and_not_changed_under_answers(run):
     before = first.path.stat().st_mtime_ns
     assert make_stimuli(Protocol(images=2, training=1), run).path.stat().st_mtime_ns == before
     assert len(make_stimuli(Protocol(images=1, training=1), run).table) == 4  # nobody has answered yet
-    (run / "study" / JOURNAL).write_text("")
+    line = sealed_json({"user": "u", "stimulus": "s"}) + "\n"
+    (run / "study" / JOURNAL).write_text(line)
     with pytest.raises(AugmentError, match="another generator or protocol"):
         make_stimuli(Protocol(images=2, training=1), run)
 
@@ -107,7 +109,7 @@ def test_commands_say_what_is_wrong(run, tmp_path):
     none = call(main, ["study", str(tmp_path / "nothing")])
     assert none.exit_code == 3 and "images.parquet: no such manifest" in none.output
     early = call(main, ["study", str(run), "--results"])
-    assert early.exit_code == 3 and "stimuli.parquet" in early.output
+    assert early.exit_code == 3 and "no study there yet" in early.output
     assert call(main, ["study", str(run), str(run)]).exit_code == 2
     make_stimuli(Protocol(images=2, training=0), run)
     empty = call(main, ["study", str(run), "--results"])

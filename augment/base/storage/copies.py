@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from augment.base.errors import UsageError
 from augment.base.storage import objects
 from augment.base.storage.addresses import address_of, cache_folder, is_copy
 from augment.base.storage.objects import Entry
@@ -227,7 +228,11 @@ def _drop(file: str) -> None:
 
 def bound() -> float:
     """Bytes that the copies of images may take: ``$AUGMENT_CACHE_GB``, else 20 GB."""
-    return 1e9 * float(os.environ.get(BOUND_VARIABLE) or _USUAL_BOUND)
+    given = os.environ.get(BOUND_VARIABLE)
+    try:
+        return 1e9 * float(given or _USUAL_BOUND)
+    except ValueError:
+        raise UsageError(f"{BOUND_VARIABLE}={given}: must be a number of gigabytes, like 20.") from None
 
 
 def _account(size: int) -> None:

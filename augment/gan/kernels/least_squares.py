@@ -11,11 +11,11 @@ FLATTEST = 1e-6  # smallest det / trace² of a scatter matrix: points spread 1,0
 
 
 def moments(
-    points: Float[Tensor, "*shape K 2"], weights: Float[Tensor, "*shape K"]
+    points: Float[Tensor, "*shape K 2"], used: Bool[Tensor, "*shape K"]
 ) -> tuple[Float[Tensor, "*shape 2"], Float[Tensor, "*shape 2 2"]]:
-    """Weighted mean and scatter matrix of points."""
-    mean = (points * weights[..., None]).sum(-2) / weights.sum(-1, keepdim=True).clamp_min(1)
-    offset = (points - mean[..., None, :]) * weights[..., None]
+    """Mean and scatter matrix of the points that are used."""
+    mean = (points * used[..., None]).sum(-2) / used.sum(-1, keepdim=True).clamp_min(1)
+    offset = (points - mean[..., None, :]) * used[..., None]
     return mean, offset.transpose(-1, -2) @ offset
 
 

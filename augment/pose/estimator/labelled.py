@@ -62,6 +62,10 @@ def load_examples(
     order = known.names.argsort()
     names, joints = known.names[order], known.joints[order, :, :2].astype(float)
     usable = np.flatnonzero((~np.isnan(joints).any(axis=2)).sum(axis=1) >= minimum)
+    there = np.array([(images / names[index]).exists() for index in usable], bool)
+    if not there.all():
+        say(f"{annotations}: {(~there).sum():,} of its {len(there):,} labelled crops are not in {images}.")
+    usable = usable[there]
     if count is not None:
         usable = np.random.default_rng(seed).permutation(usable)[:count]
     examples, lost = [], 0
@@ -73,7 +77,7 @@ def load_examples(
             continue
         examples.append(Example(names[index], image, joints[index]))
     if lost:
-        say(f"{images}: {lost} images named in {annotations} are missing or damaged and are left out.")
+        say(f"{images}: {lost} images named in {annotations} are damaged and are left out.")
     if not examples:
         raise AugmentError(f"{annotations}: names no readable image of {images} with {minimum} or more joints.")
     return examples

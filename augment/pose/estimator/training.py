@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from augment.base.errors import AugmentError
+from augment.base.files import sha256_bytes
 from augment.base.progress import say
 from augment.base.shuffling import Shuffled
 from augment.base.state import load_state, save_state
@@ -57,7 +58,7 @@ def train_estimator(
 
     ``examples``, real or rendered, are sampled uniformly. An interrupted training is resumed (its state is in
     ``<output>.state``); the minutes it already took count. Raises :class:`AugmentError` where there are too few
-    examples or the loss is no longer finite.
+    examples, the state is of another training, or the loss is no longer finite.
     """
     data = LabelledCrops.of(examples)
     if len(data.crops) < batch_size:
@@ -70,7 +71,9 @@ def train_estimator(
     loss_function = adapter.field_loss(network)
     layout = adapter.field_layout(network)
     state_path = output.with_name(output.name + ".state")
-    run = _resume(state_path, network, average, optimizer)
+    names = sha256_bytes("\n".join(example.name for example in examples).encode())
+    made_from = {"start": start.sha256, "crops": names, "batch size": batch_size, "seed": seed}
+    run = _resume(state_path, made_from, network, average, optimizer)
     last, saved, shown = monotonic(), run.minutes, []
     for crops, joints, known in _batches(data, batch_size, seed, first=run.step):
         now = monotonic()
@@ -92,10 +95,10 @@ def train_estimator(
         run.step += 1
         shown.append(total.item())
         if run.minutes - saved >= save_every_minutes:
-            _save(state_path, output, run, network, average, optimizer)
+            _save(state_path, output, made_from, run, network, average, optimizer)
             say(f"pose training: {run.minutes:.1f} of {minutes:g} min, step {run.step}, loss {np.mean(shown):.1f}")
             saved, shown = run.minutes, []
-    _save(state_path, output, run, network, average, optimizer)
+    _save(state_path, output, made_from, run, network, average, optimizer)
     say(f"pose training: done after {run.step} steps of {batch_size} crops: {output}")
     return output
 
@@ -182,19 +185,23 @@ def _batches(data: LabelledCrops, size: int, seed: int, first: int) -> Iterator[
         yield tuple(torch.from_numpy(values[chosen]) for values in (data.crops, data.joints, data.known))
 
 
-def _save(state_path, output, run, network, average, optimizer) -> None:
+def _save(state_path, output, made_from, run, network, average, optimizer) -> None:
     state = {
-        "step": run.step, "minutes": run.minutes, "network": network.state_dict(), "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "made_from": made_from, "step": run.step, "minutes": run.minutes, "network": network.state_dict(),
+        "average": average.state_dict(), "optimizer": optimizer.state_dict(),
     }  # fmt: skip
     save_state(state_path, state)
     adapter.save_network(average.module, output, {"steps": run.step})
 
 
-def _resume(state_path, network, average, optimizer) -> _Run:
+def _resume(state_path, made_from, network, average, optimizer) -> _Run:
     if not state_path.exists():
         return _Run()
     state = load_state(state_path)
+    before = state.get("made_from", {})
+    if differing := [name for name, value in made_from.items() if before.get(name) != value]:
+        raise AugmentError(f"{state_path}: is of a training with another {', '.join(differing)}. Set that back to "
+                           "resume it, name another output, or delete the file to train from scratch.")  # fmt: skip
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
