@@ -34,7 +34,7 @@ from pathlib import Path
 from tiny_run import TINY
 from augment.config import GanConfig
 from augment.gan.stage import train_gan
-from augment.manifest import Manifest
+from augment.manifest import Manifest, verify
 run = Path({run!r})
 inputs = [Manifest(run / kind / f"{{kind}}.parquet") for kind in ("images", "poses", "pairs")]
 train_gan(TINY.model_copy(update={update!r}), *inputs, Path({folder!r}))
@@ -271,6 +271,14 @@ def test_lost_weights_are_written_again(undisturbed, run, tmp_path):
     (tmp_path / "weights-000006.safetensors").unlink()
     assert train_gan(TINY, *inputs(run), tmp_path).table.equals(made.table)
     assert weights_of(tmp_path) == weights_of(undisturbed.path.parent)
+
+
+def test_lost_weights_keep_the_header_of_their_own_training(run, tmp_path):
+    train_gan(TINY, *inputs(run), tmp_path)
+    (tmp_path / "weights-000006.safetensors").unlink()
+    longer = TINY.model_copy(update={"iterations": 8, "keep_checkpoints": 9})
+    made = train_gan(longer, *inputs(run), tmp_path)
+    assert (tmp_path / "weights-000006.safetensors").exists() and verify(made).empty
 
 
 def test_a_batch_must_be_shareable(run, monkeypatch):

@@ -64,12 +64,13 @@ def test_the_example_of_a_configuration(another_machine):
 
 
 def test_names_of_another_data_set_are_listed_with_their_sizes(far):
-    for name in ("7/c1/a.jpg", "7/c2/b.jpg", "8/c1/c.png", "8/notes.txt"):
+    for name in ("7/c1/a.jpg", "7/c2/b.jpg", "8/c1/c.png", "9/c1/d.jpg", "5/c1/e.jpg",
+                 "8/notes.txt"):  # fmt: skip
         (far / "crops" / name).parent.mkdir(parents=True, exist_ok=True)
         (far / "crops" / name).write_bytes(bytes(len(name)))
     pattern = r"(?P<pid>\d+)/c(?P<camid>\d+)"
     here, there = (parse_folder(folder, pattern) for folder in (far / "crops", copy_of(f"file://{far}/crops")))
-    assert [image.id for image in there.images] == [image.id for image in here.images] and len(there.images) == 3
+    assert [image.id for image in there.images] == [image.id for image in here.images] and len(there.images) == 5
     assert {image.size for image in there.images} == {10}
     with pytest.raises(AugmentError, match=rf"file://{far}/gone: no such folder"):
         parse_folder(copy_of(f"file://{far}/gone"), pattern)
