@@ -90,8 +90,8 @@ def test_sampling_is_seeded_and_takes_all_when_there_are_fewer(capsys):
     assert "pairs.test_pairs is 100, but there are only 50: all are used." in capsys.readouterr().err
 
 
-def tables(tmp_path: Path, rows: list[tuple[str, int, bool]], cameras: dict[str, int] | None = None):
-    """Image and pose manifests of (id, pid, accepted), from camera 1 where ``cameras`` does not say otherwise."""
+def tables(tmp_path: Path, rows: list[tuple[str, int, bool]]):
+    """Image and pose manifests of (id, pid, accepted), all from camera 1."""
     blank = np.full(18, np.nan, np.float32)
     images, poses = [], []
     for id, pid, accepted in rows:
@@ -100,8 +100,7 @@ def tables(tmp_path: Path, rows: list[tuple[str, int, bool]], cameras: dict[str,
             "id": id, "path": f"../data/{split}/{stem}.jpg", "sha256": "", "width": 64, "height": 128, "status": "ok",
             "reason": "",
         }  # fmt: skip
-        camid = (cameras or {}).get(id, 1)
-        images.append(common | {"split": split, "pid": pid, "camid": camid, "sequence": 1, "frame": 1})
+        images.append(common | {"split": split, "pid": pid, "camid": 1, "sequence": 1, "frame": 1})
         found = {"x": blank, "y": blank, "confidence": blank, "people": 1, "estimator": "e", "checkpoint": ""}
         poses.append(common | found | {"accepted": accepted, "verdict": ""})
     return (
@@ -128,22 +127,6 @@ def test_the_stage_writes_pairs_of_image_ids(tmp_path):
     make_pairs(PairsConfig(), images, poses, tmp_path / "run" / "pairs")
     assert before == (manifest.path.read_bytes(), manifest.path.stat().st_mtime_ns)  # reused
     assert len(make_pairs(PairsConfig(test_pairs=4), images, poses, tmp_path / "run" / "pairs").frame()) == 6
-
-
-def test_training_pairs_of_one_camera(tmp_path):
-    rows = [(f"train/0001_{letter}", 1, True) for letter in "abcd"] + ROWS[4:]
-    cameras = dict(zip([id for id, *_ in rows], [1, 2, 1, 3, 1, 2, 1, 1], strict=True))
-    images, poses = tables(tmp_path, rows, cameras)
-    frame = make_pairs(PairsConfig(train_cameras="same"), images, poses, tmp_path / "run" / "pairs").frame()
-    train = frame[frame["split"] == "train"][["from", "to"]]
-    assert set(pairs_of(train)) == {("train/0001_a", "train/0001_c"), ("train/0001_c", "train/0001_a")}
-    assert (frame["split"] == "test").sum() == 6  # of any cameras, as in the paper
-
-
-def test_no_two_images_of_one_camera_is_an_error(tmp_path):
-    images, poses = tables(tmp_path, ROWS, {"train/0001_b": 2})
-    with pytest.raises(AugmentError, match="no two training images of one person from one camera have an accepted"):
-        make_pairs(PairsConfig(train_cameras="same"), images, poses, tmp_path / "run" / "pairs")
 
 
 def test_an_identity_on_both_sides_is_refused(tmp_path):

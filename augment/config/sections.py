@@ -109,9 +109,6 @@ class PoseConfig(Section):
 class PairsConfig(Section):
     """Training and test pairs of images of a person."""
 
-    train_cameras: Literal["any", "same"] = "any"
-    """Training pairs of any two images of a person, or only of two from one camera: a generator cannot know the colours
-    of another camera, and learns to invent them."""
     test_pairs: Count = 12_000
     """Sampled from all ordered pairs of each person (Sec. 6)."""
     test_pairs_file: File | None = Runtime(None)
@@ -142,11 +139,6 @@ class GanConfig(Section):
     """A file (its hash counts, not its name); None: torchvision's, downloaded."""
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"
     """What the file's weights were trained with."""
-    identity_weights: File | None = Runtime(None)
-    """A re-ID network to which generated images must look the same person: reid/ARM-sSEED.safetensors of a run (its
-    content counts). Not in the paper. None: no such loss."""
-    identity_weight: float = Field(10.0, gt=0)
-    """Of that loss, 1 - cosine of its features, beside the others of Eq. 10."""
     image_size: tuple[Edge, Edge] | None = None
     """Height, width; None: that of most images where the networks can take it."""
     start: File | None = Runtime(None)

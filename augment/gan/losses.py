@@ -1,7 +1,6 @@
 """What the generator and the discriminator minimise (Sec. 4, App. A)."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -51,16 +50,6 @@ def nearest_distances_by_equation(
 def feature_loss(fake: Float[Tensor, "*shape"], real: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean absolute difference of feature maps, element by element (Sec. 6.3, PercLoss); of images: Eq. 6 (L1)."""
     return functional.l1_loss(fake, real)
-
-
-def identity_loss(fake: Sequence[Float[Tensor, "B C *space"]], real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """1 - cos of a re-ID network's features of generated images and of their targets, averaged over its layers.
-
-    Each layer is the mean over batch and places of a map (B, C, h, w), or over the batch for features (B, C). Not in
-    the paper. 0: the network sees the same; 1: orthogonal features.
-    """
-    layers = [(1 - functional.cosine_similarity(*layer, dim=1)).mean() for layer in zip(fake, real, strict=True)]
-    return torch.stack(layers).mean()
 
 
 def discriminator_loss(

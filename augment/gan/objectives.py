@@ -6,12 +6,10 @@ from torch import Tensor, nn
 from augment.config import GanConfig
 from augment.gan.features import build_features
 from augment.gan.fidelity import preset
-from augment.gan.identity import IdentityNetwork
 from augment.gan.losses import (
     discriminator_loss,
     feature_loss,
     generator_loss,
-    identity_loss,
     nearest_neighbour_loss,
 )
 
@@ -26,32 +24,15 @@ class Objectives(nn.Module):
         self.bf16 = section.precision == "bf16"
         self.neighbourhood = section.neighbourhood or (3 if max(image_size) <= 128 else 5)
         self.features = build_features(section)
-        self.identity_weight = section.identity_weight
-        self.identity = None if section.identity_weights is None else IdentityNetwork(section.identity_weights)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the values of :meth:`generator` are called in logs."""
-        names = ("generator_adversarial", "generator_reconstruction")
-        return names if self.identity is None else (*names, "generator_identity")
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Eq. 5 for D, from logits."""
         return discriminator_loss(real, fake, self.fidelity.logarithm_offset)
 
-    def generator(self, logits: Tensor, generated: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        """What G minimises the sum of (Eq. 10): its adversarial and its weighted reconstruction loss.
-
-        With ``gan.identity_weights`` the weighted identity loss is the third.
-        """
+    def generator(self, logits: Tensor, generated: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What G minimises the sum of (Eq. 10): its adversarial and its weighted reconstruction loss."""
         adversarial = generator_loss(logits, self.fidelity.adversarial, self.fidelity.logarithm_offset)
-        losses = adversarial, self.reconstruction(generated, target)
-        if self.identity is None:
-            return losses
-        with torch.autocast(generated.device.type, enabled=False):
-            with torch.no_grad():
-                real = self.identity(target)
-            return *losses, self.identity_weight * identity_loss(self.identity(generated), real)
+        return adversarial, self.reconstruction(generated, target)
 
     def reconstruction(self, generated: Tensor, target: Tensor) -> Tensor:
         """Weighted difference of images (B, 3, H, W) in [-1, 1] from their targets."""

@@ -14,7 +14,6 @@ from augment.gan.dataset import choose_size, load_pair_data
 from augment.gan.features import VGG19_BYTES, check_features, features_digest, vgg19_to_fetch
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
-from augment.gan.identity import identity_digest
 from augment.gan.networks import channels_of
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
@@ -44,9 +43,9 @@ def named_files(section: GanConfig) -> dict[str, str]:
     if section.image_size is not None:
         channels_of(section.image_size, section.width)
     if section.iterations:
-        used = {"features": features_digest(section), "identity": identity_digest(section)}
+        features = features_digest(section)
         check_features(section)
-        found |= {name: digest for name, digest in used.items() if digest is not None}
+        found |= {} if features is None else {"features": features}
     return found
 
 

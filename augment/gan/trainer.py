@@ -30,6 +30,7 @@ from augment.gan.objectives import Objectives
 from augment.gan.skeletons import HUMAN, Skeleton
 
 PLANNED_PIXELS = 2**20  # of pairs whose geometry is made at once: 110 MB of tables
+LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
 SINCE = ("log", "checkpoint")
 
 
@@ -60,8 +61,7 @@ class Trainer:
         self._plans: tuple[int, Plan] = -1, {}  # number of those iterations' group, and their plans
         self.iteration = 0
         # Sums of losses and their number, since the last line of the log and since the last checkpoint.
-        self.losses = ("discriminator", *self.objectives.names)
-        self.loss_sums = torch.zeros(len(SINCE), len(self.losses) + 1, device=device)
+        self.loss_sums = torch.zeros(len(SINCE), len(LOSSES) + 1, device=device)
         self._run_generator: nn.Module = self.generator
         self._run_discriminator: nn.Module = self.discriminator
         if mode == "full":
@@ -190,7 +190,7 @@ class Trainer:
             torch.distributed.all_reduce(means)
             means /= processes.world_size()
         sums.zero_()
-        return dict(zip(self.losses, means.tolist(), strict=True))
+        return dict(zip(LOSSES, means.tolist(), strict=True))
 
     @torch.no_grad()
     def generate(self, pairs: np.ndarray) -> Tensor:

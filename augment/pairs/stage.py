@@ -56,19 +56,15 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if (done := finished(path, origin)) is not None:
         return done
 
-    known = images.columns("id", "pid", "camid", "split", "path").to_pandas()
+    known = images.columns("id", "pid", "split", "path").to_pandas()
     candidates = poses.columns("id", "accepted").to_pandas().merge(known, on="id", validate="one_to_one")
     of_train = (candidates["split"] == "train").to_numpy()
     check_disjoint(candidates["pid"][of_train], candidates["pid"][~of_train])
     train, test = candidates[of_train], candidates[~of_train]
     source, target = mine_positions(train["pid"].to_numpy(), train["accepted"].to_numpy(), section.seed)
-    if section.train_cameras == "same":
-        cameras = train["camid"].to_numpy()
-        source, target = source[cameras[source] == cameras[target]], target[cameras[source] == cameras[target]]
     if not len(source):
-        of_one_camera = " from one camera" if section.train_cameras == "same" else ""
         raise AugmentError(
-            f"{poses.path}: no two training images of one person{of_one_camera} have an accepted pose "
+            f"{poses.path}: no two training images of one person have an accepted pose "
             f"({of_train.sum()} poses, {train['accepted'].sum()} accepted), so there is nothing to train on."
         )
     many = train["pid"][train["accepted"] & (train["pid"] > DISTRACTOR)].value_counts().gt(PARTNERS + 1).sum()

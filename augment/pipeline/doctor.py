@@ -265,8 +265,6 @@ def _gan(config: Config) -> Iterator[Check]:
     from augment.gan.features import TORCHVISION_URL, needs_vgg19
 
     gan = config.gan
-    if gan.identity_weights is not None:
-        yield _asked("network of identity", lambda: _identity_network(gan.identity_weights))
     if not needs_vgg19(gan):
         return
     cached = cached_file(TORCHVISION_URL)
@@ -280,13 +278,6 @@ def _gan(config: Config) -> Iterator[Check]:
         yield Check("VGG-19 weights", "warn", "not here yet; they are downloaded (548 MB) when the training begins",
                     f"offline: put {TORCHVISION_URL} at {cached}, name a file with gan.vgg_weights, or set "
                     "gan.features=patches, which needs no weights")  # fmt: skip
-
-
-def _identity_network(file: str) -> str:
-    from augment.gan.identity import IdentityNetwork
-
-    IdentityNetwork(file)
-    return f"{file}, sha256 {sha256_file(Path(file).expanduser())[:16]}"
 
 
 def _filter(config: Config) -> Iterator[Check]:
