@@ -1,7 +1,7 @@
 """Images on their way out: read against their hash, placed by hard link, described in one table."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from augment.base.files import (
     sha256_bytes,
     sha256_file,
 )
+
+Advance = Callable[[int], None]  # counts images that are out
 
 # Beside every image, whatever the format. ``pid`` is the label; ``certainty``: its probability where labels are
 # soft, else 1. ``source`` leads to the person of a synthetic image.

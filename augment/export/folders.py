@@ -1,7 +1,7 @@
 """Formats in which every image is a file: Market-1501's folders, Hugging Face's imagefolder, COCO key points."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 
 from augment.base.files import atomic_write
 from augment.data.layouts import MARKET_FOLDERS
-from augment.export.files import metadata, place, records
+from augment.export.files import Advance, metadata, place, records
 from augment.export.selection import Selection
 from augment.pose.skeleton import COCO_NAMES, to_coco
 
-Advance = Callable[[int], None]
 # load_dataset("imagefolder") knows the splits train, validation and test by their folders, and no others.
 IMAGEFOLDER = {"train": "train", "query": "test/query", "gallery": "test/gallery"}
 

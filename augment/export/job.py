@@ -11,8 +11,8 @@ from augment.base.errors import UsageError
 from augment.base.files import atomic_write, remove_begun, remove_leftovers, sha256_bytes, sha256_file
 from augment.base.progress import progress, say
 from augment.export.card import facts, write_card
-from augment.export.files import metadata
-from augment.export.folders import Advance, write_coco, write_imagefolder, write_market1501
+from augment.export.files import Advance, metadata
+from augment.export.folders import write_coco, write_imagefolder, write_market1501
 from augment.export.selection import Filters, Selection, select
 from augment.export.shards import write_parquet, write_webdataset
 from augment.manifest import content_digest

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.base.files import atomic_write
-from augment.export.files import METADATA, metadata, read_jpeg, records
+from augment.export.files import METADATA, Advance, metadata, read_jpeg, records
 from augment.export.selection import Selection
 
 PER_SHARD = 1000  # images; what an interrupted export does again at most
 _ROW_GROUP = 100  # images of a parquet file that are in memory at once
-Advance = Callable[[int], None]
 
 # By this ``datasets`` knows that the column holds pictures.
 _FEATURES = {"image": {"_type": "Image"}} | {

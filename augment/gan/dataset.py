@@ -19,6 +19,7 @@ from augment.gan.networks import channels_of
 from augment.manifest import Manifest
 
 DEFAULT_SIZE = (128, 64)  # Market-1501
+TEST_PAIRS = 64  # by which the best checkpoint is chosen
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def load_pair_data(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, device: torch.device,
-                   test_pairs: int = 64) -> PairData:  # fmt: skip
-    """Decode every image of a training pair and of ``test_pairs`` test pairs, spread evenly over all of them.
+def load_pair_data(
+    section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest, device: torch.device
+) -> PairData:
+    """Decode every image of a training pair and of :data:`TEST_PAIRS` test pairs, spread evenly over all of them.
 
     Raises :class:`AugmentError` where there is no pair, an image cannot be read or has no row or pose.
     """
@@ -81,7 +83,7 @@ def load_pair_data(section: GanConfig, images: Manifest, poses: Manifest, pairs:
     if not len(test):
         say("gan: there are no test pairs; samples and the best checkpoint are chosen on training pairs.")
         test = train
-    test = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(test_pairs, len(test))).round().astype(int))]
+    test = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(TEST_PAIRS, len(test))).round().astype(int))]
     ids = sorted({*train["from"], *train["to"], *test["from"], *test["to"]})
     index = pd.Series(np.arange(len(ids)), ids)
     size = choose_size(section, images, ids)

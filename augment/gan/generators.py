@@ -15,6 +15,7 @@ from augment.base.files import atomic_write, is_regular_file, sha256_file
 from augment.base.storage.copies import is_folder
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header, save_weights
+from augment.gan.inference import last_weights
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -45,9 +46,7 @@ def find_generator(name: str | Path) -> Path:
     if is_regular_file(path):
         return path
     if is_folder(path):
-        manifest = read_manifest(path / "gan" / "checkpoints.parquet", "checkpoints")
-        files = dict(zip(manifest.table["role"].to_pylist(), manifest.table["path"].to_pylist(), strict=True))
-        return manifest.file_of(files["last"])
+        return last_weights(read_manifest(path / "gan" / "checkpoints.parquet", "checkpoints"))[0]
     if str(name) in shipped():
         return shipped()[str(name)]
     raise UsageError(f"{name}: neither a weights file, nor the folder of a run, nor a shipped generator. "

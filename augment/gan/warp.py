@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from augment.gan.fidelity import Fidelity, preset
-from augment.gan.kernels.gather import HALF, apply_plan, deform, plan_deformation
+from augment.gan.kernels.gather import HALF, deform
 
-__all__ = ["apply_plan", "deform", "deform_by_equations", "plan_deformation"]
+__all__ = ["deform", "deform_by_equations"]
 
 
 def deform_by_equations(
