@@ -111,7 +111,7 @@ def test_a_damaged_table_and_damaged_parts_are_made_again(tmp_path, capfd):
 def test_a_pipe_or_a_device_in_place_of_a_table_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.parquet")
     for path in (tmp_path / "pipe.parquet", Path("/dev/zero"), tmp_path):
-        with pytest.raises(AugmentError, match="is not a file"):
+        with pytest.raises(AugmentError, match="is not a regular file"):
             read_manifest(path)
 
 
