@@ -6,13 +6,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from augment.base.errors import AugmentError
 from augment.cli import main
 from augment.config import Config
 from augment.gan import cost
 from augment.pipeline import doctor
 from augment.pipeline.doctor import Check
-from augment.pipeline.stages import run_local
 
 
 @pytest.fixture
@@ -65,14 +63,6 @@ def test_a_generator_that_is_used_as_it_is_needs_no_weights(quick, tmp_path, tin
 def test_what_would_stop_a_run_in_its_last_stages(quick, tiny_config, check, changes, said):
     found = checks(Config.model_validate(tiny_config.model_dump() | changes))[check]
     assert found.status == "failed" and re.search(said, found.found)
-
-
-@pytest.mark.parametrize("changes", [{"reid": {"start": "nowhere.pt"}}, {"quality": {"vgg_weights": "nowhere.pth"}}])
-def test_such_a_run_does_not_begin(tiny_config, changes):
-    config = Config.model_validate(tiny_config.model_dump() | changes)
-    with pytest.raises(AugmentError, match="nowhere"):
-        run_local(config)
-    assert not (config.folder / "images").exists()
 
 
 def test_missing_package(quick, monkeypatch):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from augment.base.errors import UsageError
+from augment.base.errors import AugmentError, UsageError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config, Section
@@ -137,7 +137,10 @@ def check_test(stage: Stage, stages: Collection[Stage], config: Config) -> None:
     if stage.name == "images" and "reid" in {other.name for other in stages}:
         from augment.reid.dataset import read_data  # with torchreid
 
-        read_data(read_manifest(stage.path(config.folder.absolute()), stage.table))
+        try:
+            read_data(read_manifest(stage.path(config.folder.absolute()), stage.table))
+        except AugmentError as error:
+            raise AugmentError(f"{error} For synthetic images alone: augment synthesize.") from None
 
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:
