@@ -110,9 +110,14 @@ def test_a_damaged_table_and_damaged_parts_are_made_again(tmp_path, capfd):
 
 def test_a_pipe_or_a_device_in_place_of_a_table_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.parquet")
-    for path in (tmp_path / "pipe.parquet", Path("/dev/zero"), tmp_path):
+    for path in (tmp_path / "pipe.parquet", Path("/dev/zero")):
         with pytest.raises(AugmentError, match="is not a regular file"):
             read_manifest(path)
+    with pytest.raises(AugmentError, match=r"is a folder, not a manifest\. Name a \.parquet file"):
+        read_manifest(tmp_path)
+    make(tmp_path / "images")
+    with pytest.raises(AugmentError, match=r"is a folder, not a manifest\. It holds images/images\.parquet"):
+        read_manifest(tmp_path)
 
 
 def test_a_pipe_or_a_device_in_place_of_a_file_is_a_problem_and_nothing_waits(tmp_path):

@@ -53,7 +53,8 @@ def test_all_metrics_with_intervals(table):
     shown = by_metric(table)
     assert shown.columns == ["full", "long", "source copied", "real target"]
     assert shown.rows[0] == ("SSIM ↑", "ssim_released", [
-        "0.290 [0.280, 0.300]", "0.300 [0.290, 0.310]", "0.150 [0.140, 0.160]", "1.000"])  # fmt: skip
+        "0.290 [0.280, 0.300]", "0.300 [0.290, 0.310]", "0.150 [0.140, 0.160]", "1.000",
+    ], "the released code of Siarohin et al., CVPR 2018")  # fmt: skip
     assert shown.rows[1].cells == ["15.00 [14.00, 16.00]", "15.50 [15.00, 16.00]", "", "inf"]
     assert len(shown.rows) == 2  # what was not measured has a line of its own
     assert not_measured(table) == {"quality.inception_weights: a file": ["FID"]}
