@@ -28,9 +28,9 @@ _FORMATS = ("market1501", "imagefolder", "webdataset", "coco", "parquet")
 @click.option("--terms", metavar="TEXT", help="Terms of the source images, for the data card.")
 def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: int | None, where: str | None,
            labels: str, certainty: float | None, terms: str | None) -> None:  # fmt: skip
-    """Write the images of RUN, a run's folder, real and synthetic, to the new folder DEST in another format.
+    """Write a run's images in another format.
 
-    market1501: folders and names of Market-1501 (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face
+    Real and synthetic ones of RUN, a run's folder, to the new folder DEST. market1501: folders and names of Market-1501 (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face
     datasets. webdataset: tar shards. coco: key points. A README.md says what the folder holds.
     """
     from augment.export.job import export as write

@@ -21,8 +21,11 @@ from augment.commands.common import LocalPath
 @click.option("--device", default="auto", show_default=True)
 def study(runs: tuple[Path, ...], results: bool, images: int, training: int, host: str, port: int,
           device: str) -> None:  # fmt: skip
-    """Serve a page on which users tell real images from those of RUN's generator (Sec. 6.2): in random order, a
-    second each, "real" or "generated" by key or touch. Any number of people may take part at once."""
+    """Serve the user study (Sec. 6.2).
+
+    A page on which users tell real images from those of RUN's generator: in random order, a second each, "real" or
+    "generated" by key or touch. Any number of people may take part at once.
+    """
     if results:
         _print_results(runs)
         return

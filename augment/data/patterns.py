@@ -50,7 +50,8 @@ class ParsedFolder:
             each = Counter(image.name.pid for image in some if image.name.pid > DISTRACTOR).values()
             cameras = {image.name.camid for image in some}
             spread = f"{min(each)} to {max(each)}, median {median(each):g}" if each else "none"
-            lines.append(f"{split:8} {len(some):>7,} images, {len(each):,} people, {len(cameras)} cameras; "
+            seen_by = "1 camera" if len(cameras) == 1 else f"{len(cameras)} cameras"
+            lines.append(f"{split:8} {len(some):>7,} images, {len(each):,} people, {seen_by}; "
                          f"images a person: {spread}")  # fmt: skip
         for image in self.images[:: max(1, len(self.images) // 10)][:10]:
             shown = image.id.partition("/")[2]
