@@ -21,9 +21,9 @@ from augment.commands.common import LocalPath
 @click.option("--device", default="auto", show_default=True)
 def study(runs: tuple[Path, ...], results: bool, images: int, training: int, host: str, port: int,
           device: str) -> None:  # fmt: skip
-    """Serve the user study (Sec. 6.2).
+    """Serve the user study of the paper.
 
-    A page on which users tell real images from those of RUN's generator: in random order, a second each, "real" or
+    Sec. 6.2: a page on which users tell real images from those of RUN's generator: in random order, a second each, "real" or
     "generated" by key or touch. Any number of people may take part at once.
     """
     if results:
