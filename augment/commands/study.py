@@ -23,8 +23,8 @@ def study(runs: tuple[Path, ...], results: bool, images: int, training: int, hos
           device: str) -> None:  # fmt: skip
     """Serve the user study of the paper.
 
-    Sec. 6.2: a page on which users tell real images from those of RUN's generator: in random order, a second each, "real" or
-    "generated" by key or touch. Any number of people may take part at once.
+    Sec. 6.2: a page on which users tell real images from those of RUN's generator: in random order, a second each,
+    "real" or "generated" by key or touch. Any number of people may take part at once.
     """
     if results:
         _print_results(runs)
