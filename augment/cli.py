@@ -16,15 +16,7 @@ from augment.commands.study import study
 from augment.commands.tools import config, doctor, report
 
 
-class InOrder(Guarded):
-    """Lists its commands in the order in which they were added."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
-        return list(self.commands)
-
-
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="augment")
 def main() -> None:
     """Pose-guided synthetic images for person re-identification: make them, and measure what they are worth."""

@@ -3,12 +3,12 @@
 Only one process may draw on a terminal, so a child process sends its progress to its parent.
 """
 
+import itertools
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import count as counted
 from multiprocessing.connection import Connection
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,7 +23,7 @@ _bars: Progress | None = None
 _open_bars = 0
 _lock = threading.Lock()
 _parent: Connection | None = None
-_numbers = counted()
+_numbers = itertools.count()  # of the bars that a child process opens
 
 
 def say(message: str) -> None:

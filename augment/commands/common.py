@@ -86,6 +86,10 @@ class LocalPath(click.Path):
 class Guarded(click.Group):
     """A group that reports every exception in a sentence, with its exit code; tracebacks are written to a file."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added, not of the alphabet."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Exit codes: 2 and 3 from :class:`AugmentError`, 130 interrupted, 1 an internal error."""
         try:

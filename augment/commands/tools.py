@@ -69,8 +69,8 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | No
     from augment.report.page import check_tables, write_joint_report, write_report
 
     configs = [_config_of(run, overrides) for run in runs]
-    check_tables(configs)
     if len(configs) == 1:
+        check_tables(configs)  # before a folder is made for what never ran
         (config,) = configs
         remember_folder(config)
         with locked_run(config):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import pandas as pd
+
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import is_regular_file
 from augment.base.storage.addresses import is_copy
 from augment.base.storage.copies import is_folder, sizes_below
 from augment.config.fields import check_pattern
 from augment.data.layouts import DISTRACTOR, JUNK, NO_NAME, SPLITS, Found, Name, printable
-from augment.data.selection import hold_out
+from augment.data.selection import has_correct_match, hold_out
 
 PATTERN = r"(?P<pid>-1|\d+)_c(?P<camid>\d+)"  # CUHK03-np, DukeMTMC-reID, VeRi-776, Market-1501
 # As these data sets call their parts.
@@ -65,13 +67,14 @@ class ParsedFolder:
 
     def _lacking(self) -> list[str]:
         """What cannot be done with these images."""
-        of_split = {split: [image.name for image in self.images if image.split == split] for split in SPLITS}
-        seen = {(name.pid, name.camid) for name in of_split["gallery"]}
-        matched = any(pid == name.pid and camid != name.camid for name in of_split["query"] for pid, camid in seen)
+        train, query, gallery = (
+            pd.DataFrame([image.name for image in self.images if image.split == split and image.name.pid > DISTRACTOR],
+                         columns=Name._fields) for split in ("train", "query", "gallery")
+        )  # fmt: skip
         lines = []
-        if len({name.pid for name in of_split["train"] if name.pid > DISTRACTOR}) < 2:
+        if train["pid"].nunique() < 2:
             lines.append("WARNING: fewer than two people to train on.")
-        if not matched:
+        if not has_correct_match(query, gallery):
             lines.append("WARNING: re-ID is measured across cameras, which is impossible here: no query's person is in "
                          "the gallery from another camera.")  # fmt: skip
         return lines

@@ -1,6 +1,7 @@
 """Which of a data set's people and images are used, and as what."""
 
 import numpy as np
+import pandas as pd
 
 from augment.config import DataConfig, SubsetConfig
 from augment.data.layouts import Found
@@ -74,3 +75,9 @@ def sample_subset(found: list[Found], subset: SubsetConfig) -> list[Found]:
         for image in found
         if image.split != "train" or image.name.pid in pids
     ]
+
+
+def has_correct_match(query: pd.DataFrame, gallery: pd.DataFrame) -> bool:
+    """Whether any query's person (columns pid, camid) is in the gallery from another camera."""
+    both = query[["pid", "camid"]].merge(gallery[["pid", "camid"]].drop_duplicates(), on="pid")
+    return bool((both["camid_x"] != both["camid_y"]).any())

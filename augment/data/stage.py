@@ -9,8 +9,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from augment.base.errors import AugmentError
 from augment.base.files import decode_image, read_file, sha256_bytes
 from augment.base.progress import say
@@ -22,7 +20,7 @@ from augment.data.patterns import parse_folder
 from augment.data.rendered.dataset import render_set
 from augment.data.rendered.folder import VERSION, check_root
 from augment.data.rendered.plan import plan
-from augment.data.selection import select
+from augment.data.selection import has_correct_match, select
 from augment.manifest import Manifest, relative_path
 from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
 
@@ -205,9 +203,3 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
         say("images: there are no query images: synthetic images can be made, re-ID cannot be measured.")
     elif not has_correct_match(query, gallery):
         say("images: no query's person is in the gallery, seen by another camera: re-ID cannot be measured.")
-
-
-def has_correct_match(query: pd.DataFrame, gallery: pd.DataFrame) -> bool:
-    """Whether any query's person (columns pid, camid) is in the gallery from another camera."""
-    both = query[["pid", "camid"]].merge(gallery[["pid", "camid"]].drop_duplicates(), on="pid")
-    return bool((both["camid_x"] != both["camid_y"]).any())

@@ -26,7 +26,6 @@ from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
 
 EXAMPLES = 8  # test pairs in the gallery
-_ORIGIN = ("digest", "inputs")  # of the provenance, in the header of weights
 EXPLODED = 1e3  # a loss that is so many times the first one
 
 
@@ -137,7 +136,8 @@ class Training:
             "iteration": iteration, "file": f"weights-{iteration:06d}.safetensors", "losses": losses,
             "validation": self.trainer.validate(), "parent": self.parent,
         }  # fmt: skip
-        newest["origin"] = {"config": self.origin["section"], **{name: self.origin[name] for name in _ORIGIN}}
+        origin = self.origin
+        newest["origin"] = {"config": origin["section"], "digest": origin["digest"], "inputs": origin["inputs"]}
         newest["sha256"] = self._save_weights(newest)
         self.parent = newest["sha256"]
         self.records.append(newest)

@@ -14,8 +14,7 @@ from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image
-from augment.data.selection import LEFT_OUT
-from augment.data.stage import has_correct_match
+from augment.data.selection import LEFT_OUT, has_correct_match
 from augment.manifest import Manifest, read_manifest
 from augment.reid.poses import select
 from augment.retrieval.evaluation import JUNK

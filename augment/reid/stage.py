@@ -53,8 +53,9 @@ _SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
 }  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the training state, which is deleted afterwards
-_to_parent: Connection  # of a child process
 _MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
+
+_to_parent: Connection  # of a child process
 
 
 def identity(

@@ -30,12 +30,12 @@ def compare(
 ) -> pd.DataFrame:  # fmt: skip
     """A row for each measure and arm, in percent, from rows of metrics.
 
-    ``references``: arm -> the arm it is compared with; by default the first, for all others. ``unit``: what a value of
-    column "seed" stands for. Columns: measure (``mAP``,
-    or ``mAP_xqda`` of a further distance), arm, reference, mean, deviation (over seeds) and seeds; and for arms with a
-    reference the paired difference: difference (mean over the seeds that both have), low and high (its t-interval),
-    paired (seeds), conclusion (of mAP only). With the ``folder`` of the re-ID stage also query_low and query_high: the
-    interval of the mAP's difference over the people of the queries.
+    ``references``: arm -> the arm it is compared with; by default the first, for all others. ``unit``: what the column
+    "seed" counts, for the conclusions. Columns: measure (``mAP``, or ``mAP_xqda`` of a further distance), arm,
+    reference, mean, deviation (over seeds) and seeds; and for arms with a reference the paired difference: difference
+    (mean over the seeds that both have), low and high (its t-interval), paired (seeds), conclusion (of mAP only). With
+    the ``folder`` of the re-ID stage also query_low and query_high: the interval of the mAP's difference over the
+    people of the queries.
     """
     arms = [arm for arm in arms if arm in set(metrics["arm"])]
     if references is None:

@@ -44,7 +44,7 @@ def test_same_tables_as_the_local_engine(tiny_config, tmp_path, workers, monkeyp
         assert stage.path(tiny_config.folder).read_bytes() == stage.path(local.folder).read_bytes()
 
 
-def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch):
+def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch, capsys):
     """Its failure takes nothing from them, and they do not wait for it."""
     from flows import pipeline as flows
 
@@ -71,6 +71,8 @@ def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch
     with pytest.raises(AugmentError, match="no scores today"):
         flows.pipeline_flow(config)
     assert pipeline.stage_named("reid").path(config.folder).is_file()
+    said = capsys.readouterr().err  # at once, and no stage is said to be at work that is not
+    assert said.index("quality failed: no scores today") < said.index("reid: done") and "finished first" not in said
     monkeypatch.setattr(flows, "run_stage", waiting)
     done = flows.pipeline_flow(config)
     assert list(done) == [stage.name for stage in pipeline.STAGES]
