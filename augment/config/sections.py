@@ -124,7 +124,8 @@ class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
     system: Literal["baseline", "dsc", "percloss", "full"] = "full"
-    """Which of the paper's four systems (Sec. 6.3). With gan.start this, fidelity and width are the file's."""
+    """Which of the paper's four systems (Sec. 6.3). With gan.start this, fidelity and width are the file's, but
+    for a width that is a multiple."""
     fidelity: Literal["paper", "released", "modern"] = "modern"
     """Whose reading of the method: the paper's, its released code's, or that code with its known faults mended
     (docs/fidelity.md)."""
@@ -142,7 +143,8 @@ class GanConfig(Section):
     image_size: tuple[Edge, Edge] | None = None
     """Height, width; None: that of most images where the networks can take it."""
     start: File | None = Runtime(None)
-    """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name)."""
+    """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name). With
+    a multiple of its width the generator is widened: at first it makes the same images."""
     iterations: int = Field(90_000, ge=0, le=10**9)
     """With 0, gan.start is used as it is."""
     decay_iterations: int = Field(0, ge=0, le=10**9)

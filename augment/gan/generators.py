@@ -16,6 +16,7 @@ from augment.base.storage.copies import is_folder
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header, save_weights
 from augment.gan.inference import last_weights
+from augment.gan.widening import widen, widening
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -84,31 +85,36 @@ def export_generator(source: str | Path, name: str, statements: dict[str, Any], 
 def resolve_start(section: GanConfig) -> GanConfig:
     """The section with the architecture of ``gan.start``; unchanged without one.
 
-    Settings that were not given are the file's; the default of ``features`` follows from them. Raises
-    :class:`UsageError` where a given setting contradicts the file.
+    Settings that were not given are the file's; the default of ``features`` follows from them. A training may be
+    wider than its start (:mod:`augment.gan.widening`). Raises :class:`UsageError` where a given setting contradicts
+    the file.
     """
     if section.start is None:
         return section
     config = read_header(find_generator(section.start))["config"]
     follows = {key: config[key] for key in ARCHITECTURE}
     given = section.model_dump(exclude_unset=True)
+    if section.iterations and "width" in given and widening(config["width"], given["width"]):
+        follows.pop("width")
     for key, value in follows.items():
         if given.get(key, value) != value:
+            wider = ", train with a multiple of it" if key == "width" and section.iterations else ""
             raise UsageError(f"gan.{key}={given[key]} contradicts gan.start={section.start}, a generator of {key} "
-                             f"{value}. Leave gan.{key} out, or start from another generator.")  # fmt: skip
+                             f"{value}. Leave gan.{key} out{wider}, or start from another generator.")  # fmt: skip
     return GanConfig.model_validate(given | follows)
 
 
 def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:
-    """The generator of ``gan.start``, averaged weights on the CPU. ``section`` comes from :func:`resolve_start`.
+    """The generator of ``gan.start``, averaged weights on the CPU. ``section`` comes from :func:`resolve_start`: where
+    it asks for more width, the generator is widened.
 
     Raises :class:`UsageError` where it generates images of another size (H, W).
     """
-    generator, _ = load_generator(find_generator(section.start))
+    generator, config = load_generator(find_generator(section.start))
     if generator.image_size != tuple(image_size):
         raise UsageError(f"gan.start={section.start}: that generator makes {_by(generator.image_size)}, this training "
                          f"{_by(image_size)}. Set gan.image_size={list(generator.image_size)}.")  # fmt: skip
-    return generator
+    return generator if section.width == config.width else widen(generator, section)
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -121,9 +121,13 @@ def test_no_iterations_use_the_generator_as_it_is(place, tiny, tmp_path):
 
 
 def test_a_start_of_other_settings_is_refused(place, tiny, tmp_path):
-    wrong = TINY.model_copy(update={"start": "tiny", "width": 1 / 8})
-    with pytest.raises(UsageError, match=r"gan\.width=0\.125 contradicts gan\.start=tiny, .* of width 0\.0625\. Leave"):
+    wrong = TINY.model_copy(update={"start": "tiny", "width": 1 / 11})
+    advice = r"Leave gan\.width out, train with a multiple of it, or start from another"
+    with pytest.raises(UsageError, match=rf"gan\.width=0\.09.* contradicts gan\.start=tiny, .* 0\.0625\. {advice}"):
         train_gan(wrong, *place[1], tmp_path)
+    as_it_is = TINY.model_copy(update={"start": "tiny", "width": 1 / 8, "iterations": 0})
+    with pytest.raises(UsageError, match=r"Leave gan\.width out, or start from another"):
+        train_gan(as_it_is, *place[1], tmp_path)
     larger = TINY.model_copy(update={"start": "tiny", "image_size": (64, 32), "iterations": 0})
     with pytest.raises(UsageError, match=rf"gan\.image_size=\[{SIZE[0]}, {SIZE[1]}\]"):
         train_gan(larger, *place[1], tmp_path / "larger")
