@@ -89,17 +89,17 @@ def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
             values[key] = value
 
 
-def differences(config: Config) -> dict[str, Any]:
-    """Dotted keys whose value is not the default, with their values."""
-    return dict(_flat_differences(config.model_dump(mode="json"), Config().model_dump(mode="json"), ""))
+def differences(config: Config, other: Config | None = None) -> dict[str, Any]:
+    """Dotted keys whose value is not that of ``other`` (None: the defaults), with their values."""
+    return dict(_flat_differences(config.model_dump(mode="json"), (other or Config()).model_dump(mode="json"), ""))
 
 
-def _flat_differences(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _flat_differences(values: dict[str, Any], others: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict) and default:
-            yield from _flat_differences(value, default, f"{prefix}{key}.")
-        elif value != default:
+        other = others.get(key)
+        if isinstance(value, dict) and isinstance(other, dict) and other:
+            yield from _flat_differences(value, other, f"{prefix}{key}.")
+        elif value != other:
             yield prefix + key, value
 
 

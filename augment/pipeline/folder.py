@@ -3,6 +3,7 @@
 That of a run in object storage is the folder of its copies.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,15 +13,17 @@ from filelock import FileLock, Timeout
 
 from augment.base.errors import AugmentError, UsageError, refusal
 from augment.base.files import atomic_write, remove_leftovers
+from augment.base.progress import say
 from augment.base.storage import copies, lease, objects
 from augment.base.storage.addresses import address_of, is_copy
-from augment.config import Config, dump_yaml
+from augment.config import Config, differences, dump_yaml, load_config
 from augment.pipeline.stages import STAGES
 
 MARKER = copies.RUN_MARKER
 ERROR_LOG = "error.log"
 _LOCK, _CONFIG = ".lock", "config.yaml"
 _WRITTEN = (*(stage.name for stage in STAGES), "rendered", "study")
+_SHOWN = 6  # changed settings
 _ELSEWHERE = "or choose another folder with --set output=FOLDER."
 
 
@@ -125,5 +128,23 @@ def _tidy(run: Path, config: Config) -> None:
     for written in _WRITTEN:
         for folder, _, _ in os.walk(run / written):
             remove_leftovers(Path(folder))
+    _say_changes(run, config)
     with atomic_write(run / _CONFIG) as file:
         file.write(dump_yaml(config).encode())
+
+
+def _say_changes(run: Path, config: Config) -> None:
+    """Which settings are not those of the last run here: a stage that works again replaces its results."""
+    try:
+        last = load_config(run / _CONFIG)
+    except UsageError:  # none, or of another version
+        return
+    now, before = differences(config, last), differences(last, config)
+    changes = [
+        f"{key} {json.dumps(before.get(key))} -> {json.dumps(now.get(key))}"
+        for key in sorted(now.keys() | before.keys())
+        if key not in ("name", "output") and not key.startswith("flow.")
+    ]
+    if changes:
+        more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        say(f"{config.folder}: since its last run: {'; '.join(changes[:_SHOWN])}{more}")

@@ -86,3 +86,21 @@ def test_the_traceback_of_a_mistake_goes_when_the_next_run_succeeds(tmp_path, ti
     monkeypatch.setattr("augment.report.page.write_report", lambda *_: None)
     assert CliRunner().invoke(main, command).exit_code == 0
     assert not (tiny_config.folder / "error.log").exists()
+
+
+def test_a_run_says_what_changed_since_the_last_one_in_its_folder(tmp_path, capsys):
+    first = Config(output=tmp_path / "run", data={"root": "/data/a"})
+    for _ in range(2):
+        with locked_run(first):
+            pass
+    assert capsys.readouterr().err == ""
+    # where and with how many workers does not count
+    second = Config(output=tmp_path / "run", data={"root": "/data/b"}, gan={"iterations": 5}, flow={"workers": 4})
+    with locked_run(second), locked_run(second):
+        pass
+    said = f'{tmp_path / "run"}: since its last run: data.root "/data/a" -> "/data/b"; gan.iterations 90000 -> 5'
+    assert " ".join(capsys.readouterr().err.split()) == said
+    (tmp_path / "run" / "config.yaml").write_text("a_key_of_another_version: 1")
+    with locked_run(first):
+        pass
+    assert capsys.readouterr().err == ""
