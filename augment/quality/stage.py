@@ -62,21 +62,26 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
 def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     total = min(counts.test_pairs, config.quality.pairs)
-    shares = _shares(config, total)
+    others = sum(images for split, images in counts.splits.items() if split != "train" and split in config.pose.splits)
+    shares = _shares(config, total, others)
     seconds = 5 + sum(share.seconds for share in shares)
     return Estimate(f"{counts.limit}{total:,} test pairs", total, total * 100 + 5 * 2**20, seconds, on_gpu=True,
                     shares=shares)  # fmt: skip
 
 
-def _shares(config: Config, pairs: int) -> tuple[Share, ...]:
-    """The time that each generator and each metric network takes."""
+def _shares(config: Config, pairs: int, gallery: int) -> tuple[Share, ...]:
+    """The time that each generator and each metric network takes; OSNet sees the gallery, too."""
     section = config.quality
     widths = {"the run's generator": config.gan.width}
     for name, file in other_generators(section, config.gan.system).items():
         widths[name] = read_header(file)["config"]["width"]
     drawn = [Share(name, pairs, generation_seconds(config, width)) for name, width in widths.items()]
     images = pairs * (len(widths) + 2)  # the sources and the targets too
-    judges = [Share(network.name, images, network.seconds) for network in NETWORKS if network.file(section) is not None]
+    judges = [
+        Share(network.name, images + gallery * (network.name == "osnet"), network.seconds)
+        for network in NETWORKS
+        if network.file(section) is not None
+    ]
     return (*drawn, Share("SSIM, PSNR, L1", images - pairs, _SCORES_SECONDS), *judges)
 
 

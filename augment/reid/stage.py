@@ -32,7 +32,7 @@ from augment.reid.features import extract_features
 from augment.reid.metric_learning import FIXED, LEARNED, check_pairs, learn, unit_length
 from augment.reid.training import VERSION, trained_model, training_origin
 from augment.retrieval.evaluation import rank
-from augment.retrieval.networks import check_model, check_network
+from augment.retrieval.networks import SECONDS_PER_IMAGE, check_model, check_network
 from augment.retrieval.weights import weights_digest
 from augment.stage import (
     Begun,
@@ -48,10 +48,6 @@ from augment.stage import (
 )
 
 _STRIPS, _STRIP_LENGTH = 12, 10  # queries in the report, and ranked images of each
-# Of one 256x128 image in one iteration on two cores, from the networks' arithmetic.
-_SECONDS_PER_IMAGE = {
-    "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,
-}  # fmt: skip
 _BYTES_PER_RUN = 110 * 2**20  # weights, and the training state, which is deleted afterwards
 _MEMORY_PER_IMAGE = 90e6  # of a 256x128 image in a batch of resnet50, the largest
 
@@ -84,7 +80,7 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     runs = len(reid.arms) * len(reid.seeds)
     images = sum(sum(composition(arm, i)) for arm in settings_of_arms(reid).values() for i in range(arm.iterations))
     amount = f"{runs} trainings on {images / len(reid.arms):,.0f} images each ({reid.model})"
-    per_image = _SECONDS_PER_IMAGE.get(reid.model)
+    per_image = SECONDS_PER_IMAGE.get(reid.model)
     area = reid.height * reid.width / (256 * 128)
     seconds = None if per_image is None else images * len(reid.seeds) * per_image * area
     return Estimate(amount, runs, runs * _BYTES_PER_RUN, seconds, on_gpu=True, memory=_memory(config, counts))

@@ -19,9 +19,9 @@ from augment.manifest import Manifest, joint_columns
 from augment.pose.agreement import share_met
 from augment.pose.estimator.checkpoints import SHIPPED, find_checkpoint
 from augment.retrieval.embedder import Embedder
-from augment.retrieval.networks import check_model
+from augment.retrieval.networks import SECONDS_PER_IMAGE, check_model
 from augment.retrieval.weights import weights_digest
-from augment.stage import Spread, provenance, run_shards
+from augment.stage import Share, Spread, provenance, run_shards
 
 FILE = "scores.parquet"
 VERSION = 2
@@ -31,6 +31,7 @@ _THRESHOLDS = (*_MEASURES, "share", "by")
 _BATCH = 100
 _NEAR = 0.1  # of the image's height
 _JUDGE = "synthesis.filter.judge"
+_ESTIMATOR_SECONDS, _SHARPNESS_SECONDS = 0.01, 0.001  # of an image on two cores
 
 
 def judges(section: FilterConfig) -> dict[str, str]:
@@ -46,6 +47,23 @@ def judges(section: FilterConfig) -> dict[str, str]:
     if _BY_ESTIMATOR & set(section.scores):
         found["estimator"] = find_checkpoint(SHIPPED).sha256
     return found
+
+
+def shares(section: FilterConfig, made: int, known: int) -> tuple[Share, ...]:
+    """The time that scoring ``made`` generated images takes, beside ``known`` training images.
+
+    Of a re-ID network whose speed is not known it is left out.
+    """
+    if not section.scores:
+        return ()
+    found = [Share("sharpness", made, _SHARPNESS_SECONDS)]
+    if _BY_JUDGE & set(section.scores) and section.judge_model in SECONDS_PER_IMAGE:
+        height, width = section.judge_size
+        each = SECONDS_PER_IMAGE[section.judge_model] / 3 * height * width / (256 * 128)
+        found.append(Share("re-ID network of the filter", made + known, each))
+    if _BY_ESTIMATOR & set(section.scores):
+        found.append(Share("pose estimator of the filter", made, _ESTIMATOR_SECONDS))
+    return tuple(found)
 
 
 def score(section: SynthesisConfig, made: Manifest, images: Manifest, poses: Manifest, folder: Path, *,

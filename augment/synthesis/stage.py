@@ -35,6 +35,7 @@ from augment.stage import (
     Begun,
     Counts,
     Estimate,
+    Share,
     Spread,
     begun_shards,
     finished,
@@ -47,7 +48,7 @@ from augment.stage import (
 )
 from augment.synthesis.containers import CONTAINERS, Image
 from augment.synthesis.filtering import filtered, tell
-from augment.synthesis.scoring import judges, score
+from augment.synthesis.scoring import judges, score, shares
 from augment.synthesis.targets import find_sources, sample_poses
 
 STAGE, VERSION = "synthetic", 1
@@ -96,8 +97,12 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     each = config.synthesis.poses_per_image + config.synthesis.own_pose
     total = counts.sources * each
+    drawing = Share("generator", total, generation_seconds(config))
+    new = counts.sources * config.synthesis.poses_per_image  # those in their own pose are not scored
+    scoring = shares(config.synthesis.filter, new, counts.splits.get("train", 0))
     return Estimate(f"{counts.limit}{total:,} images, {each} for each", total, total * _BYTES_PER_IMAGE,
-                    total * generation_seconds(config), on_gpu=True)  # fmt: skip
+                    sum(share.seconds for share in (drawing, *scoring)), on_gpu=True,
+                    shares=(drawing, *scoring) if scoring else ())  # fmt: skip
 
 
 def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, folder: Path, *,

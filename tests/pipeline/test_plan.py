@@ -5,11 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from augment.base.devices import available_memory
-from augment.config import Config
+from augment.config import Config, FilterConfig
 from augment.pipeline.plan import make_plan, show_plan
+from augment.retrieval.networks import build_model
 
 
 def printed(plan, capsys) -> str:
@@ -76,3 +78,31 @@ def test_the_largest_configuration_is_planned_without_making_it(tmp_path):
 
 def test_memory_is_known_on_linux():
     assert available_memory() > 2**20
+
+
+def test_the_plan_counts_what_the_filter_and_the_metrics_look_at(tmp_path, capsys):
+    """40 training images in ten poses and their own; 20 gallery images and two of junk."""
+    people = {"train_identities": 10, "test_identities": 10, "images_per_identity": 4}
+    weights = tmp_path / "osnet.pt"
+    torch.save(build_model("osnet_x0_25", 2, "softmax", False, torch.device("cpu")).state_dict(), weights)
+    config = Config.model_validate({
+        "data": {"layout": "rendered", "rendered": people, "root": str(tmp_path / "set")},
+        "output": str(tmp_path / "run"), "pose": {"estimator": "openpifpaf"},
+        "gan": {"start": "rendered", "iterations": 0},
+        "synthesis": {"filter": {"margin": 0, "pose": 0.5, "judge": str(weights)}, "own_pose": True},
+        "quality": {"pairs": 20, "identity_weights": str(weights)},
+    })  # fmt: skip
+    plan = make_plan(config)
+    steps = {step.stage: step for step in plan.steps}
+    shares = {share.name: share for step in plan.steps for share in step.estimate.shares}
+    assert {name: share.images for name, share in shares.items()} == {
+        "generator": 440, "sharpness": 400, "re-ID network of the filter": 440, "pose estimator of the filter": 400,
+        "the run's generator": 20, "SSIM, PSNR, L1": 40, "osnet": 60 + 22,
+    }  # fmt: skip
+    assert shares["re-ID network of the filter"].seconds_each == pytest.approx(0.01)
+    assert steps["synthetic"].estimate.seconds == pytest.approx(sum(
+        share.seconds for share in steps["synthetic"].estimate.shares))  # fmt: skip
+    text = printed(plan, capsys)
+    assert "440 images, 11 for each" in text and "pose estimator of the filter" in text
+    unfiltered = config.model_copy(update={"synthesis": config.synthesis.model_copy(update={"filter": FilterConfig()})})
+    assert not next(step for step in make_plan(unfiltered).steps if step.stage == "synthetic").estimate.shares
