@@ -27,6 +27,10 @@ def test_file_then_overrides(tmp_path):
         "name": "mine", "pairs.seed": 4, "gan.iterations": 7, "gan.learning_rate": 1e-3, "gan.precision": "bf16",
         "reid.seeds": [1, 2],
     }  # fmt: skip
+    other = load_config(file, ["gan.iterations=7", "reid.arms={real: {}, mixed: {weight: 0.5}}"])
+    found = {"gan.precision": "bf16", "reid.seeds": [1, 2], "reid.arms.augmented": {}}
+    assert differences(config, other) == found
+    assert differences(other, config)["reid.arms.mixed"] == {"weight": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,12 @@ def _flat_differences(values: dict[str, Any], others: dict[str, Any], prefix: st
         if isinstance(value, dict) and isinstance(other, dict) and other:
             yield from _flat_differences(value, other, f"{prefix}{key}.")
         elif value != other:
-            yield prefix + key, value
+            yield prefix + key, _given(value)
+
+
+def _given(value: Any) -> Any:
+    """Without the settings that an arm, say, leaves open."""
+    return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

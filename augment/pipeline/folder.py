@@ -17,6 +17,7 @@ from augment.base.progress import say
 from augment.base.storage import copies, lease, objects
 from augment.base.storage.addresses import address_of, is_copy
 from augment.config import Config, differences, dump_yaml, load_config
+from augment.config.yaml_files import short
 from augment.pipeline.stages import STAGES
 
 MARKER = copies.RUN_MARKER
@@ -141,7 +142,7 @@ def _say_changes(run: Path, config: Config) -> None:
         return
     now, before = differences(config, last), differences(last, config)
     changes = [
-        f"{key} {json.dumps(before.get(key))} -> {json.dumps(now.get(key))}"
+        f"{key} {short(json.dumps(before.get(key)))} -> {short(json.dumps(now.get(key)))}"
         for key in sorted(now.keys() | before.keys())
         if key not in ("name", "output") and not key.startswith("flow.")
     ]
