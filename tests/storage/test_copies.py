@@ -209,6 +209,18 @@ def test_a_run_has_one_holder_and_a_dead_one_is_succeeded(far, another_machine, 
         assert not objects.create(f"{address}/.lock-000008", b"second")
 
 
+def test_of_two_one_has_the_object_where_a_storage_knows_no_conditions(far, monkeypatch):
+    fs, _ = objects._fs(f"file://{far}/lock")
+    write = fs.pipe_file
+
+    def overwrite(path, data, mode):
+        write(path, data)
+        write(path, b"of another, a moment later")
+
+    monkeypatch.setattr(fs, "pipe_file", overwrite)
+    assert not objects.create(f"file://{far}/lock", b"mine")
+
+
 def test_a_storage_that_gives_no_answer_is_not_waited_for_twice(far, monkeypatch):
     with pytest.raises(Refused), monkeypatch.context() as patched, lease.held(copy_of(f"file://{far}/run")):
         patched.setattr(objects, "remove", lambda address: pytest.fail("asked again"))

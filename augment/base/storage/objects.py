@@ -99,7 +99,7 @@ def write(address: str, data: bytes) -> str | None:
 
 
 def create(address: str, data: bytes) -> bool:
-    """Write an object unless there is one; whether it was written. Of several at once, one is."""
+    """Write an object unless there is one; whether it is ours. Of several at once, one is."""
 
     def attempt(fs: Any, path: str) -> bool:
         try:
@@ -107,8 +107,7 @@ def create(address: str, data: bytes) -> bool:
         except Exception:
             if not fs.exists(path):  # refused for another reason, or gone since: again
                 raise
-            return fs.cat_file(path) == data  # ours, where only the answer was lost
-        return True
+        return fs.cat_file(path) == data  # or only the answer was lost, or a storage does not know the condition
 
     return _try(address, attempt)
 
