@@ -42,7 +42,7 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     run.__click_params__ = getattr(command, "__click_params__", [])
     run = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
                        shell_complete=complete_override,
-                       help="Override one value of the configuration; may be given often.")(run)  # fmt: skip
+                       help="Override one value of the configuration; can be repeated.")(run)  # fmt: skip
     run = click.option("--with", "other_paths", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
                        help="A file whose values override CONFIG's, like configs/runner/slurm.yaml.")(run)  # fmt: skip
     return click.argument("config_path", metavar="CONFIG", type=ConfigFile(path_type=Path))(run)

@@ -44,8 +44,8 @@ def render(folder: Path, **settings: int) -> None:
 @click.argument("destination", metavar="DEST", type=_path)
 @click.option("--pattern", metavar="REGEX", help="Pattern of file names (with a slash in it: of paths below FOLDER) "
               "with the groups pid and camid; by default '(?P<pid>-1|\\d+)_c(?P<camid>\\d+)'.")  # fmt: skip
-@click.option("--test-people", type=click.IntRange(2), help="For a single folder of crops: so many people, the "
-              "last, become query and gallery; by default a third.")  # fmt: skip
+@click.option("--test-people", type=click.IntRange(2), help="For a single folder of crops: how many people, the "
+              "last ones, become query and gallery; by default a third.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Write without confirmation.")
 def import_(folder: Path, destination: Path, pattern: str | None, test_people: int | None, yes: bool) -> None:
     """Convert FOLDER (CUHK03-np, DukeMTMC-reID, VeRi-776, MSMT17, or a single folder of crops) to Market-1501's layout

@@ -30,7 +30,7 @@ def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: in
            labels: str, certainty: float | None, terms: str | None) -> None:  # fmt: skip
     """Write a run's images in another format.
 
-    Real and synthetic ones of RUN, a run's folder, to the new folder DEST. market1501: folders and names of Market-1501
+    Real and synthetic, from the run folder RUN to the new folder DEST. market1501: folders and names of Market-1501
     (torchreid, fast-reid, ...). imagefolder, parquet: Hugging Face datasets. webdataset: tar shards. coco: key points.
     A README.md says what the folder holds.
     """

@@ -21,8 +21,9 @@ def pose() -> None:
 @click.option("--crops", "sources", type=(_path, _path), multiple=True, required=True, metavar="FOLDER FILE",
               help="Crops and their key points (.csv or .json); can be repeated.")  # fmt: skip
 @click.option("--start", default="crops", show_default=True, help="Checkpoint to fine-tune.")
-@click.option("--start-sha256", help="Its hash, needed for a file.")
-@click.option("--minutes", type=click.FloatRange(0, 1e6), default=60.0, show_default=True)
+@click.option("--start-sha256", help="SHA-256 of --start; required for a file.")
+@click.option("--minutes", type=click.FloatRange(0, 1e6), default=60.0, show_default=True,
+              help="Training time, that before an interruption included.")  # fmt: skip
 @click.option("--count", type=click.IntRange(1), help="Size of a random sample of each folder; by default all crops.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, start_sha256: str | None, minutes: float,
@@ -41,13 +42,13 @@ def train(output: Path, sources: tuple[tuple[Path, Path], ...], start: str, star
 @click.argument("images", metavar="FOLDER", type=_path)
 @click.argument("annotations", metavar="FILE", type=_path)
 @click.option("--checkpoint", default="crops", show_default=True)
-@click.option("--checkpoint-sha256", help="Its hash, needed for a file.")
+@click.option("--checkpoint-sha256", help="SHA-256 of --checkpoint; required for a file.")
 @click.option("--count", type=click.IntRange(1), default=1000, show_default=True,
               help="Size of a random sample of the crops.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True)
 def evaluate(images: Path, annotations: Path, checkpoint: str, checkpoint_sha256: str | None, count: int,
              device: str) -> None:  # fmt: skip
-    """Measure a checkpoint on the crops in FOLDER with joints in FILE (.csv or .json): PCK by the crop's height."""
+    """Measure a checkpoint on the crops in FOLDER with joints in FILE (.csv or .json): PCK relative to crop height."""
     from augment.pose.estimator.evaluation import evaluate_estimator
 
     table, averages = evaluate_estimator(

@@ -14,7 +14,7 @@ from augment.commands.common import LocalPath
 @click.option("--results", is_flag=True, help="Print R2G, G2R and d' of every RUN instead.")
 @click.option("--images", type=click.IntRange(1), default=55, show_default=True, help="Test images of each kind.")
 @click.option("--training", type=click.IntRange(0), default=10, show_default=True,
-              help="Training images of each kind, before the test, with the answers shown.")  # fmt: skip
+              help="Practice images of each kind, before the test, with the answers shown.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; for any but localhost the link contains a token.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8008, show_default=True, help="0: any free port.")

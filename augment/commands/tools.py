@@ -33,7 +33,7 @@ def list_configs() -> None:
 @config.command("show")
 @with_config
 def show_config(config: Config) -> None:
-    """Print every value of CONFIG; values that differ from the default are marked with it."""
+    """Print every value of CONFIG; values that differ from the default show it in a comment."""
     from augment.config import differences, dump_yaml
 
     changed = differences(config)
@@ -101,7 +101,7 @@ def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:
 def doctor(config_path: Path | None, overrides: tuple[str, ...], other_paths: tuple[Path, ...]) -> None:
     """Check that all requirements of CONFIG are met.
 
-    The exit code is 3 where one is not.
+    The exit code is 3 if any is not met.
     """
     from augment.pipeline.doctor import examine, show
 

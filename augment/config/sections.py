@@ -47,7 +47,7 @@ class SubsetConfig(Section):
     identities: int | None = Field(None, ge=2, le=10**6)
     """Number of people; None: all."""
     images_per_identity: Count | None = None
-    """Maximum of images per person, the others get the split "left_out"; None: all."""
+    """Maximum number of images per person; the others get the split "left_out"; None: all."""
     seed: Seed = 0
 
 
@@ -60,7 +60,7 @@ class DataConfig(Section):
     else its usual name in ../data."""
     pattern: Pattern | None = None
     """Regular expression with the groups pid and camid that file names of data.root match (with a slash in it: paths),
-    for other data sets and folders of crops; of a single folder the last third of the people is tested. None: the
+    for other data sets and folders of crops; in a single folder the last third of the people are for testing. None: the
     layout's names."""
     validation_identities: int = Field(0, ge=0, le=10**6)
     """The last N training people, by pid, replace query and gallery: for validation, without the test set."""
@@ -94,7 +94,7 @@ class PoseConfig(Section):
     splits: tuple[str, ...] = ("train", "gallery")
     """Nothing is generated from queries, so they need no pose."""
     filter: Literal["torso", "detected"] = "torso"
-    """Released code: both hips and shoulders; paper: any body."""
+    """torso: both hips and both shoulders (released code); detected: any joint (paper)."""
     joint_confidence: float = Field(0.3, ge=0, le=1)
     """With openpifpaf, joints below it are missing."""
     person_confidence: float = Field(0.45, ge=0, le=1)
@@ -102,7 +102,7 @@ class PoseConfig(Section):
     minimum_detection_rate: float = Field(0.2, ge=0, le=1)
     """Below it the run stops with an error."""
     batch_size: Batch = 32
-    """Part of the identity: the last bits of a pose depend on it."""
+    """A change reruns the stage: the last bits of a pose depend on it."""
     device: str = Runtime("auto")
 
 
@@ -124,8 +124,8 @@ class GanConfig(Section):
     """The paper's generator and how it is trained (Sec. 3 to 5)."""
 
     system: Literal["baseline", "dsc", "percloss", "full"] = "full"
-    """Which of the paper's four systems (Sec. 6.3). With gan.start this, fidelity and width are the file's, but
-    for a width that is a multiple."""
+    """Which of the paper's four systems (Sec. 6.3). With gan.start, system, fidelity and width are the file's; only
+    a multiple of its width may be given."""
     fidelity: Literal["paper", "released", "modern"] = "modern"
     """Whose reading of the method: the paper's, its released code's, or that code with its known faults mended
     (docs/fidelity.md)."""
@@ -141,7 +141,7 @@ class GanConfig(Section):
     vgg_preprocessing: Literal["auto", "caffe", "torchvision"] = "auto"
     """What the file's weights were trained with."""
     image_size: tuple[Edge, Edge] | None = None
-    """Height, width; None: that of most images where the networks can take it."""
+    """Height, width; None: the most common image size, or 128x64 where the networks cannot take it."""
     start: File | None = Runtime(None)
     """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name). With
     a multiple of its width the generator is widened: at first it makes the same images."""
@@ -160,7 +160,7 @@ class GanConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """With fp32, cuDNN's convolutions use TF32 on GPUs that support it."""
     checkpoint_every: Count = 5000
-    """1.5 GB each at width 1, most of it the optimisers' state."""
+    """At width 1 and 128x64: 0.5 GB of weights each, and one training state of 1 GB, that of the last."""
     keep_checkpoints: int = Field(3, ge=0, le=10**6)
     """Number of further checkpoints that are kept, beside the last and the best."""
     sample_every: Count = Runtime(500)
@@ -227,8 +227,8 @@ class SynthesisConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """As for gan."""
     batch_size: Literal["auto"] | Batch = "auto"
-    """Part of the identity: kernels may round differently at another size, as on another device. "auto": 32, on CUDA
-    256."""
+    """A change reruns the stage: kernels may round differently at another size, as on another device. "auto": 32, on
+    CUDA 256."""
     compile: bool = Runtime(False)
     """On CUDA: use torch.compile."""
     format: Literal["files", "webdataset", "parquet"] = Runtime("files")
@@ -258,7 +258,7 @@ class QualityConfig(Section):
     pose_checkpoint: Literal["crops"] | None = Runtime(None)
     """PCK by the pose estimator that comes with the package; it runs openpifpaf (AGPL-3.0)."""
     batch_size: Batch = 32
-    """Part of the identity: kernels may round differently at another size."""
+    """A change reruns the stage: kernels may round differently at another size."""
     device: str = Runtime("auto")
 
 
@@ -306,7 +306,7 @@ class ReidConfig(Section):
     model: str = "resnet50"
     """Any model of torchreid's."""
     start: File | None = Runtime(None)
-    """A file of initial weights, of any identities; identified by its content."""
+    """A file of initial weights, trained on any identities; only its content counts."""
     loss: Loss = "softmax"
     """verification: softmax and the verification of pairs, the discriminative embedding of Tab. 4."""
     pretrained: bool = False
@@ -314,7 +314,7 @@ class ReidConfig(Section):
     height: int = Field(256, ge=32, le=1024)
     width: int = Field(128, ge=16, le=1024)
     iterations: int = Field(24_000, ge=1, le=10**6)
-    """The same for every arm: more images must not mean more training."""
+    """The same for every arm that does not set its own: more images must not mean more training."""
     batch_size: int = Field(32, ge=4, le=2**16)
     """Real and synthetic images together; the arms define the shares."""
     instances: int = Field(4, ge=2, le=2**16)
@@ -338,8 +338,8 @@ class ReidConfig(Section):
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
     device: str = Runtime("auto")
     threads: int | None = Runtime(None, ge=1, le=1024)
-    """Of each training on the CPU; None: one per core. With flow.workers above 1 better cores / workers. With another
-    number sums are rounded in another order, as on another device."""
+    """Of each training on the CPU; None: one per core. With flow.workers above 1, set it to cores / workers. Another
+    number rounds differently, as another device does."""
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -380,7 +380,7 @@ class FlowConfig(Section):
     shard_size: Count = Runtime(1000)
     """Images per shard: a killed worker loses at most one shard."""
     notify: str | None = Runtime(None)
-    """A command for runs that failed, crashed or were cancelled; called with a message as additional argument."""
+    """A command for runs that failed, crashed or were cancelled; called with a message as an additional argument."""
 
 
 class Config(Section):
