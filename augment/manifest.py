@@ -155,7 +155,7 @@ class Manifest:
 
     def _check_bound(self) -> None:
         if "_seal" in self.__dict__ and _metadata(self.path).get(_SEAL) != self._seal:
-            raise AugmentError(f"{self.path}: is another table here than where the work was handed out. Every worker "
+            raise AugmentError(f"{self.path}: differs from the table where the work was handed out. Every worker "
                                "needs the run's folder, under the same path.")  # fmt: skip
 
     @property

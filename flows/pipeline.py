@@ -198,7 +198,7 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
         except Exception as error:
             at_work = [name for name, future in made.items() if future.running()]
             if at_work:
-                say(f"{error} {' and '.join(at_work)} will be finished first; Ctrl-C stops that.")
+                say(f"{error} Waiting for {' and '.join(at_work)} to finish; Ctrl-C stops that.")
             raise
         if until is None:
             page = _task(make_report, name="report")(config)
@@ -233,7 +233,7 @@ def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[
             return STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
         except ClusterLost as lost:
             if not (left and address):
-                raise ClusterLost(f"{lost} Is its scheduler running, and in reach? Then run the same command again."
+                raise ClusterLost(f"{lost} Make sure that its scheduler is reachable, then run the same command again."
                                   ) from lost  # fmt: skip
             say(f"{stage.name}: {lost} It continues as soon as {address} answers.")
             wait_for_scheduler(address)

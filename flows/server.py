@@ -144,7 +144,7 @@ def _wait_until_healthy(process: subprocess.Popen, address: str, log: Path) -> N
             told = True
     advice = f"The reason is in {log}{_last_words(log)}. {_LOCAL}"
     if process.poll() is not None:
-        raise AugmentError(f"Prefect's server stopped while it started (exit code {process.returncode}). {advice}")
+        raise AugmentError(f"Prefect's server stopped during startup (exit code {process.returncode}). {advice}")
     raise AugmentError(f"Prefect's server did not answer within {_START_LIMIT_S} s. {advice}")
 
 

@@ -27,7 +27,7 @@ def serve_stages(config: Config, limit: int) -> None:
     """Execute runs, at most ``limit`` at once, until Ctrl-C. Raises :class:`UsageError` where no server is set."""
     if not PREFECT_API_URL.value():
         raise UsageError(
-            "no Prefect server is named. Start one with `prefect server start`, then set "
+            "PREFECT_API_URL is not set. Start a server with `prefect server start`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
     check_server(PREFECT_API_URL.value())

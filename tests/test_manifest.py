@@ -245,7 +245,7 @@ def test_a_manifest_is_sent_as_its_path_and_bound_to_its_content(tmp_path):
     assert pickle.loads(sent).table.equals(first.table)
     write_manifest(path, "images", [image("train/00000")], {})
     for use in (lambda manifest: manifest.table, lambda manifest: manifest.rows(["train/00000"])):
-        with pytest.raises(AugmentError, match=r"images\.parquet: is another table here than where the work"):
+        with pytest.raises(AugmentError, match=r"images\.parquet: differs from the table where the work"):
             use(pickle.loads(sent))
 
 

@@ -97,7 +97,7 @@ def test_on_a_cpu_nothing_is_compiled_and_that_is_said(made, tmp_path, capsys):
     images, poses, checkpoints, synthetic = made
     again = synthesize(SECTION.model_copy(update={"compile": True}), images, poses, checkpoints, tmp_path)
     assert again.path.read_bytes() == synthetic.path.read_bytes()
-    assert capsys.readouterr().err.count("synthesis.compile is for CUDA: without effect on this cpu.") == 1
+    assert capsys.readouterr().err.count("synthesis.compile needs CUDA and has no effect on this cpu.") == 1
 
 
 def test_images_are_what_the_generator_draws_of_these_rows(made):

@@ -50,7 +50,7 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if device.index >= count:
-            raise UsageError(f"device={device}: there is no such CUDA device here, only {count} from cuda:0 on.")
+            raise UsageError(f"device={device}: there is no such CUDA device here; the last is cuda:{count - 1}.")
         if device.index > 0 or torch.cuda.is_initialized():  # the first is current from the start
             torch.cuda.set_device(device)
     if device.type == "cpu":

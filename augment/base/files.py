@@ -210,7 +210,7 @@ def remove_begun(folder: Path, marker: Path) -> None:
     Raises :class:`UsageError` where there is a folder of that name without it, of another owner.
     """
     if folder.is_dir() and not marker.is_file() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: is in the way, and not what an interrupted work left. Move it away.")
+        raise UsageError(f"{folder}: is in the way, and was not left by an interrupted export or import. Move it away.")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -248,7 +248,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
         grey = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError("its pixels are 32 bit or fractional numbers of no agreed range: save it with 8 or 16 bits")
+        raise ValueError("its pixels are 32-bit or float numbers of no agreed range: save it with 8 or 16 bits")
     else:
         image.load()
         image = ImageOps.exif_transpose(image)

@@ -72,8 +72,8 @@ def write_card(header: dict[str, Any]) -> str:
     lines += ["", "Labels: " + {
         "hard": "a synthetic image has the person (`pid`) and camera of its source.",
         "own": "the synthetic images of a person are a class of their own; `source` leads to the person.",
-        "soft": "a synthetic image is its source's person (`pid`) with the probability `certainty`, with the rest any "
-                f"of the {header['counts'].get('train', {}).get('people', 0):,} training people alike: the target is "
+        "soft": "a synthetic image is its source's person (`pid`) with the probability `certainty`, otherwise any "
+                f"of the {header['counts'].get('train', {}).get('people', 0):,} training people equally: the target is "
                 "certainty * [k = pid] + (1 - certainty) / people.",
     }[header["labels"]], "", f"Source images: {source['terms']}."]  # fmt: skip
     if generator:

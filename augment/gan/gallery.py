@@ -32,7 +32,7 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
  td:first-child { color: #666; text-align: right } img { display: block; max-width: 100% }
 </style>
 <h1>{{ title }}</h1>
-<p>Test pairs, the same after every iteration. Newest first
+<p>The same test pairs throughout the training, newest first
 {%- if not finished %}; this page reloads itself every 30 seconds{% endif %}.</p>
 <table>
 {% for name, image in head %}<tr><td>{{ name }}</td><td><img alt="{{ name }}" src="data:image/jpeg;base64,{{ image }}">

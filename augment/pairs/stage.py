@@ -69,8 +69,8 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
         )
     many = train["pid"][train["accepted"] & (train["pid"] > DISTRACTOR)].value_counts().gt(PARTNERS + 1).sum()
     if many:
-        say(f"pairs: {many} people have more than {PARTNERS + 1} images; each of those is paired with {PARTNERS} "
-            "others, drawn at random.")  # fmt: skip
+        say(f"pairs: {many} people have more than {PARTNERS + 1} images; each of their images is paired with "
+            f"{PARTNERS} others, drawn at random.")  # fmt: skip
     if section.test_pairs_file is None:
         tested = sample_test_pairs(mine_pairs(test, section.seed), section.test_pairs, section.seed)
     else:

@@ -128,7 +128,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         if room is plan.rooms[0]:
             said = f"Free on that disk: {bytes_text(room.free)}."
             if is_copy(plan.folder):
-                said = f"{bytes_text(room.needed)} of copies here ({VARIABLE}, {BOUND_VARIABLE}); " + said
+                said = f"{bytes_text(room.needed)} of copies here ({VARIABLE}, {BOUND_VARIABLE}). " + said
         else:
             said = f"{bytes_text(room.needed)} of it at {room.folder}, on another disk; free there: "
             said += f"{bytes_text(room.free)}."

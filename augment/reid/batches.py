@@ -82,8 +82,8 @@ class Batches:
                 )
             if instances * synthetic % size:
                 raise UsageError(
-                    f"of {instances} images a person (reid.instances) in batches of {real} real and {synthetic} "
-                    f"synthetic images a fraction would be synthetic: with the {self._arm.loss} loss make synthetic a "
+                    f"batches of {real} real and {synthetic} synthetic images with reid.instances={instances} give "
+                    f"each person a fraction of a synthetic image: with the {self._arm.loss} loss make synthetic a "
                     f"multiple of {size // instances}."
                 )
             if self._arm.label == "positive" and not real:

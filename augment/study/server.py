@@ -112,7 +112,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         remedy = "Name another with --port." if error.errno == errno.EADDRINUSE else "Name another with --host."
-        raise AugmentError(f"{host}:{port}: cannot be listened on ({error.strerror or error}). {remedy}") from None
+        raise AugmentError(f"cannot listen on {host}:{port} ({error.strerror or error}). {remedy}") from None
     # Connections inherit it. Without it head and body of a reply go one after the other, 40 ms apart.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

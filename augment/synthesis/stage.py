@@ -255,7 +255,7 @@ def _generator(weights: Path, checkpoint: str, section: SynthesisConfig) -> Batc
                            "Restore it, or train again.")  # fmt: skip
     compiled = section.compile and device.type == "cuda"
     if section.compile and not compiled:
-        say(f"synthesis.compile is for CUDA: without effect on this {device.type}.")
+        say(f"synthesis.compile needs CUDA and has no effect on this {device.type}.")
     return BatchedGenerator.load(weights, device, _batch_size(section, device), which=section.weights,
                                  precision=section.precision, compile=compiled)  # fmt: skip
 

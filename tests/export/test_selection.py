@@ -115,6 +115,6 @@ def test_soft_labels_leave_the_rest_to_all_people(small_run, tmp_path):
     train = pd.read_parquet(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
     assert dict(train.groupby("synthetic")["certainty"].unique().map(list)) == {False: [1.0], True: [np.float32(0.7)]}
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "certainty: 0.7\n" in card and "any of the 2 training people alike" in card
+    assert "certainty: 0.7\n" in card and "any of the 2 training people equally" in card
     with pytest.raises(UsageError, match="file names cannot hold soft labels"):
         export(small_run.folder, tmp_path / "names", "market1501", Filters(labels="soft"))

@@ -145,7 +145,7 @@ def test_a_database_that_another_program_holds(tmp_path):
 def test_a_server_that_does_not_start(tmp_path, monkeypatch):
     (tmp_path / "prefect.log").write_text("alembic.util.exc.CommandError: Can't locate revision\nfrom 1.2\n")
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(AugmentError, match=r"stopped while it started .*\(alembic.*revision\)\. --engine local"), \
+    with pytest.raises(AugmentError, match=r"stopped during startup .*\(alembic.*revision\)\. --engine local"), \
             server_of_run(tmp_path):  # fmt: skip
         pass
     assert "PREFECT_API_URL" not in os.environ

@@ -135,7 +135,7 @@ def test_arms_that_would_train_on_something_else_are_refused(section):
 
 @pytest.mark.parametrize(
     ("arm", "said"),
-    [({"real": 7, "synthetic": 1}, "a fraction would be synthetic.*multiple of 4"),
+    [({"real": 7, "synthetic": 1}, "a fraction of a synthetic image.*multiple of 4"),
      ({"real": 0, "synthetic": 8, "label": "positive", "alone": 8}, "needs real images in every batch")],
 )  # fmt: skip
 def test_batches_of_triplets_that_cannot_be_shared_out(people, section, tmp_path, arm, said):

@@ -37,7 +37,7 @@ def test_an_address_is_a_path_and_back(another_machine):
 
 @pytest.mark.parametrize("wrong", ["s3://", "s3://lab/../x", "s3://lab//x", "S3://lab", "simplecache::s3://lab", "s3://lab?x"])
 def test_what_is_no_address(wrong):
-    with pytest.raises(UsageError, match="no address of object storage"):
+    with pytest.raises(UsageError, match="not an object storage address"):
         copy_of(wrong)
 
 

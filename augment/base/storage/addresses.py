@@ -36,7 +36,7 @@ def copy_of(address: str) -> Path:
     found = _ADDRESS.fullmatch(address)
     parts = found[2].strip("/").split("/") if found else []
     if found is None or "::" in address or "?" in address or not all(part.strip(".") for part in parts):
-        raise UsageError(f"{address}: no address of object storage. Write it like s3://bucket/folder.")
+        raise UsageError(f"{address}: not an object storage address. Write it like s3://bucket/folder.")
     return Path(cache_folder(), found[1], *parts)
 
 
