@@ -17,6 +17,7 @@ from test_stage import make
 from augment.base.errors import AugmentError
 from augment.base.seals import check_seal, sealed_write
 from augment.cli import main
+from augment.gan.generators import SHIPPED
 from augment.manifest import SCHEMAS, file_problem, read_manifest, write_manifest
 
 ORIGIN = {"stage": "made up", "digest": "0" * 64}
@@ -257,7 +258,7 @@ def test_weights_without_a_seal_need_a_pinned_hash(tmp_path):
     assert load_tensors(path, "augment", {sha256_file(path)})[1] == {"iteration": 7}
 
 
-@pytest.mark.parametrize("name", ["market1501", "market1501-long", "rendered"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
 def test_a_changed_weight_of_a_shipped_generator_is_told(tmp_path, name):
     from augment.gan.checkpoints import load_generator
     from augment.gan.generators import shipped
