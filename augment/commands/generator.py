@@ -79,14 +79,15 @@ def list_shipped() -> None:
 
 
 @gan.command()
-@click.argument("weights", metavar="WEIGHTS")
+@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True)
 @click.argument("name")
 @click.option("--card", type=_path, required=True,
               help="JSON with data, time, figures (an object), intended_use and terms.")  # fmt: skip
 @click.option("--output", type=_path, default=Path("."), show_default=True, help="Folder to write to.")
-def export(weights: str, name: str, card: Path, output: Path) -> None:
+def export(weights: tuple[str, ...], name: str, card: Path, output: Path) -> None:
     """Write the averaged weights of WEIGHTS, a weights file or a run's folder, in half precision as
-    NAME.safetensors, with a card in its header and beside it as NAME.json."""
+    NAME.safetensors, with a card in its header and beside it as NAME.json. Of several WEIGHTS, checkpoints of a
+    training, say, their mean."""
     import json
 
     from augment.base.errors import UsageError

@@ -5,6 +5,7 @@ figures, intended use) is in the file's header and beside it as ``<name>.json``.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,32 +55,48 @@ def find_generator(name: str | Path) -> Path:
                      f"Shipped: {', '.join(shipped()) or 'none'}.")  # fmt: skip
 
 
-def export_generator(source: str | Path, name: str, statements: dict[str, Any], folder: Path) -> Path:
-    """Write the averaged weights of ``source`` (as for :func:`find_generator`) and their card to ``folder``.
+def export_generator(sources: Sequence[str | Path], name: str, statements: dict[str, Any], folder: Path) -> Path:
+    """Write the averaged weights of a generator (as for :func:`find_generator`) and their card to ``folder``.
 
+    Of several, checkpoints of one training, say, their mean (Izmailov et al., UAI 2018): its images are smoother.
     ``statements`` has the keys of :data:`CARD`. The weights are rounded to half precision. The same content gives the
-    same bytes. Raises :class:`UsageError` where a statement is missing, :class:`AugmentError` where a weight overflows
-    half precision.
+    same bytes. Raises :class:`UsageError` where a statement is missing or the generators have different architectures,
+    :class:`AugmentError` where a weight overflows half precision.
     """
     if set(statements) != set(CARD):
         raise UsageError(f"a card states {', '.join(CARD)}; this one states {', '.join(statements) or 'nothing'}.")
-    weights = find_generator(source)
-    generator, config = load_generator(weights)
-    header = read_header(weights)
-    halves = {key: tensor.half() for key, tensor in generator.state_dict().items()}
+    files = [find_generator(source) for source in sources]
+    headers = [read_header(file) for file in files]
+    kinds = [[header["image_size"], *(header["config"][key] for key in ARCHITECTURE)] for header in headers]
+    if different := [file for file, kind in zip(files, kinds, strict=True) if kind != kinds[0]]:
+        raise UsageError(f"{different[0]}: is of another architecture or image size than {files[0]}; there is no mean "
+                         "of the two.")  # fmt: skip
+    header = headers[-1]
+    halves = {key: tensor.half() for key, tensor in _mean_weights(files).items()}
     if not all(bool(tensor.isfinite().all()) for tensor in halves.values()):
-        raise AugmentError(f"{weights}: a weight is not finite in half precision; the generator cannot be exported.")
+        raise AugmentError(f"{files[-1]}: a weight is not finite in half precision; the generator cannot be exported.")
+    config = GanConfig.model_validate(header["config"])
+    hashes = [sha256_file(file) for file in files]
     card = {
         "name": name, **statements, "settings": config.identity(), "iterations": header["iteration"],
-        "image_size": header["image_size"], "inputs": header.get("inputs", {}), "exported_from": sha256_file(weights),
+        "image_size": header["image_size"], "inputs": header.get("inputs", {}),
+        "exported_from": hashes[0] if len(hashes) == 1 else hashes,
     }  # fmt: skip
     kept = {key: header[key] for key in ("system", "image_size", "iteration", "digest", "inputs") if key in header}
     path = folder / f"{name}.safetensors"
-    sha256 = save_weights(path, {}, halves, {**kept, "config": config.identity(), "parent": card["exported_from"],
-                                             "card": card})  # fmt: skip
+    sha256 = save_weights(path, {}, halves, {**kept, "config": config.identity(), "parent": hashes[-1], "card": card})
     with atomic_write(path.with_suffix(".json")) as file:
         file.write(json.dumps({**card, "sha256": sha256}, indent=1, sort_keys=True).encode() + b"\n")
     return path
+
+
+def _mean_weights(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Mean of the averaged weights, by name."""
+    total: dict[str, torch.Tensor] = {}
+    for file in files:
+        for name, tensor in load_generator(file)[0].state_dict().items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(files)).float() for name, tensor in total.items()}
 
 
 def resolve_start(section: GanConfig) -> GanConfig:

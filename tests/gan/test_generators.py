@@ -29,7 +29,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     tables = make_run(folder)
     train_gan(TINY.model_copy(update={"iterations": 2}), *tables, folder / "gan")
-    export_generator(folder, "tiny", CARD, folder / "shipped")
+    export_generator([folder], "tiny", CARD, folder / "shipped")
     return folder, tables
 
 
@@ -49,6 +49,23 @@ def test_an_export_holds_the_average_in_half_precision(place, tiny):
         load_generator(tiny, weights="raw")
 
 
+def test_of_several_weights_the_mean_is_exported(place, tmp_path):
+    section = TINY.model_copy(update={"iterations": 6, "checkpoint_every": 2, "keep_checkpoints": 3})
+    train_gan(section, *place[1], tmp_path / "gan")
+    files = sorted((tmp_path / "gan").glob("weights-*.safetensors"))
+    assert len(files) == 3
+    mean, _ = load_generator(export_generator(files, "mean", CARD, tmp_path))
+    each = [load_generator(file)[0].state_dict() for file in files]
+    for name, tensor in mean.state_dict().items():
+        expected = sum(weights[name].double() for weights in each) / 3
+        torch.testing.assert_close(tensor.double(), expected, rtol=2**-11, atol=2**-25)  # half precision
+    assert read_card(tmp_path / "mean.safetensors")["exported_from"] == [sha256_file(file) for file in files]
+    released = TINY.model_copy(update={"fidelity": "released", "iterations": 1})
+    train_gan(released, *place[1], tmp_path / "released" / "gan")
+    with pytest.raises(UsageError, match=r"released.* is of another architecture or image size than .*weights-000002"):
+        export_generator([files[0], tmp_path / "released"], "mean", CARD, tmp_path)
+
+
 def test_the_card_is_in_the_header_and_beside(place, tiny):
     card = read_card(tiny)
     assert {key: card[key] for key in CARD} == CARD
@@ -57,7 +74,7 @@ def test_the_card_is_in_the_header_and_beside(place, tiny):
     assert card["inputs"] == {kind: table.digest for kind, table in zip(KINDS, place[1], strict=True)}
     assert json.loads(tiny.with_suffix(".json").read_text()) == {**card, "sha256": sha256_file(tiny)}
     with pytest.raises(UsageError, match="a card states data, time, figures, intended_use, terms"):
-        export_generator(place[0], "other", {"data": "mine"}, place[0])
+        export_generator([place[0]], "other", {"data": "mine"}, place[0])
     with pytest.raises(AugmentError, match="has no card"):
         read_card(find_generator(place[0]))
 
