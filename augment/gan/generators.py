@@ -17,7 +17,7 @@ from augment.base.storage.copies import is_folder
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header, save_weights
 from augment.gan.inference import last_weights
-from augment.gan.widening import widen, widening
+from augment.gan.widening import channel_copies, widen
 from augment.manifest import read_manifest
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -111,7 +111,7 @@ def resolve_start(section: GanConfig) -> GanConfig:
     config = read_header(find_generator(section.start))["config"]
     follows = {key: config[key] for key in ARCHITECTURE}
     given = section.model_dump(exclude_unset=True)
-    if section.iterations and "width" in given and widening(config["width"], given["width"]):
+    if section.iterations and "width" in given and channel_copies(config["width"], given["width"]):
         follows.pop("width")
     for key, value in follows.items():
         if given.get(key, value) != value:

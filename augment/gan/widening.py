@@ -13,7 +13,7 @@ from augment.gan.networks import Decoder, Encoder, Generator, build_generator, s
 _SPREAD = 0.1  # equal copies would have equal gradients, and stay copies
 
 
-def widening(narrow: float, wide: float) -> int | None:
+def channel_copies(narrow: float, wide: float) -> int | None:
     """How many copies of each channel of width ``narrow`` make ``wide``; None where that is no whole number."""
     counts = [(scaled(64 * 2**level, narrow), scaled(64 * 2**level, wide)) for level in range(4)]
     copies = counts[0][1] // counts[0][0]
@@ -22,7 +22,8 @@ def widening(narrow: float, wide: float) -> int | None:
 
 @torch.no_grad()
 def widen(narrow: Generator, config: GanConfig, spread: float = _SPREAD) -> Generator:
-    """The generator of ``config``, which differs from ``narrow``'s in a width that :func:`widening` allows.
+    """The generator of ``config``, which differs from ``narrow``'s in a width for which there are
+    :func:`channel_copies`.
 
     To the weights of copies noise is added whose mean over the copies is zero, of ``spread`` standard deviations of
     their layer, from ``config.seed``. Without it both generators make the same images, up to rounding.

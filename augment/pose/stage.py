@@ -22,7 +22,7 @@ VERSION = 1
 TABLE = "poses.parquet"
 _AT_ONCE = 256  # images in memory
 _CHECKED = 100_000  # key points of a file that are compared with their images' sizes, at most
-_PER_SECOND = {"annotations": 20_000.0, "openpifpaf": 100.0}  # images on two cores
+PER_SECOND = {"annotations": 20_000.0, "openpifpaf": 100.0}  # images on two cores
 _BYTES_PER_ROW = 450
 
 
@@ -56,7 +56,7 @@ begun = begun_shards
 def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     amount = f"{counts.posed:,} images ({', '.join(config.pose.splits)})"
-    seconds = 5 + counts.posed / _PER_SECOND[config.pose.estimator]
+    seconds = 5 + counts.posed / PER_SECOND[config.pose.estimator]
     return Estimate(amount, counts.posed, counts.posed * _BYTES_PER_ROW, seconds, config.pose.estimator == "openpifpaf")
 
 

@@ -18,6 +18,7 @@ from augment.gan.dataset import fit, scale_joints
 from augment.manifest import Manifest, joint_columns
 from augment.pose.agreement import share_met
 from augment.pose.estimator.checkpoints import SHIPPED, find_checkpoint
+from augment.pose.stage import PER_SECOND
 from augment.retrieval.embedder import Embedder
 from augment.retrieval.networks import SECONDS_PER_IMAGE, check_model
 from augment.retrieval.weights import weights_digest
@@ -31,7 +32,7 @@ _THRESHOLDS = (*_MEASURES, "share", "by")
 _BATCH = 100
 _NEAR = 0.1  # of the image's height
 _JUDGE = "synthesis.filter.judge"
-_ESTIMATOR_SECONDS, _SHARPNESS_SECONDS = 0.01, 0.001  # of an image on two cores
+_SHARPNESS_SECONDS = 0.001  # of an image
 
 
 def judges(section: FilterConfig) -> dict[str, str]:
@@ -62,7 +63,7 @@ def shares(section: FilterConfig, made: int, known: int) -> tuple[Share, ...]:
         each = SECONDS_PER_IMAGE[section.judge_model] / 3 * height * width / (256 * 128)
         found.append(Share("re-ID network of the filter", made + known, each))
     if _BY_ESTIMATOR & set(section.scores):
-        found.append(Share("pose estimator of the filter", made, _ESTIMATOR_SECONDS))
+        found.append(Share("pose estimator of the filter", made, 1 / PER_SECOND["openpifpaf"]))
     return tuple(found)
 
 

@@ -72,7 +72,7 @@ def test_quality_is_measured_beside_the_stages_after_it(tiny_config, monkeypatch
         flows.pipeline_flow(config)
     assert pipeline.stage_named("reid").path(config.folder).is_file()
     said = capsys.readouterr().err  # at once, and no stage is said to be at work that is not
-    assert said.index("quality failed: no scores today") < said.index("reid: done") and "finished first" not in said
+    assert said.index("quality failed: no scores today") < said.index("reid: done") and "Waiting for" not in said
     monkeypatch.setattr(flows, "run_stage", waiting)
     done = flows.pipeline_flow(config)
     assert list(done) == [stage.name for stage in pipeline.STAGES]

@@ -1,4 +1,4 @@
-"""A widened generator makes the images of the narrow one, and its copies part in training."""
+"""A widened generator makes the images of the narrow one, and its copies differ."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from tiny_run import SIZE, STANDING, TINY, make_run
 from augment.gan.checkpoints import load_generator
 from augment.gan.networks import build_generator
 from augment.gan.stage import train_gan
-from augment.gan.widening import widen, widening
+from augment.gan.widening import channel_copies, widen
 
 
 def trained(**settings):
@@ -31,7 +31,7 @@ def inputs():
     (1 / 32, 1 / 16, None),  # 64 channels at width 1 are 4 at both, as none has fewer, but 128 are 4 and 8
 ])  # fmt: skip
 def test_widths_are_multiples_in_every_layer(narrow, wide, copies):
-    assert widening(narrow, wide) == copies
+    assert channel_copies(narrow, wide) == copies
 
 
 @pytest.mark.parametrize("fidelity", ["paper", "released", "modern"])

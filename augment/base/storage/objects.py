@@ -107,7 +107,7 @@ def create(address: str, data: bytes) -> bool:
         except Exception:
             if not fs.exists(path):  # refused for another reason, or gone since: again
                 raise
-        return fs.cat_file(path) == data  # or only the answer was lost, or a storage does not know the condition
+        return fs.cat_file(path) == data  # the answer may be lost, the condition unknown to the storage
 
     return _try(address, attempt)
 
