@@ -315,6 +315,9 @@ class ReidConfig(Section):
     width: int = Field(128, ge=16, le=1024)
     iterations: int = Field(24_000, ge=1, le=10**6)
     """The same for every arm that does not set its own: more images must not mean more training."""
+    lengths: tuple[Annotated[int, Field(ge=1, le=10**6)], ...] = ()
+    """Further numbers of iterations at which every arm is trained, and compared with its reference of the same length:
+    does a gain outlast a longer training?"""
     batch_size: int = Field(32, ge=4, le=2**16)
     """Real and synthetic images together; the arms define the shares."""
     instances: int = Field(4, ge=2, le=2**16)

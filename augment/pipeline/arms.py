@@ -9,7 +9,7 @@ from augment.base.errors import AugmentError, UsageError
 from augment.config import Config, differences, load_config
 from augment.manifest import read_manifest
 from augment.pipeline.stages import stage_named
-from augment.reid.arms import references
+from augment.reid.arms import references, settings_of_arms
 from augment.reid.summary import compare, difference_with_interval, pooled, split_measure
 
 _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
@@ -62,7 +62,7 @@ def _metrics(run: Path) -> Path:
 
 def _cells(metrics: pd.DataFrame, config: Config, unit: str = "seed") -> list[list[str]]:
     of_arms = references(config.reid)
-    table = compare(metrics, list(config.reid.arms), references=of_arms, unit=unit)
+    table = compare(metrics, list(settings_of_arms(config.reid)), references=of_arms, unit=unit)
     one_reference = len(set(of_arms.values())) == 1
     reference = next(iter(of_arms.values())) if one_reference else "reference"
     against = [f"{_SHOWN[name]} - {reference} [95 %]" for name in ("rank1", "mAP")]

@@ -312,10 +312,11 @@ def _reid(config: Config) -> Iterator[Check]:
         return config.reid.model + (", ImageNet weights downloaded by torchreid" if config.reid.pretrained else "")
 
     def arms() -> str:
+        from augment.reid.arms import settings_of_arms
         from augment.reid.stage import named_files
 
-        return ", ".join(config.reid.arms) + "".join(f"; {key} {digest[:16]}" for key, digest in
-                                                     named_files(config.reid).items())  # fmt: skip
+        files = named_files(config.reid)
+        return ", ".join(settings_of_arms(config.reid)) + "".join(f"; {key} {files[key][:16]}" for key in files)
 
     yield _asked("re-ID model", model)
     yield _asked("re-ID arms", arms)

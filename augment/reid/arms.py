@@ -39,9 +39,30 @@ def ready_made(batch_size: int, iterations: int) -> dict[str, ArmConfig]:
 
 
 def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
-    """Every arm of the section with all fields set. Raises :class:`UsageError` where a batch would be too small,
-    or a name without settings is unknown.
+    """Every arm of the section with all fields set, those of further lengths (:func:`at_length`) after the others.
+
+    Raises :class:`UsageError` where a batch would be too small, or a name without settings is unknown.
     """
+    _check_names(section)
+    found = {}
+    for length in (section.iterations, *section.lengths):
+        known, of_length = ready_made(section.batch_size, length), section.model_copy(update={"iterations": length})
+        for name, arm in section.arms.items():
+            settled = _settled(name, arm, known.get(name, ArmConfig()), of_length)
+            found.setdefault(at_length(section, name, length), settled)
+    return found
+
+
+def at_length(section: ReidConfig, name: str, length: int) -> str:
+    """The name of an arm trained for one of ``reid.lengths``: ``augmented_500``.
+
+    At ``reid.iterations`` it is the arm's own, as it is of an arm that sets its iterations.
+    """
+    own = length == section.iterations or section.arms[name].iterations is not None
+    return name if own else f"{name}_{length}"
+
+
+def _check_names(section: ReidConfig) -> None:
     known = ready_made(section.batch_size, section.iterations)
     first, *others = section.arms
     for name in others:
@@ -50,7 +71,12 @@ def settings_of_arms(section: ReidConfig) -> dict[str, ArmConfig]:
             hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
             raise UsageError(f"reid.arms: {name} is no ready-made arm, and without settings it would train as {first}. "
                              f"{hint} Or give it settings, like {{real: 16, synthetic: 16}}.")  # fmt: skip
-    return {name: _settled(name, arm, known.get(name, ArmConfig()), section) for name, arm in section.arms.items()}
+    for length in section.lengths:
+        for name in section.arms:
+            other = at_length(section, name, length)
+            if other != name and other in section.arms:
+                raise UsageError(f"reid.arms: {other} is also the name of {name} at {length} iterations "
+                                 "(reid.lengths). Rename it.")  # fmt: skip
 
 
 def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -> ArmConfig:
@@ -91,14 +117,20 @@ def check_images(config: Config) -> None:
 
 
 def references(section: ReidConfig) -> dict[str, str]:
-    """Each arm but the first -> the arm that it is compared with."""
+    """Each arm but the first -> the arm that it is compared with; at a further length, the one of the same length."""
     first, *others = section.arms
-    return {name: section.arms[name].against or first for name in others}
+    found = {}
+    for length in (section.iterations, *section.lengths):
+        for name in others:
+            other = at_length(section, section.arms[name].against or first, length)
+            found.setdefault(at_length(section, name, length), other)
+    return found
 
 
 def teacher_of(section: ReidConfig, arm: ArmConfig) -> ArmConfig:
-    """The arm that trains the teacher of ``arm``: real images alone, with the same loss."""
-    return _settled("teacher", ArmConfig(real=section.batch_size, loss=arm.loss), ArmConfig(), section)
+    """The arm that trains the teacher of ``arm``: real images alone, with the same loss, for as long."""
+    teacher = ArmConfig(real=section.batch_size, loss=arm.loss, iterations=arm.iterations)
+    return _settled("teacher", teacher, ArmConfig(), section)
 
 
 def composition(arm: ArmConfig, iteration: int) -> tuple[int, int]:

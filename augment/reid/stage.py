@@ -77,9 +77,10 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
 def estimate(config: Config, counts: Counts) -> Estimate:
     """See augment/stage.py."""
     reid = config.reid
-    runs = len(reid.arms) * len(reid.seeds)
-    images = sum(sum(composition(arm, i)) for arm in settings_of_arms(reid).values() for i in range(arm.iterations))
-    amount = f"{runs} trainings on {images / len(reid.arms):,.0f} images each ({reid.model})"
+    arms = settings_of_arms(reid).values()
+    runs = len(arms) * len(reid.seeds)
+    images = sum(sum(composition(arm, i)) for arm in arms for i in range(arm.iterations))
+    amount = f"{runs} trainings on {images / len(arms):,.0f} images each ({reid.model})"
     per_image = SECONDS_PER_IMAGE.get(reid.model)
     area = reid.height * reid.width / (256 * 128)
     seconds = None if per_image is None else images * len(reid.seeds) * per_image * area

@@ -35,7 +35,8 @@ VERSION = 4  # of training and evaluation: incremented when the same section giv
 _SAVE_EVERY_S = 60.0  # the most that a kill costs
 _CHECK_EVERY = 20  # iterations: reading a loss synchronises with the device
 _CURVE_POINTS = 100
-_NOT_TRAINING = ("arms", "seeds", "distances", "loss", "iterations", "transforms")  # the last three are the arm's
+_OF_THE_ARM = ("loss", "iterations", "lengths", "transforms")
+_NOT_TRAINING = ("arms", "seeds", "distances", *_OF_THE_ARM)
 
 
 def trained_model(

@@ -17,11 +17,13 @@ _MAX_POINTS = 240
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart."""
+    """A line of a chart, with the ends of an interval at each of its points, where there are any (NaN: unknown)."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,21 @@ class Interval:
 def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
     """Lines over a common x axis, with a legend above. Values that are not finite are skipped.
 
-    Long series are averaged to 240 points. Empty where no series has a point.
+    Long series are averaged to 240 points; those with intervals have a dot and a bar at each point. Empty where no
+    series has a point.
     """
-    lines = [(line.name, *_thinned(line)) for line in series]
-    lines = [(name, x, y) for name, x, y in lines if len(x)]
+    lines = [(line, *_thinned(line)) for line in series]
+    lines = [(line, x, y) for line, x, y in lines if len(x)]
     if not lines:
         return Markup("")
+    values = np.concatenate([np.concatenate([y, line.low, line.high]) for line, _, y in lines])
+    values = values[np.isfinite(values)]
     width, height, left, right, top, bottom = 460, 230, 54, 22, 34, 34
     every_x = np.concatenate([np.asarray(line.x, float) for line in series])
     x_low, x_high = float(np.nanmin(every_x)), float(np.nanmax(every_x))
     if 0 < x_low < 0.1 * x_high:
         x_low = 0.0  # iterations are counted from 1, axes from 0
-    y_ticks = ticks(min(y.min() for _, _, y in lines), max(y.max() for _, _, y in lines))
+    y_ticks = ticks(values.min(), values.max())
     x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high]
 
     def x_of(value: float) -> float:
@@ -68,8 +73,9 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
 
     parts = []
     for tick in y_ticks:
+        kind = "zero" if tick == 0 and y_ticks[0] < 0 else "rule"
         parts.append(
-            f'<line class="rule" x1="{left}" x2="{width - right}" y1="{y_of(tick):.1f}" y2="{y_of(tick):.1f}"/>'
+            f'<line class="{kind}" x1="{left}" x2="{width - right}" y1="{y_of(tick):.1f}" y2="{y_of(tick):.1f}"/>'
         )
         parts.append(f'<text x="{left - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_ticks:
@@ -78,16 +84,21 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
         f'<text x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">{escape(x_label)}</text>'
     )
     legend_x = float(left)
-    for place, (name, x, y) in enumerate(lines):
+    for place, (line, x, y) in enumerate(lines):
+        colour = f"c{place % COLOURS}"
         points = " ".join(f"{x_of(a):.1f},{y_of(b):.1f}" for a, b in zip(x, y, strict=True))
-        parts.append(f'<polyline class="line c{place % COLOURS}" points="{points}"/>')
-        if len(x) == 1:
-            parts.append(f'<circle class="dot c{place % COLOURS}" cx="{x_of(x[0]):.1f}" cy="{y_of(y[0]):.1f}" r="3"/>')
-        parts.append(
-            f'<line class="line c{place % COLOURS}" x1="{legend_x:.1f}" x2="{legend_x + 22:.1f}" y1="14" y2="14"/>'
-        )
-        parts.append(f'<text x="{legend_x + 27:.1f}" y="18">{escape(name)}</text>')
-        legend_x += 44 + 6.6 * len(name)
+        parts.append(f'<polyline class="line {colour}" points="{points}"/>')
+        if len(x) == 1 or len(line.low):
+            parts += [f'<circle class="dot {colour}" cx="{x_of(a):.1f}" cy="{y_of(b):.1f}" r="3"/>'
+                      for a, b in zip(x, y, strict=True)]  # fmt: skip
+        beside = 4 * (place - (len(lines) - 1) / 2)  # bars at the same x would hide each other
+        for a, low, high in zip(line.x, line.low, line.high, strict=False):
+            if math.isfinite(low + high):
+                at = f'x1="{x_of(a) + beside:.1f}" x2="{x_of(a) + beside:.1f}"'
+                parts.append(f'<line class="thin {colour}" {at} y1="{y_of(low):.1f}" y2="{y_of(high):.1f}"/>')
+        parts.append(f'<line class="line {colour}" x1="{legend_x:.1f}" x2="{legend_x + 22:.1f}" y1="14" y2="14"/>')
+        parts.append(f'<text x="{legend_x + 27:.1f}" y="18">{escape(line.name)}</text>')
+        legend_x += 44 + 6.6 * len(line.name)
     return _svg(title, max(width, math.ceil(legend_x)), height, parts)
 
 

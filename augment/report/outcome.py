@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from augment.config import Config
-from augment.reid.arms import references, settings_of_arms, uses_synthetic
+from augment.config import Config, ReidConfig
+from augment.reid.arms import at_length, references, settings_of_arms, uses_synthetic
 from augment.reid.published import published
 from augment.reid.summary import compare, difference_with_interval, split_measure
 from augment.report.charts import COLOURS, Interval, Lane, Series, dot_chart, forest_chart, line_chart
@@ -29,7 +29,7 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     if "reid" not in run.frames or run.frames["reid"].empty:
         return None
     metrics = run.frames["reid"]
-    known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
+    known = [arm for arm in settings_of_arms(config.reid) if arm in set(metrics["arm"])]
     known += sorted(set(metrics["arm"]) - set(known))  # of an earlier configuration
     of_arms = references_of(config, known)
     table = compare(metrics, known, run.folder / "reid", of_arms)
@@ -37,11 +37,12 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     return {
         "arms": [arm_name(arm) for arm in known],
         "rows": [_row(measure, rows.set_index("arm"), known) for measure, rows in table.groupby("measure", sort=False)],
-        "differences": [_difference_row(arm, table) for arm in known[1:]],
+        "differences": [_difference_row(arm, table) for arm in of_arms],
         "reference": arm_name(known[0]) if len(set(of_arms.values())) < 2 else "its reference",
-        "sentences": _sentences(table, known),
-        "forest": _forest(of_map, known),
+        "sentences": _sentences(table, next(iter(of_arms), None)),
+        "forest": _forest(of_map, list(of_arms)),
         "chart": _seeds_chart(metrics, known),
+        "lengths": _length_charts(of_map, config.reid, of_arms),
         "curves": _curves(run, metrics, known),
         "facts": _facts(metrics, known),
         "published": _published(table, config, published_layout(run, config)),
@@ -49,9 +50,12 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
 
 
 def references_of(config: Config, arms: list[str]) -> dict[str, str]:
-    """Each of the arms with results but the first -> the one it is compared with; the first where that has none."""
-    configured = references(config.reid)
-    return {arm: other if (other := configured.get(arm)) in arms else arms[0] for arm in arms[1:]}
+    """Each of the arms with results -> the one it is compared with; the first where that has none.
+
+    The first, at any length, is compared with none.
+    """
+    configured, alone = references(config.reid), settings_of_arms(config.reid).keys() - references(config.reid).keys()
+    return {arm: other if (other := configured.get(arm)) in arms else arms[0] for arm in arms[1:] if arm not in alone}
 
 
 def _published(table: pd.DataFrame, config: Config, layout: str) -> list[dict[str, str]]:
@@ -104,14 +108,14 @@ def _difference_row(arm: str, table: pd.DataFrame) -> dict[str, Any]:
             "conclusion": of_map["conclusion"], "tone": _tone(of_map["conclusion"])}  # fmt: skip
 
 
-def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
-    """The lines that are read first, in words: the second arm beside the first."""
-    if len(known) < 2:
+def _sentences(table: pd.DataFrame, arm: str | None) -> list[dict[str, str]]:
+    """The lines that are read first, in words: an arm beside its reference."""
+    if arm is None:
         return []
     sentences = []
     for measure in ("rank1", "mAP"):
         rows = table[table["measure"] == measure].set_index("arm")
-        second = rows.loc[known[1]]
+        second = rows.loc[arm]
         first = rows.loc[second["reference"]]
         seeds = int(second["paired"])
         over = f" over {seeds} seeds" if seeds > 1 else ""
@@ -124,16 +128,35 @@ def _sentences(table: pd.DataFrame, known: list[str]) -> list[dict[str, str]]:
     return sentences
 
 
-def _forest(of_map: pd.DataFrame, known: list[str]) -> str:
+def _forest(of_map: pd.DataFrame, compared: list[str]) -> str:
     """Each arm's difference in mAP with both intervals."""
     rows = [
         Interval(arm_name(arm), row["difference"], (row["low"], row["high"]), (row["query_low"], row["query_high"]))
-        for arm, row in of_map.loc[known[1:]].iterrows()
+        for arm, row in of_map.loc[compared].iterrows()
         if not np.isnan(row["difference"])
     ]
-    others = {arm_name(other) for other in of_map.loc[known[1:], "reference"]}
+    others = {arm_name(other) for other in of_map.loc[compared, "reference"]}
     reference = others.pop() if len(others) == 1 else "each arm's reference"
     return forest_chart(f"Difference in mAP to {reference}, points", rows)
+
+
+def _length_charts(of_map: pd.DataFrame, section: ReidConfig, of_arms: dict[str, str]) -> list[tuple[str, str]]:
+    """mAP and its difference to the reference against the length of the training; none where all are of one length."""
+    settled = settings_of_arms(section)
+    accuracy, difference = [], []
+    for name in section.arms:
+        names = dict.fromkeys(at_length(section, name, length) for length in (section.iterations, *section.lengths))
+        rows = of_map.loc[[arm for arm in names if arm in of_map.index]]
+        rows = rows.assign(iterations=[settled[arm].iterations for arm in rows.index]).sort_values("iterations")
+        if len(rows) < 2:
+            continue
+        spread = rows["deviation"]
+        accuracy.append(Series(arm_name(name), rows["iterations"], rows["mean"],
+                               rows["mean"] - spread, rows["mean"] + spread))  # fmt: skip
+        if name in of_arms:
+            difference.append(Series(arm_name(name), rows["iterations"], rows["difference"], rows["low"], rows["high"]))
+    titles = {"mAP by length of the training, percent": accuracy, "Difference in mAP by length, points": difference}
+    return [(title, line_chart(title, lines, "iterations")) for title, lines in titles.items() if lines]
 
 
 def _facts(metrics: pd.DataFrame, known: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 from augment.config import Config, differences
 from augment.quality.arms import COPIED, REAL
 from augment.quality.tables import Row, Table, by_metric
+from augment.reid.arms import settings_of_arms
 from augment.reid.summary import compare, difference_with_interval
 from augment.report.generator import quality_pairs, quality_table
 from augment.report.outcome import arm_name, references_of, spread
@@ -40,7 +41,7 @@ def _reid(runs: list[Run], configs: list[Config], names: list[str]) -> Table:
         if "reid" not in run.frames or run.frames["reid"].empty:
             continue
         metrics = run.frames["reid"]
-        known = [arm for arm in config.reid.arms if arm in set(metrics["arm"])]
+        known = [arm for arm in settings_of_arms(config.reid) if arm in set(metrics["arm"])]
         table = compare(metrics, known, references=references_of(config, known))
         for arm in dict.fromkeys(table["arm"]):
             of_arm = table[table["arm"] == arm].set_index("measure")

@@ -7,7 +7,7 @@ import torch
 
 from augment.base.errors import UsageError
 from augment.config import ArmConfig, ReidConfig
-from augment.reid.arms import composition, ready_made, settings_of_arms
+from augment.reid.arms import composition, ready_made, references, settings_of_arms, teacher_of
 from augment.reid.losses import training_loss
 
 LABELS = torch.tensor([0, 1, 1])
@@ -62,6 +62,26 @@ def test_a_pass_of_their_own_keeps_synthetic_images_out_of_the_statistics():
     expected = [(rows["synthetic"][0], 1), (rows["real"][0], 0), (rows["synthetic"][1], 0), (rows["real"][1], 1)]
     hand = sum(cross_entropy(row, [0.95, 0.05] if label == 0 else [0.05, 0.95]) for row, label in expected) / 4
     assert float(value) == pytest.approx(hand, abs=1e-4)
+
+
+def test_every_arm_is_trained_at_every_length_and_compared_at_the_same():
+    arms = {"real": ArmConfig(), "augmented": ArmConfig(), "longer": ArmConfig(), "mine": ArmConfig(iterations=7),
+            "other": ArmConfig(real=8, against="augmented")}  # fmt: skip
+    section = ReidConfig(arms=arms, batch_size=32, iterations=100, lengths=(50, 100, 400))
+    assert {name: arm.iterations for name, arm in settings_of_arms(section).items()} == {
+        "real": 100, "augmented": 100, "longer": 200, "mine": 7, "other": 100,
+        "real_50": 50, "augmented_50": 50, "longer_50": 100, "other_50": 50,
+        "real_400": 400, "augmented_400": 400, "longer_400": 800, "other_400": 400,
+    }  # fmt: skip
+    assert [composition(settings_of_arms(section)["augmented_50"], i) for i in (29, 30)] == [(16, 16), (32, 0)]
+    assert references(section) == {
+        "augmented": "real", "longer": "real", "mine": "real", "other": "augmented",
+        "augmented_50": "real_50", "longer_50": "real_50", "other_50": "augmented_50",
+        "augmented_400": "real_400", "longer_400": "real_400", "other_400": "augmented_400",
+    }  # fmt: skip
+    assert teacher_of(section, settings_of_arms(section)["augmented_50"]).iterations == 50
+    with pytest.raises(UsageError, match="real_50 is also the name of real at 50 iterations"):
+        settings_of_arms(ReidConfig(arms={**arms, "real_50": ArmConfig(real=4)}, lengths=(50,)))
 
 
 def test_ready_made_arms_divide_the_batch():

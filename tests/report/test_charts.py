@@ -54,6 +54,16 @@ def test_long_series_are_averaged_and_missing_values_skipped():
     assert re.search(r'points="([^"]+)"', svg).group(1).count(",") == 2
 
 
+def test_intervals_are_bars_beside_each_other_and_in_range():
+    lines = [Series("a", [0, 10], [1, 1], [-2, math.nan], [4, math.nan]), Series("b", [0, 10], [0, 1], [0, 1], [0, 2])]
+    svg = line_chart("t", lines, "x")
+    bars = re.findall(r'class="thin c(\d)" x1="([\d.]+)" x2="([\d.]+)" y1="([\d.]+)" y2="([\d.]+)"', svg)
+    # -2 to 4: ticks of 2, so 27 pixels a unit; a's bar at 10 is unknown
+    assert bars == [("0", "52.0", "52.0", "196.0", "34.0"), ("1", "56.0", "56.0", "142.0", "142.0"),
+                    ("1", "440.0", "440.0", "115.0", "88.0")]  # fmt: skip
+    assert svg.count('class="dot') == 4 and svg.count('class="zero"') == 1
+
+
 def test_nothing_to_show_is_nothing():
     assert line_chart("t", [Series("a", [], [])], "x") == ""
     assert dot_chart("t", [], "%") == ""

@@ -215,6 +215,20 @@ def test_one_seed_has_no_spread(fake_run):
     assert "60.0 → 65.0 % +5.0 points" in page.text
 
 
+def test_arms_of_other_lengths_are_compared_with_the_same_length_and_drawn(fake_run):
+    fake_run.config = load_config(None, ["reid.iterations=1000", "reid.lengths=[300]"])
+    rows = fake_run.tables["reid"].frame()
+    shorter = rows.assign(arm=rows["arm"] + "_300", run=rows["run"].str.replace("-", "_300-"))
+    shorter.loc[(shorter["metric"] == "mAP") & (shorter["arm"] == "real_300"), "value"] -= 0.1
+    shorter.loc[shorter["metric"] == "iterations", "value"] = 300
+    fake_run.table("reid", "metrics", pd.concat([rows, shorter]).to_dict("records"), ("images", "synthetic"))
+    _, page = write(fake_run)
+    # mAP at 300: 30 and 31 of real, 41 and 40 of augmented: +11 and +9, so 10 and 8.98 on either side (12.7 - 0 at 1)
+    assert "augmented 300 less real 300 +10.0 [-2.7, 22.7]" in page.text
+    assert "real 300 less" not in page.text
+    assert "mAP by length of the training, percent" in page.text and "Difference in mAP by length, points" in page.text
+
+
 def test_one_arm_alone_has_no_difference(fake_run):
     rows = fake_run.tables["reid"].frame()
     fake_run.table("reid", "metrics", rows[rows["arm"] == "real"].to_dict("records"), ("images", "synthetic"))
