@@ -134,8 +134,12 @@ def provenance(stage: str, version: int, section: Section, inputs: Mapping[str, 
         "section": {key: value for key, value in section.identity().items() if key not in without},
         "inputs": {name: value if isinstance(value, str) else value.digest for name, value in sorted(inputs.items())},
     }
-    digest = sha256_bytes(json.dumps(identity, sort_keys=True).encode())
-    return {**identity, "digest": digest, "packages": package_versions(), "command": _command()}
+    return {**identity, "digest": digest_of(identity), "packages": package_versions(), "command": _command()}
+
+
+def digest_of(identity: Mapping[str, Any]) -> str:
+    """Of the stage, version, section and inputs of a :func:`provenance`."""
+    return sha256_bytes(json.dumps(identity, sort_keys=True).encode())
 
 
 def _command() -> str:

@@ -92,7 +92,11 @@ def test_scores_are_those_of_the_images_and_a_change_of_the_filter_draws_nothing
         asked = {"judge": judge, "judge_size": (64, 32), **changes}
         return SECTION.model_copy(update={"filter": FilterConfig(**asked)})
 
+    def begun(**changes):
+        return stage.begun(tmp_path, stage.identity(section(**changes), images, poses, checkpoints, tmp_path))
+
     monkeypatch.setattr(stage, "_generate_shard", never)  # nothing is drawn from here on
+    assert begun(similarity=-1.0) == Begun(30, why="generated before; to be scored for the filter")
     made = synthesize(section(similarity=-1.0, share=0.5), images, poses, checkpoints, tmp_path)
     assert verify(made).empty
     scores = read_manifest(tmp_path / "scores.parquet", "scores")
@@ -118,8 +122,8 @@ def test_scores_are_those_of_the_images_and_a_change_of_the_filter_draws_nothing
     monkeypatch.setattr(scoring, "_score_shard", never)  # nor is anything scored again
     other = synthesize(section(similarity=-1.0, share=0.25), images, poses, checkpoints, tmp_path)
     assert (other.frame()[new].groupby("source")["kept"].sum() == 1).all()
-    origin = stage.identity(section(similarity=0.5), images, poses, checkpoints, tmp_path)
-    assert stage.begun(tmp_path, origin) == Begun(30, True, "drawn before; only the filter is another")
+    assert begun(similarity=0.5) == Begun(54, True, "generated before; only the filter is another")
+    assert begun(similarity=0.5, pose=0.5) == Begun(30, why="generated before; to be scored for the filter")
     assert synthesize(SECTION, images, poses, checkpoints, tmp_path).digest == plain.digest
     again = synthesize(section(similarity=-1.0, share=0.5), images, poses, checkpoints, tmp_path)
     assert again.path.read_bytes() == made.path.read_bytes()

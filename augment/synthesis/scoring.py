@@ -1,6 +1,6 @@
 """The scores of generated images for the filter: identity, pose, confidence of the person, sharpness."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +22,14 @@ from augment.pose.stage import PER_SECOND
 from augment.retrieval.embedder import Embedder
 from augment.retrieval.networks import SECONDS_PER_IMAGE, check_model
 from augment.retrieval.weights import weights_digest
-from augment.stage import Share, Spread, provenance, run_shards
+from augment.stage import Share, Spread, begun_shards, digest_of, made_under, provenance, run_shards
 
 FILE = "scores.parquet"
 VERSION = 2
 _BY_JUDGE, _BY_ESTIMATOR = {"similarity", "margin"}, {"pose", "person"}
 _MEASURES = ("similarity", "margin", "pose", "person", "sharpness")
 _THRESHOLDS = (*_MEASURES, "share", "by")
+_INPUTS = ("images", "poses", "judge", "estimator")  # beside the images to score
 _BATCH = 100
 _NEAR = 0.1  # of the image's height
 _JUDGE = "synthesis.filter.judge"
@@ -84,6 +85,16 @@ def score(section: SynthesisConfig, made: Manifest, images: Manifest, poses: Man
                           spread=spread, shard_size=shard_size)  # fmt: skip
     finally:
         _scorer.cache_clear()
+
+
+def scored(folder: Path, made: Manifest, origin: Mapping[str, Any]) -> int:
+    """How many images of ``made`` have the scores that the filter of a synthetic table's provenance asks for."""
+    known = {"synthetic": made.digest, **{name: value for name, value in origin["inputs"].items() if name in _INPUTS}}
+    section = {key: value for key, value in origin["section"]["filter"].items() if key not in _THRESHOLDS}
+    identity = {"stage": "scores", "version": VERSION, "section": section, "inputs": known}
+    under = {"digest": digest_of(identity)}
+    table = made_under(folder / FILE, under)
+    return begun_shards(folder, under).units if table is None else table.num_rows
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:

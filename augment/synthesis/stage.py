@@ -48,7 +48,7 @@ from augment.stage import (
 )
 from augment.synthesis.containers import CONTAINERS, Image
 from augment.synthesis.filtering import filtered, tell
-from augment.synthesis.scoring import judges, score, shares
+from augment.synthesis.scoring import judges, score, scored, shares
 from augment.synthesis.targets import find_sources, sample_poses
 
 STAGE, VERSION = "synthetic", 1
@@ -85,12 +85,16 @@ def _drawing(section: SynthesisConfig, images: Manifest, poses: Manifest, checkp
 
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
-    """See augment/stage.py; counts images."""
-    digest = origin.get("drawing", origin["digest"])
-    for manifest in readable(path for path in (folder / TABLE, folder / UNFILTERED) if path.exists()):
-        if manifest.provenance.get("drawing", manifest.provenance["digest"]) == digest:
-            return Begun(manifest.num_rows, complete=True, why="drawn before; only the filter is another")
-    return begun_shards(folder, {"digest": digest})
+    """See augment/stage.py; counts images, and once more those that are scored for the filter."""
+    drawing = {"digest": origin.get("drawing", origin["digest"])}
+    drawn = made_under(folder / UNFILTERED, drawing) or made_under(folder / TABLE, drawing)
+    if drawn is None:
+        return begun_shards(folder, drawing)
+    to_score = pc.sum(drawn.columns("kept")["kept"]).as_py() if "drawing" in origin else 0
+    done = min(scored(folder, drawn, origin), to_score) if to_score else 0
+    if done == to_score:
+        return Begun(drawn.num_rows + done, complete=True, why="generated before; only the filter is another")
+    return Begun(drawn.num_rows + done, why="generated before; to be scored for the filter")
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:
@@ -100,7 +104,8 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     drawing = Share("generator", total, generation_seconds(config))
     new = counts.sources * config.synthesis.poses_per_image  # those in their own pose are not scored
     scoring = shares(config.synthesis.filter, new, counts.splits.get("train", 0))
-    return Estimate(f"{counts.limit}{total:,} images, {each} for each", total, total * _BYTES_PER_IMAGE,
+    units = total + (new if scoring else 0)
+    return Estimate(f"{counts.limit}{total:,} images, {each} for each", units, total * _BYTES_PER_IMAGE,
                     sum(share.seconds for share in (drawing, *scoring)), on_gpu=True,
                     shares=(drawing, *scoring) if scoring else ())  # fmt: skip
 
