@@ -24,6 +24,7 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    colour: int | None = None  # None: by its place
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> Markup:
     )
     legend_x = float(left)
     for place, (line, x, y) in enumerate(lines):
-        colour = f"c{place % COLOURS}"
+        colour = f"c{(place if line.colour is None else line.colour) % COLOURS}"
         points = " ".join(f"{x_of(a):.1f},{y_of(b):.1f}" for a, b in zip(x, y, strict=True))
         parts.append(f'<polyline class="line {colour}" points="{points}"/>')
         if len(x) == 1 or len(line.low):

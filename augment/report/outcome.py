@@ -144,17 +144,17 @@ def _length_charts(of_map: pd.DataFrame, section: ReidConfig, of_arms: dict[str,
     """mAP and its difference to the reference against the length of the training; none where all are of one length."""
     settled = settings_of_arms(section)
     accuracy, difference = [], []
-    for name in section.arms:
+    for place, name in enumerate(section.arms):
         names = dict.fromkeys(at_length(section, name, length) for length in (section.iterations, *section.lengths))
         rows = of_map.loc[[arm for arm in names if arm in of_map.index]]
         rows = rows.assign(iterations=[settled[arm].iterations for arm in rows.index]).sort_values("iterations")
         if len(rows) < 2:
             continue
-        spread = rows["deviation"]
-        accuracy.append(Series(arm_name(name), rows["iterations"], rows["mean"],
-                               rows["mean"] - spread, rows["mean"] + spread))  # fmt: skip
+        mean, deviation = rows["mean"], rows["deviation"]
+        title, x = arm_name(name), rows["iterations"]
+        accuracy.append(Series(title, x, mean, mean - deviation, mean + deviation, place))
         if name in of_arms:
-            difference.append(Series(arm_name(name), rows["iterations"], rows["difference"], rows["low"], rows["high"]))
+            difference.append(Series(title, x, rows["difference"], rows["low"], rows["high"], place))
     titles = {"mAP by length of the training, percent": accuracy, "Difference in mAP by length, points": difference}
     return [(title, line_chart(title, lines, "iterations")) for title, lines in titles.items() if lines]
 
