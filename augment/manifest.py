@@ -409,22 +409,34 @@ def problems_of(folder: Path, files: Iterable[tuple[str, str, str]]) -> Iterator
 
 
 def files_of_rows(table: pa.Table, id_column: str) -> Iterator[tuple[str, str, str]]:
-    """Id, path and SHA-256 of every row that is ok; nothing of a kind of table that names no files."""
+    """Id, path and SHA-256 of every row that has a hash; nothing of a kind of table that names no files.
+
+    That of a failed row is of the content that could not be used, empty where the file could not be read.
+    """
     if "sha256" not in table.column_names:
         return
-    for batch in table.select([id_column, "path", "sha256", "status"]).to_batches(max_chunksize=10_000):
+    for batch in table.select([id_column, "path", "sha256"]).to_batches(max_chunksize=10_000):
         columns = (column.to_pylist() for column in batch.columns)
-        yield from ((id, path, sha256) for id, path, sha256, status in zip(*columns, strict=True) if status == "ok")
+        yield from ((id, path, sha256) for id, path, sha256 in zip(*columns, strict=True) if sha256 is not None)
 
 
 def file_problem(folder: Path, path: str, sha256: str) -> str | None:
-    """What is wrong with the file of a row, or None."""
+    """What is wrong with the file of a row, or None. An empty hash: it could not be read, so it is if it can be."""
+    if not sha256:
+        return f"{path}: can be read now" if _is_readable(folder / path) else None
     try:
         return None if sha256_file(folder / path) == sha256 else f"{path}: its content has changed"
     except FileNotFoundError:
         return f"{path}: is gone"
     except (OSError, ValueError) as error:  # ValueError: a null byte
         return f"{path}: {getattr(error, 'strerror', error)}"
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        return bool(sha256_file(file))
+    except (OSError, ValueError):
+        return False
 
 
 def relative_path(file: Path, folder: Path) -> str:

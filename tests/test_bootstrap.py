@@ -50,6 +50,13 @@ def test_what_is_no_number_does_not_count_and_a_single_cluster_has_no_interval()
     assert np.isnan(standard_error(np.array([7, 7]), np.array([1.0, 3.0])))
 
 
+def test_resamples_without_others_are_left_out_where_they_are_few():
+    others = np.array([1.0, 1, 1, 0])  # all draws are of the last in 1 of 256
+    assert ratio_over(alone(4), others, others) == Figure(1, 1, 1)
+    mostly = ratio_over(alone(4), np.eye(4)[0], np.eye(4)[0])  # in (3/4)^4, a third, there is nothing to divide by
+    assert mostly.value == 1 and np.isnan(mostly.low) and np.isnan(mostly.high)
+
+
 def test_ratio_of_sums():
     ours, others = np.array([1.0, 0, 1, 0]), np.array([1.0, 1, 1, 1])
     figure = ratio_over(alone(4), ours, others)

@@ -90,7 +90,7 @@ def test_only_regular_files_are_read(tmp_path):
 REFUSALS = {
     errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota", errno.EROFS: "read-only", errno.EACCES: "permission",
     errno.EMFILE: "ulimit -n", errno.ENOMEM: "too little memory", errno.EIO: "the disk reports an error",
-    errno.ENAMETOOLONG: "too long", errno.EFBIG: "ulimit -f",
+    errno.ENAMETOOLONG: "too long", errno.EFBIG: "ulimit -f", errno.ETIMEDOUT: "does not answer",
 }  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def test_a_begun_folder_is_removed_only_with_its_marker(tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE])
 def test_what_the_system_refuses_for_now_does_not_count_as_a_failed_image(tmp_path, monkeypatch, number):
     from augment.data.layouts import Found, parse_market
     from augment.data.stage import _examine

@@ -25,7 +25,8 @@ def mean_over(clusters: np.ndarray, values: np.ndarray) -> Figure:
 def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, seed: int = 0) -> Figure:
     """The sum of values (N,) over that of others (N,), where both are numbers; resampled together, by clusters (N,).
 
-    NaN where the others' sum is 0. A single cluster and an infinite value have no interval.
+    NaN where the others' sum is 0. A single cluster and an infinite value have no interval, nor has a value of which
+    more than one resample in twenty has no others; fewer are left out.
     """
     both = np.stack([values, others], axis=1)
     good = ~np.isnan(both).any(axis=1)
@@ -42,7 +43,11 @@ def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, see
         drawn = sums[random.integers(len(names), size=(_AT_ONCE, len(names)))].sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(drawn[:, 0] / drawn[:, 1])
-    low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
+    ratios = np.concatenate(found)
+    ratios = ratios[np.isfinite(ratios)]
+    if len(ratios) < 0.95 * RESAMPLES:
+        return Figure(value)
+    low, high = np.percentile(ratios, [2.5, 97.5])
     return Figure(value, float(low), float(high))
 
 

@@ -27,7 +27,9 @@ class Refused(AugmentError):
 
 
 _AGAIN = "run the same command again."
-_FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+_FAR = (errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.EHOSTDOWN,
+        errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH)  # fmt: skip
+_FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, *_FAR)
 _ELSEWHERE = "Choose another folder."
 _REFUSALS = {
     errno.ENOSPC: f"the disk is full. Free some space and {_AGAIN}",
@@ -42,6 +44,7 @@ _REFUSALS = {
     errno.ENFILE: f"too many files are open on this machine. Close other programs and {_AGAIN}",
     errno.ENOMEM: f"too little memory. Close other programs and {_AGAIN}",
     errno.EIO: f"the disk reports an error. Check it, or copy what is there to another one, and {_AGAIN}",
+    **dict.fromkeys(_FAR, f"the network or its file system does not answer. Check the connection, and {_AGAIN}"),
 }
 
 

@@ -125,9 +125,7 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
     del found  # workers list them again; a list of millions is in memory once
-    manifest = run_shards(
-        "images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size
-    )
+    manifest = run_shards("images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size)
     _check(manifest, section, root)
     return manifest
 
@@ -149,7 +147,7 @@ def _listed(section: DataConfig, root: Path, listing: str) -> dict[str, Found]:
 
 def _examine(found: Found, folder: Path) -> dict:
     row = {
-        "id": found.id, "path": printable(relative_path(found.file, folder)), "sha256": "", "width": 0, "height": 0,
+        "id": found.id, "path": printable(relative_path(found.file, folder)), "sha256": None, "width": 0, "height": 0,
         "status": "failed", "reason": found.problem or "", "split": found.split, **found.name._asdict(),
     }  # fmt: skip
     if found.problem:
@@ -159,7 +157,7 @@ def _examine(found: Found, folder: Path) -> dict:
         row["sha256"] = sha256_bytes(data)
         height, width = decode_image(data).shape[:2]
     except OSError as error:
-        return row | {"reason": error.strerror or str(error)}
+        return row | {"sha256": "", "reason": error.strerror or str(error)}
     except ValueError as error:
         return row | {"reason": str(error)}
     return row | {"width": width, "height": height, "status": "ok"}

@@ -67,13 +67,17 @@ def count(rows: pd.DataFrame) -> dict[str, int]:
 
 def select(run: Run, filters: Filters) -> Selection:
     """The images of a run that pass the filters. Raises :class:`UsageError` where ``where`` is not an SQL condition,
-    :class:`AugmentError` where no image is left."""
+    :class:`AugmentError` where no image is left, or the synthetic ones were made from other images."""
     if "images" not in run.manifests:
         problem = run.problems[0] if run.problems else f"{run.folder}: holds no images/images.parquet."
         raise AugmentError(f"{problem} An export needs the folder of a run, like outputs/demo.")
     tables = [_real(run.manifests["images"])]
-    if "synthetic" in run.manifests:
-        tables.append(_synthetic(run.manifests["synthetic"]))
+    if (made := run.manifests.get("synthetic")) is not None:
+        if made.provenance["inputs"]["images"] != run.manifests["images"].digest:
+            raise AugmentError(f"{made.path}: was not made from {run.manifests['images'].path} as it is now, so people "
+                               "of the test could be in the training set. Bring the run up to date first: augment "
+                               f"synthesize {run.folder / 'config.yaml'}.")  # fmt: skip
+        tables.append(_synthetic(made))
     rows = pd.concat(tables, ignore_index=True)
     rows = rows.astype({"pose_pid": "Int32", "rank": "Int8", "kept": "boolean", "sequence": "Int16", "frame": "Int32"})
     if filters.kept_only:

@@ -158,7 +158,7 @@ def _open(row, images: Manifest) -> tuple[Any, np.ndarray | None]:
     try:
         return row, decode_image(read_file(images.file_of(row.path)))
     except (OSError, ValueError) as error:
-        return row._replace(status="failed", reason=str(error)), None
+        return row._replace(status="failed", reason=str(error), sha256=""), None
 
 
 def _pose(

@@ -91,9 +91,9 @@ def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -
     if size < 2:
         raise UsageError(f"reid.arms.{name}: a batch of {size} images is too small; real and synthetic must be at "
                          "least 2 together.")  # fmt: skip
-    if values["own_pass"] and min(values["real"], values["synthetic"]) == 1:
-        raise UsageError(f"reid.arms.{name}: own_pass needs 2 real and 2 synthetic images a batch, since a batch norm "
-                         "cannot learn from one.")  # fmt: skip
+    if values["own_pass"] and values["synthetic"] and min(values["real"], values["synthetic"]) < 2:
+        raise UsageError(f"reid.arms.{name}: own_pass needs at least 2 real and 2 synthetic images a batch, since a "
+                         "batch norm cannot learn from one.")  # fmt: skip
     if values["loss"] != "softmax" and (values["own_pass"] or values["weight"] != 1 or values["label"] == "own"):
         raise UsageError(f"reid.arms.{name}: own_pass, weight and label: own are for the softmax loss only.")
     if values["label"] == "positive" and values["loss"] != "triplet":

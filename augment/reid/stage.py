@@ -40,6 +40,7 @@ from augment.stage import (
     Estimate,
     Spread,
     begun_shards,
+    digest_of,
     finished,
     hashes_of,
     one_by_one,
@@ -71,7 +72,24 @@ def named_files(section: ReidConfig) -> dict[str, str]:
 
 def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     """See augment/stage.py; counts trainings."""
-    return begun_shards(folder, origin, id_column="run")
+    asked = _asked(origin, ReidConfig.model_validate(origin["section"]))
+    known = sum(_known_result(folder, run, "asked", digest) is not None for run, digest in asked.items())
+    if known == len(asked):
+        return Begun(known, complete=True, why="trained before")
+    interrupted = begun_shards(folder, origin, id_column="run")
+    return interrupted if interrupted.units >= known else Begun(known, why="others were trained before")
+
+
+def _asked(origin: dict[str, Any], section: ReidConfig) -> dict[str, str]:
+    """Run -> a digest of all that its figures may depend on, by the settings and the tables."""
+    settings = {key: value for key, value in origin["section"].items() if key not in ("arms", "seeds", "lengths")}
+    found = {}
+    for name, arm in settings_of_arms(section).items():
+        not_used = () if uses_synthetic(arm) else ("synthetic", "poses")
+        inputs = {key: value for key, value in origin["inputs"].items() if key not in not_used}
+        of_arm = {"version": VERSION, "section": settings, "arm": arm.identity(), "inputs": inputs}
+        found |= {f"{name}-s{seed}": digest_of({**of_arm, "seed": seed}) for seed in section.seeds}
+    return found
 
 
 def estimate(config: Config, counts: Counts) -> Estimate:
@@ -125,7 +143,7 @@ def compare_arms(
             check_pairs(np.array([item[1] for item in train if item[3] == REAL]))
     runs = {f"{name}-s{seed}": (name, seed) for name in arms for seed in section.seeds}
     tables = tuple(Manifest(table.path) for table in (images, synthetic, poses))
-    work = partial(_run, runs=runs, arms=arms, section=section, tables=tables)
+    work = partial(_run, runs=runs, arms=arms, section=section, tables=tables, asked=_asked(origin, section))
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,
         shard_size=1, unit="runs", files=_files_of,
@@ -143,13 +161,13 @@ def _data(arm: ArmConfig, images: Manifest, synthetic: Manifest, poses: Manifest
 
 def _run(
     ids: list[str], *, folder: Path, runs: dict[str, tuple[str, int]], arms: dict[str, ArmConfig],
-    section: ReidConfig, tables: tuple[Manifest, Manifest, Manifest],
+    section: ReidConfig, tables: tuple[Manifest, Manifest, Manifest], asked: dict[str, str],
 ) -> list[dict]:  # fmt: skip
     rows = []
     for run in ids:
         name, seed = runs[run]
         data = _data(arms[name], *tables)
-        metrics = _alone(section.threads, train_and_test, run, seed, section, arms[name], data, folder)
+        metrics = _alone(section.threads, train_and_test, run, seed, section, arms[name], data, folder, asked[run])
         rows += [{"run": run, "arm": name, "seed": seed, "metric": metric, "value": float(value)}
                  for metric, value in metrics.items()]  # fmt: skip
     return rows
@@ -188,15 +206,15 @@ def _in_child(function: Callable[..., dict[str, float]], *arguments: Any) -> dic
 
 
 def train_and_test(
-    run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, folder: Path
+    run: str, seed: int, section: ReidConfig, arm: ArmConfig, data: ReidData, folder: Path, asked: str = ""
 ) -> dict[str, float]:
-    """One run, its files written to ``folder``; returns its metrics by name."""
-    tested = [[*item[1:], sha] for item, sha in zip(data.query + data.gallery, data.test_content, strict=True)]
+    """One run, its files written to ``folder``, and ``asked`` (:func:`_asked`); returns its metrics by name."""
+    test = zip(data.query_ids + data.gallery_ids, data.query + data.gallery, data.test_content, strict=True)
+    tested = [[id, *item[1:], sha256] for id, item, sha256 in test]
     origin = [training_origin(section, arm, data, seed)["digest"], section.distances, tested]
     digest = sha256_bytes(json.dumps(origin).encode())
     result_file, *side_files = _files_of(run)
-    known = _known_result(folder / result_file, digest)
-    if known is not None and not any(file_problem(folder, name, sha256) for name, sha256 in known["files"].items()):
+    if (known := _known_result(folder, run, "digest", digest)) is not None:
         return known["metrics"]
     device = pick_device(section.device)
     model = trained_model(run, seed, section, arm, data, device, folder)
@@ -204,18 +222,21 @@ def train_and_test(
     metrics |= {
         "train_real": data.count(REAL), "train_synthetic": data.count(SYNTHETIC), "iterations": arm.iterations
     }  # fmt: skip
-    result = {"digest": digest, "metrics": metrics, "queries": queries, "files": hashes_of(folder, side_files)}
+    files = hashes_of(folder, side_files)
+    result = {"digest": digest, "asked": asked, "metrics": metrics, "queries": queries, "files": files}
     with atomic_write(folder / result_file) as file:
         file.write(sealed_json(result).encode())
     return metrics
 
 
-def _known_result(path: Path, digest: str) -> dict[str, Any] | None:
+def _known_result(folder: Path, run: str, key: str, digest: str) -> dict[str, Any] | None:
+    """What a run left, if it has this digest and all its files are unchanged."""
     try:
-        result = read_sealed_json(path.read_bytes())
-        return result if result["digest"] == digest and "files" in result else None
-    except (OSError, ValueError, KeyError, TypeError):
+        result = read_sealed_json((folder / _files_of(run)[0]).read_bytes())
+        files = result["files"].items() if result[key] == digest else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return None if files is None or any(file_problem(folder, *file) for file in files) else result
 
 
 def _test(

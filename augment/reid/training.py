@@ -80,7 +80,7 @@ def _teacher(
     digest = training_origin(section, alone, real, seed)["digest"]
     files = sorted(folder.glob(f"*-s{seed}.safetensors"))
     same = (weights.stem for weights in files if _trained(weights)[1].get("digest") == digest)
-    run = next(same, f"teacher-{alone.loss}-s{seed}")
+    run = next(same, f"teacher-{alone.loss}-{alone.iterations}-s{seed}")
     with FileLock(folder / f"{run}.lock"):  # another arm may train it at the same time
         return trained_model(run, seed, section, alone, real, device, folder).eval()
 

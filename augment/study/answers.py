@@ -31,7 +31,7 @@ class Journal:
         """Opens the file; an incomplete last line, of a killed process, is cut off."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._size = len(path.read_bytes().rpartition(b"\n")[0]) + 1 if path.stat().st_size else 0
+        self._size = path.read_bytes().rfind(b"\n") + 1
         os.ftruncate(self._file, self._size)
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None

@@ -30,7 +30,7 @@ from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
 from augment.gan.dataset import fit, scale_joints
 from augment.gan.inference import BatchedGenerator, Inputs, last_weights
-from augment.manifest import Manifest, joint_columns, write_manifest
+from augment.manifest import Manifest, joint_columns, verify, write_manifest
 from augment.stage import (
     Begun,
     Counts,
@@ -90,6 +90,8 @@ def begun(folder: Path, origin: dict[str, Any]) -> Begun:
     drawn = made_under(folder / UNFILTERED, drawing) or made_under(folder / TABLE, drawing)
     if drawn is None:
         return begun_shards(folder, drawing)
+    if not (damaged := verify(drawn)).empty:
+        return Begun(drawn.num_rows - len(damaged), why="some of its files are missing or changed")
     to_score = pc.sum(drawn.columns("kept")["kept"]).as_py() if "drawing" in origin else 0
     done = min(scored(folder, drawn, origin), to_score) if to_score else 0
     if done == to_score:

@@ -7,8 +7,10 @@ import pytest
 from tiny_market import NAMES, jpeg
 
 from augment.base.errors import AugmentError
+from augment.base.files import sha256_bytes
 from augment.config import DataConfig, RenderedConfig, SubsetConfig
 from augment.data.stage import dataset_root, list_images, scan_images
+from augment.manifest import verify
 
 
 def scan(root, folder, **options):
@@ -70,6 +72,27 @@ def test_broken_files_are_rows_and_the_rest_goes_on(market, tmp_path):
     }
     assert (frame["status"] == "ok").sum() == 9
     assert failed.loc["train/holiday picture.jpg", "pid"] == -1
+
+
+def test_a_file_that_can_be_used_again_is_used_again(market, tmp_path):
+    """Its size is the same, so the listing does not tell."""
+    first, other = (market / "bounding_box_train" / name for name in NAMES["train"][:2])
+    good, away = first.read_bytes(), other.with_suffix(".away")
+    whole = scan(market, tmp_path / "images")
+    before = whole.path.read_bytes()
+    first.write_bytes(b"x" * len(good))
+    other.rename(away)
+    other.symlink_to(other)  # cannot be read
+    failed = scan(market, tmp_path / "images")
+    rows = failed.frame().query("status == 'failed'")
+    assert len(rows) == 2 and sorted(rows["sha256"]) == sorted(["", sha256_bytes(first.read_bytes())])
+    assert verify(failed).empty and scan(market, tmp_path / "images").digest == failed.digest
+    first.write_bytes(good)
+    assert verify(failed)["problem"].str.endswith("its content has changed").tolist() == [True]
+    other.unlink()
+    away.rename(other)
+    assert verify(failed)["problem"].str.endswith("can be read now").sum() == 1
+    assert scan(market, tmp_path / "images").path.read_bytes() == before
 
 
 def test_hostile_names_do_not_crash(market, tmp_path):

@@ -10,7 +10,7 @@ from augment.base.files import encode_jpeg, sha256_bytes
 from augment.config import DataConfig
 from augment.export.job import export
 from augment.export.selection import Filters
-from augment.manifest import write_manifest
+from augment.manifest import Manifest, write_manifest
 from augment.stage import provenance
 
 
@@ -74,10 +74,13 @@ class SmallRun:
                 "reason": None}  # fmt: skip
 
     def write(self) -> Path:
-        for kind, rows in (("images", self.images), ("synthetic", self.synthetic)):
-            origin = provenance(kind, 1, DataConfig(), {})
-            write_manifest(self.folder / kind / f"{kind}.parquet", kind, rows, origin)
+        images = self._table("images", self.images, {})
+        self._table("synthetic", self.synthetic, {"images": images})
         return self.folder
+
+    def _table(self, kind: str, rows: list[dict], inputs: dict[str, Manifest]) -> Manifest:
+        origin = provenance(kind, 1, DataConfig(), inputs)
+        return write_manifest(self.folder / kind / f"{kind}.parquet", kind, rows, origin)
 
 
 def jpeg(number: int) -> bytes:

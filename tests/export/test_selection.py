@@ -56,6 +56,14 @@ def test_nothing_left_and_no_run_are_told(small_run, tmp_path):
         select(Run(tmp_path / "nothing"), Filters())
 
 
+def test_synthetic_images_of_other_images_are_refused(small_run):
+    small_run.write()
+    small_run.images = [row for row in small_run.images if row["pid"] != 2]
+    small_run._table("images", small_run.images, {})
+    with pytest.raises(AugmentError, match=r"synthetic\.parquet: was not made from .*images\.parquet as it is now"):
+        select(Run(small_run.folder), Filters())
+
+
 def test_failed_rows_stay_behind(small_run):
     small_run.images[0] |= {"status": "failed", "reason": "truncated"}
     small_run.synthetic[0] |= {"status": "failed", "kept": None}

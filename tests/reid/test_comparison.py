@@ -15,6 +15,7 @@ from augment.config import ArmConfig, Config
 from augment.reid import stage, training
 from augment.reid.arms import check_images, settings_of_arms
 from augment.reid.stage import compare_arms
+from augment.stage import Begun
 
 
 def files_of(folder) -> dict[str, str]:
@@ -68,6 +69,25 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(people, section, tmp_
     assert len(steps) == 6  # two iterations, one more, and the last three: none twice
     assert again.digest == whole.digest
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+def test_the_plan_counts_what_another_choice_of_arms_has_trained(people, section, tmp_path):
+    tables, folder = people.tables(), tmp_path / "reid"
+
+    def begun(**changes):
+        return stage.begun(folder, stage.identity(section.model_copy(update=changes), *tables, folder))
+
+    both = {"real": ArmConfig(), "augmented": ArmConfig()}
+    assert begun(arms=both) == Begun()
+    compare_arms(section.model_copy(update={"arms": both}), *tables, folder)
+    more = {**both, "classic": ArmConfig()}
+    assert begun(arms=more).units == 2 and not begun(arms=more).complete
+    assert begun(arms=both, seeds=(0, 1)).units == begun(arms=both, lengths=(2,)).units == 2
+    assert begun(arms={"real": ArmConfig()}) == Begun(1, True, "trained before")
+    assert begun(arms=both, learning_rate=0.5).units == begun(arms=both, iterations=7).units == 0
+    people.synthetic.pop()
+    tables = people.tables()
+    assert begun(arms=both).units == 1  # that of real images only
 
 
 @pytest.mark.parametrize("name", ["training-real-s0.csv", "retrieval-real-s0.csv", "real-s0.json"])
@@ -161,7 +181,7 @@ def test_a_teacher_is_the_arm_of_real_images_or_trained_for_it(people, section, 
     made = compare_arms(both, *tables, tmp_path / "both").frame()
     assert trained == ["real-s0", "taught-s0"]
     alone = compare_arms(section.model_copy(update={"arms": {"taught": taught}}), *tables, tmp_path / "alone").frame()
-    assert trained[2:] == ["teacher-softmax-s0", "taught-s0"]
+    assert trained[2:] == ["teacher-softmax-2-s0", "taught-s0"]
     expected = made.query("arm == 'taught'").reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, expected)
 

@@ -105,7 +105,8 @@ def test_arms_that_cannot_be_trained_are_named():
 
     with pytest.raises(UsageError, match=r"reid.arms.mine: a batch of 1 images is too small"):
         settled(real=1, synthetic=0)
-    with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass needs 2 real and 2 synthetic"):
-        settled(real=4, synthetic=1, own_pass=True)
+    for real, synthetic in ((4, 1), (0, 4)):
+        with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass needs at least 2 real and 2 synthetic"):
+            settled(real=real, synthetic=synthetic, own_pass=True)
     with pytest.raises(UsageError, match=r"reid.arms.mine: own_pass, weight and label: own are for the softmax loss"):
         settings_of_arms(ReidConfig(arms={"mine": ArmConfig(weight=0.5)}, loss="triplet"))

@@ -35,7 +35,9 @@ def test_an_address_is_a_path_and_back(another_machine):
     assert shown(f"{path}: gone, and {path.parent}") == "s3://lab/people/0001.jpg: gone, and s3://lab/people"
 
 
-@pytest.mark.parametrize("wrong", ["s3://", "s3://lab/../x", "s3://lab//x", "S3://lab", "simplecache::s3://lab", "s3://lab?x"])
+@pytest.mark.parametrize(
+    "wrong", ["s3://", "s3://lab/../x", "s3://lab//x", "S3://lab", "simplecache::s3://lab", "s3://lab?x"]
+)
 def test_what_is_no_address(wrong):
     with pytest.raises(UsageError, match="not an object storage address"):
         copy_of(wrong)
@@ -148,6 +150,18 @@ def test_removed_and_moved_here_is_removed_and_moved_there(far):
     assert sorted(path.name for path in (far / "run").rglob("*") if path.is_file()) == ["c"]
     assert sorted(path.name for path in run.rglob("*") if path.is_file()) == ["c"]
     assert read_file(run / "c") == b"b"
+
+
+def test_a_folder_is_moved_with_what_is_only_here(far):
+    run = copy_of(f"file://{far}/run")
+    write(run / "gan/samples/000100.jpg", b"there")
+    (run / "gan/tensorboard").mkdir()
+    (run / "gan/tensorboard/events").write_bytes(b"here")
+    copies.move(run / "gan/samples", run / "earlier/samples")
+    copies.move(run / "gan/tensorboard", run / "earlier/tensorboard")
+    assert [str(path.relative_to(far)) for path in far.rglob("*.jpg")] == ["run/earlier/samples/000100.jpg"]
+    assert read_file(run / "earlier/samples/000100.jpg") == b"there"
+    assert (run / "earlier/tensorboard/events").read_bytes() == b"here" and not any((run / "gan").iterdir())
 
 
 def test_the_cache_keeps_its_bound_and_what_was_used_last(far, monkeypatch):

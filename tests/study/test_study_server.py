@@ -179,6 +179,13 @@ def test_the_journal_syncs_what_waits_together(tmp_path, monkeypatch):
     assert len(synced) < 10 and synced[-1] == (tmp_path / JOURNAL).stat().st_size
 
 
+@pytest.mark.parametrize("torn", [b'{"user": "a', b'{"n": 1}\n{"us', b""])
+def test_a_line_that_was_never_finished_is_cut_off(tmp_path, torn):
+    (tmp_path / JOURNAL).write_bytes(torn)
+    Journal(tmp_path / JOURNAL).close()
+    assert (tmp_path / JOURNAL).read_bytes() == torn[: 9 if b"\n" in torn else 0]
+
+
 def test_a_damaged_line_of_the_journal_is_named(tmp_path):
     journal = tmp_path / JOURNAL
     good = sealed_json({"user": "u", "stimulus": "s", "said_generated": True})

@@ -136,8 +136,13 @@ def remove_below(folder: Path) -> None:
 
 
 def move(path: Path, target: Path) -> None:
-    """Rename a file, of a copy the object first. Existing content of ``target`` is replaced."""
-    if is_copy(path) and not _is_ours_only(path):
+    """Rename a file or folder, of a copy the object first. An existing file ``target`` is replaced."""
+    if is_copy(path) and path.is_dir():  # a storage has no folders: the files are renamed, some of which are only here
+        target.mkdir(parents=True, exist_ok=True)
+        for inner in sorted(path.iterdir()):
+            move(inner, target / inner.name)
+        path.rmdir()
+    elif is_copy(path) and not _is_ours_only(path):
         objects.move(address_of(path), address_of(target))
         _drop(os.path.normpath(target))
         path.unlink(missing_ok=True)
