@@ -1,5 +1,6 @@
 """Read access to the folder of a run: the tables that exist, and the problems of those that cannot be read."""
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,19 @@ import pandas as pd
 import pyarrow as pa
 
 from augment.base.errors import AugmentError
+from augment.config import Config
 from augment.manifest import SCHEMAS, Manifest, read_manifest
 
 #: The folder of each stage -> the kind of its table.
 TABLES = {
     "images": "images", "poses": "poses", "pairs": "pairs", "gan": "checkpoints", "synthetic": "synthetic",
     "quality": "metrics", "reid": "metrics",
+}  # fmt: skip
+
+#: The same -> the section of the configuration with its settings.
+SECTIONS = {
+    "images": "data", "poses": "pose", "pairs": "pairs", "gan": "gan", "synthetic": "synthesis", "quality": "quality",
+    "reid": "reid",
 }  # fmt: skip
 
 # Of tables of a million rows; what of it is shown is looked up row by row.
@@ -45,6 +53,15 @@ class Run:
             except AugmentError as error:
                 self.problems.append(str(error))
         return found
+
+    def config_as_made(self, config: Config) -> Config:
+        """``config`` with the settings that the tables were made with, where it has others since."""
+        sections = {}
+        for stage, manifest in self.manifests.items():
+            name = SECTIONS[stage]
+            with suppress(ValueError, KeyError):  # a table of another version keeps to the configuration
+                sections[name] = getattr(config, name).with_identity(manifest.provenance["section"])
+        return config.model_copy(update=sections)
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:

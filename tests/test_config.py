@@ -72,8 +72,8 @@ def test_bad_files_are_named(tmp_path):
         load_config(tmp_path / "bytes.yaml")
 
 
-def test_an_empty_file_is_all_defaults(tmp_path):
-    assert differences(load_config(write(tmp_path, "# nothing\n"))) == {"name": "mine"}
+def test_a_section_without_keys_has_its_defaults(tmp_path):
+    assert differences(load_config(write(tmp_path, "gan:  # nothing\n"))) == {"name": "mine"}
 
 
 @pytest.mark.parametrize("text", ["off", "no", "false", "False"])
@@ -166,6 +166,8 @@ def test_the_schema_has_the_code_s_descriptions_limits_and_choices():
         ('name="a\\eb"', "name: a name has"),
         ("output=~nobody-of-this-name/x", "output: there is no such user"),
         ("gan={seed: 1, seed: 2}", "seed is given twice"),
+        ("reid.arms=real", "reid.arms: must be a list of ready-made arms, like [real, augmented], or have an arm's"),
+        ("gan.image_size=128", "gan.image_size: must be height and width, like [128, 64]"),
     ],
 )
 def test_impossible_values_are_named(override, message):
@@ -199,6 +201,18 @@ def test_files_that_are_bombs_pipes_or_devices_are_told_at_once(tmp_path):
     for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
         with pytest.raises(UsageError, match="cannot be read as a configuration"):
             load_config(path)
+
+
+def test_an_empty_file_is_no_configuration(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    with pytest.raises(UsageError, match=r"empty\.yaml: is empty\. `augment config show NAME` prints one"):
+        load_config(tmp_path / "empty.yaml")
+
+
+def test_a_key_below_a_list_of_arms(tmp_path):
+    (tmp_path / "few.yaml").write_text("reid:\n  arms: [real, mixed]\n")
+    with pytest.raises(UsageError, match=r"'arms' is a value, not a section\. It is a list there: give it keys, like"):
+        load_config(tmp_path / "few.yaml", ["reid.arms.mixed.until=0.5"])
 
 
 def test_a_folder_for_a_configuration(tmp_path):

@@ -236,7 +236,8 @@ def decode_image(data: bytes) -> np.ndarray:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} pixels is too large (limit {MAX_PIXELS} in all)")
+        raise ValueError(f"{width}x{height} pixels is too large (limit {MAX_PIXELS} in all): crop the person, or "
+                         "scale it down")  # fmt: skip
     if min(width, height) < MIN_EDGE:
         raise ValueError(f"{width}x{height} pixels is too small (at least {MIN_EDGE} each way)")
     if max(width, height) > MAX_RATIO * min(width, height):
@@ -266,7 +267,8 @@ def read_image(path: Path) -> np.ndarray:
     try:
         return decode_image(read_stored(Path(path)))
     except (OSError, ValueError) as error:
-        raise AugmentError(f"{path}: cannot be read as an image: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise AugmentError(f"{path}: cannot be read as an image: {reason}") from error
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:

@@ -46,8 +46,9 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
         return
     from augment.base.interrupt import interruptible
     from augment.pipeline.folder import locked_run
-    from augment.pipeline.stages import run_local, stage_named
+    from augment.pipeline.stages import check_settings, run_local, stage_named, stages_until
 
+    check_settings(stages_until(until), config)  # before the folder has this configuration
     with locked_run(config) as folder, interruptible():
         if engine == "local":
             run_local(config, until)

@@ -81,7 +81,7 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | No
 
 
 def _config_of(run: Path, overrides: tuple[str, ...]) -> Config:
-    """Of a configuration, or of a run's folder, which holds what it was made with."""
+    """Of a configuration, or the last one that a run's folder was asked for."""
     if not run.is_dir():
         return read_config(run, overrides)
     from augment.base.errors import AugmentError

@@ -1,10 +1,12 @@
 """The base of all sections, and the types of their fields with their limits."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic.fields import FieldInfo
 
 from augment.base.errors import UsageError
 from augment.base.storage import addresses
@@ -82,8 +84,29 @@ class Section(BaseModel):
         plain = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime"):
+            if _is_runtime(field):
                 del plain[name]
             elif isinstance(value, Section):
                 plain[name] = value.identity()
         return plain
+
+    def with_identity(self, identity: Mapping[str, Any]) -> Self:
+        """The section of that :meth:`identity`, else as this one. Raises ValueError where another version made it."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields if _is_runtime(field)}
+        for name, made in identity.items():
+            values[name] = _with_identity(getattr(self, name, None), made)
+        return type(self).model_validate(values)
+
+
+def _is_runtime(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("runtime"))
+
+
+def _with_identity(value: Any, made: Any) -> Any:
+    if isinstance(value, Section) and isinstance(made, Mapping):
+        return value.with_identity(made)
+    if isinstance(value, Mapping) and isinstance(made, Mapping):  # sections by name, in their order: the arms
+        names = [name for name in value if name in made] + [name for name in made if name not in value]
+        return {name: _with_identity(value.get(name), made[name]) for name in names}
+    return made

@@ -118,7 +118,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             values[parent] = {}
         values = values[parent]
         if not isinstance(values, dict):
-            raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
+            hint = " It is a list there: give it keys, like reid.arms={real: {}, mixed: {until: 0.5}}."
+            raise UsageError(f"--set {override}: '{parent}' is a value, not a section."
+                             + hint * isinstance(values, list))  # fmt: skip
     try:
         values[last] = parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -141,6 +143,7 @@ def _explain(problem: ErrorDetails) -> str:
         hint = f" Did you mean {prefix}{meant[0]}?" if meant else f" Known here: {', '.join(section.model_fields)}."
         return f"unknown key {short(location)}.{hint}"
     said = _IN_WORDS.get(problem["type"]) or problem["msg"].replace("Input should be", "must be")
+    said = _OF_KEYS.get(location, said) if problem["type"] in ("tuple_type", "dict_type") else said
     return f"{short(location)}: {short(said.removeprefix('Value error, '), 300)} (got {reprlib.repr(problem['input'])})"
 
 
@@ -152,6 +155,12 @@ _IN_WORDS = {
     "int_from_float": "must be a whole number", "float_parsing": "must be a number", "float_type": "must be a number",
     "bool_parsing": "must be true or false", "bool_type": "must be true or false", "string_type": "must be text",
 }  # fmt: skip
+
+
+_OF_KEYS = {
+    "reid.arms": "must be a list of ready-made arms, like [real, augmented], or have an arm's settings below its name",
+    "gan.image_size": "must be height and width, like [128, 64]",
+}
 
 
 def all_keys(section: type[Section] = Config, prefix: str = "") -> list[str]:

@@ -66,7 +66,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as a configuration: {short(error, 400)}") from None
     if values is None:
-        return {}
+        raise UsageError(f"{path}: is empty. `augment config show NAME` prints one that comes with the package.")
     if not isinstance(values, dict):
         raise UsageError(f"{path}: must hold sections like 'gan:' with keys below them, not a {type(values).__name__}.")
     return {key: value for key, value in values.items() if value is not None}  # a section with no key below it

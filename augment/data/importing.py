@@ -37,7 +37,7 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
             name = image.id.partition("/")[2] + image.file.suffix.lower()
             target = partial / MARKET_FOLDERS[image.split] / name
             try:
-                os.link(image.file, target)
+                os.link(os.path.realpath(image.file), target)  # a link to a link would lead elsewhere from there
             except OSError:  # another disk, or a file system without links
                 shutil.copyfile(image.file, target)
             source = spreadsheet_cell(printable(str(image.file)))

@@ -5,7 +5,7 @@ A pattern with a slash parses the path below the folder, for people who have a f
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,9 @@ _FOLDERS = {
     "gallery": ("bounding_box_test", "image_test", "gallery", "test"),
 }
 NO_MATCH = "its name does not match the pattern"
+_NO_FILE = "a link that leads nowhere"
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
+_OTHER_SUFFIXES = {".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _MSMT_LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query",
                "list_gallery.txt": "gallery"}  # fmt: skip
 _NUMBER = re.compile(r"-1|\d{1,9}", re.ASCII)  # what Market-1501's names can hold
@@ -41,8 +43,9 @@ class ParsedFolder:
     """The parsed names of a folder."""
 
     images: list[Found]  # with their person and camera, sorted by split and name
-    others: list[Found]  # images whose names do not match the pattern
+    others: list[Found]  # images whose names do not match the pattern, or that are not there
     split_by: str  # how train, query and gallery were told apart, in words
+    unread: Mapping[str, int]  # suffix of other image formats -> files
 
     def preview(self) -> str:
         """People, cameras, images a person of each split, ten examples, and the names without a match."""
@@ -61,7 +64,10 @@ class ParsedFolder:
         if self.others:
             names = ", ".join(printable(image.file.name) for image in self.others[:3])
             more = ", ..." if len(self.others) > 3 else ""
-            lines.append(f"no match, left out: {len(self.others):,} ({names}{more})")
+            why = _NO_FILE if all(image.problem == _NO_FILE for image in self.others) else "no match"
+            lines.append(f"{why}, left out: {len(self.others):,} ({names}{more})")
+        if self.unread:
+            lines.append(f"other formats, left out: {_listed(self.unread)}; convert them to .png or .jpg to use them")
         lines += self._lacking()
         return "\n".join(lines)
 
@@ -110,7 +116,7 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
     if not is_folder(folder):
         raise AugmentError(f"{folder}: no such folder.")
     if is_regular_file(folder / "list_train.txt"):
-        return ParsedFolder(_sorted(_msmt(folder)), [], "split by MSMT17's lists")
+        return ParsedFolder(_sorted(_msmt(folder)), [], "split by MSMT17's lists", {})
     parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
              if is_folder(folder / name)}  # fmt: skip
     single = set(parts) != set(SPLITS)
@@ -121,10 +127,13 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
              for image in _by_pattern(part, split, expression)]  # fmt: skip
     images = [image for image in found if not image.problem]
     others = [image for image in found if image.problem]
+    unread = _unread([folder] if single else parts.values())
     if not images:
         first = others[0] if others else None
         if first is not None and first.problem != NO_MATCH:
             raise AugmentError(f"{folder}: {printable(first.file.name)}: {first.problem}.")
+        if not others and unread:
+            raise AugmentError(f"{folder}: has no .jpg or .png, only {_listed(unread)}. Convert them to .png or .jpg.")
         names = ", ".join(printable(image.file.name) for image in others[:3]) or "no .jpg or .png"
         raise AugmentError(f"{folder}: no file name matches '{pattern}'; found: {names}. Give a pattern that does.")
     split_by = "split by its folders " + ", ".join(part.name for part in parts.values())
@@ -136,17 +145,30 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
                                "left to train on.")  # fmt: skip
         images = hold_out(_without_zero(images), held)
         split_by = f"a single folder: the last {held} of {people} people are query and gallery"
-    return ParsedFolder(_sorted(images), others, split_by)
+    return ParsedFolder(_sorted(images), others, split_by, unread)
 
 
 def _sorted(images: list[Found]) -> list[Found]:
     return sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id))
 
 
+def _unread(folders: Iterable[Path]) -> dict[str, int]:
+    """Files in other image formats, by suffix; of object storage none are named."""
+    here = [folder for folder in folders if not is_copy(folder)]
+    suffixes = Counter(path.suffix.lower() for folder in here for path in folder.rglob("*"))
+    return {suffix: suffixes[suffix] for suffix in sorted(_OTHER_SUFFIXES & suffixes.keys())}
+
+
+def _listed(unread: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in unread.items())
+
+
 def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterator[Found]:
     sizes = sizes_below(folder) if is_copy(folder) else {}
     files = [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*")
     for file in sorted(path for path in files if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")):
+        if not is_copy(file) and file.is_dir():
+            continue
         below = file.relative_to(folder).as_posix()
         # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
         match = expression.search(below if "/" in expression.pattern else file.name)
@@ -157,6 +179,8 @@ def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterat
         elif name is None:
             problem = (f"the pattern finds pid '{match['pid']}' and camid '{match['camid']}', but both must be "
                        "numbers, of at most 9 and 3 digits")  # fmt: skip
+        elif not is_copy(file) and not file.exists():
+            problem = _NO_FILE
         yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem, sizes.get(below))
 
 

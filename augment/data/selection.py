@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from augment.base.errors import UsageError
 from augment.config import DataConfig, SubsetConfig
 from augment.data.layouts import Found
 
@@ -12,8 +13,15 @@ LEFT_OUT = "left_out"  # split of the training people's images that a subset doe
 def select(found: list[Found], section: DataConfig) -> list[Found]:
     """The people and images that the section selects.
 
-    A limited split has no junk, distractors or misnamed files. Query and gallery are limited together.
+    A limited split has no junk, distractors or misnamed files. Query and gallery are limited together. Raises
+    :class:`UsageError` where nobody would be left to train on.
     """
+    people = len({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
+    for key in ("validation_identities", "skip_identities"):
+        taken = getattr(section, key)
+        if taken and 0 < people <= taken:
+            raise UsageError(f"data.{key} is {taken}, but the training set has {people} people: nobody would be left "
+                             "to train on.")  # fmt: skip
     if section.validation_identities:
         found = hold_out(found, section.validation_identities)
     limits = (

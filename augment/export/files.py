@@ -65,7 +65,7 @@ def place(file: str, sha256: str, target: Path) -> None:
     target.unlink(missing_ok=True)
     if sha256_bytes(data) == sha256:
         try:
-            os.link(file, target)
+            os.link(os.path.realpath(file), target)  # a link to a link would lead elsewhere from there
             return
         except OSError:  # another disk, another owner, a file system without links
             pass

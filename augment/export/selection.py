@@ -88,7 +88,8 @@ def select(run: Run, filters: Filters) -> Selection:
         order = rows.sort_values("rank").groupby("source", dropna=True).cumcount().reindex(rows.index)
         rows = rows[~rows["synthetic"] | (order < filters.per_image)]
     if rows.empty:
-        raise AugmentError(f"{run.folder}: no image is left after filtering. Loosen --where.")
+        raise AugmentError(f"{run.folder}: no image is left after filtering. Loosen --where." if filters.where else
+                           f"{run.folder}: has no usable image.")  # fmt: skip
     rows = rows.sort_values(["split", "id"], ignore_index=True)
     if filters.labels == "own":
         rows["pid"] = _own_classes(rows)

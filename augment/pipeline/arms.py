@@ -11,6 +11,7 @@ from augment.manifest import read_manifest
 from augment.pipeline.stages import stage_named
 from augment.reid.arms import references, settings_of_arms
 from augment.reid.summary import compare, difference_with_interval, pooled, split_measure
+from augment.run import Run
 
 _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
 _NO_SETTING = ("name", "output", "flow", "report", "quality", "reid.seeds")  # none changes an arm's accuracy
@@ -37,7 +38,7 @@ def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
     for run in runs:
         if not (run / "config.yaml").is_file():
             raise AugmentError(f"{run}: is not the folder of a run.")
-    configs = [load_config(run / "config.yaml") for run in runs]
+    configs = [Run(run).config_as_made(load_config(run / "config.yaml")) for run in runs]
     tables = [read_manifest(_metrics(run), "metrics").frame() for run in runs]
     queries = [table.loc[table["metric"] == "queries", "value"].max() for table in tables]
     if len(set(queries)) > 1:

@@ -106,6 +106,8 @@ def locked_run(config: Config) -> Iterator[Path]:
         raise AugmentError(
             f"{config.folder}: another run is using this folder. Wait for it to end, {_ELSEWHERE}"
         ) from None
+    except FileNotFoundError:
+        raise AugmentError(f"{config.folder}: cannot be created. Create its parent first, {_ELSEWHERE}") from None
     except OSError as error:
         if (refused := refusal(error, config.folder)) is None:
             raise

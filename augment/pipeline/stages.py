@@ -19,7 +19,7 @@ from augment.manifest import SCHEMAS, Manifest, read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.times import record_time
 from augment.reid.arms import check_images
-from augment.run import TABLES
+from augment.run import SECTIONS, TABLES
 from augment.stage import Spread, one_by_one
 
 
@@ -29,7 +29,6 @@ class Stage:
 
     name: str
     needs: tuple[str, ...]  # stages whose manifests it reads, in the order of the function's arguments
-    section: str  # its section of the configuration
     maker: str  # "folder:function"; the stage is augment/<folder>/stage.py, see augment/stage.py
     seams: tuple[str, ...] = ()  # which of spread and shard_size the function takes
 
@@ -37,6 +36,11 @@ class Stage:
     def table(self) -> str:
         """The kind of its manifest, and the manifest's file name."""
         return TABLES[self.name]
+
+    @property
+    def section(self) -> str:
+        """The name of its section of the configuration."""
+        return SECTIONS[self.name]
 
     @property
     def module(self) -> ModuleType:
@@ -69,13 +73,13 @@ class Stage:
 _SHARDED = ("spread", "shard_size")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("images", (), "data", "data:scan_images", _SHARDED),
-    Stage("poses", ("images",), "pose", "pose:estimate_poses", _SHARDED),
-    Stage("pairs", ("images", "poses"), "pairs", "pairs:make_pairs"),
-    Stage("gan", ("images", "poses", "pairs"), "gan", "gan:train_gan"),
-    Stage("synthetic", ("images", "poses", "gan"), "synthesis", "synthesis:synthesize", _SHARDED),
-    Stage("quality", ("images", "poses", "pairs", "gan"), "quality", "quality:measure_quality"),
-    Stage("reid", ("images", "synthetic", "poses"), "reid", "reid:compare_arms", ("spread",)),
+    Stage("images", (), "data:scan_images", _SHARDED),
+    Stage("poses", ("images",), "pose:estimate_poses", _SHARDED),
+    Stage("pairs", ("images", "poses"), "pairs:make_pairs"),
+    Stage("gan", ("images", "poses", "pairs"), "gan:train_gan"),
+    Stage("synthetic", ("images", "poses", "gan"), "synthesis:synthesize", _SHARDED),
+    Stage("quality", ("images", "poses", "pairs", "gan"), "quality:measure_quality"),
+    Stage("reid", ("images", "synthetic", "poses"), "reid:compare_arms", ("spread",)),
 )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def open_runs(folders: Sequence[Path]) -> list[Trained]:
             raise AugmentError(f"{folder}: no finished {missing[0]} stage there{detail}. Name the folder of a run; "
                                "`augment gan train CONFIG` makes all that is needed.")  # fmt: skip
         name = whole.relative_to(common).as_posix()
-        runs.append(Trained(whole.name if name == "." else name, run, load_config(folder / "config.yaml")))
+        config = run.config_as_made(load_config(folder / "config.yaml"))
+        runs.append(Trained(whole.name if name == "." else name, run, config))
     return runs
 
 

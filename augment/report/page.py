@@ -52,7 +52,7 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path, pat
     bytes. Raises :class:`AugmentError` where the folder is not writable.
     """
     run = Run(folder_of_run)
-    shown = _show(run, config, section.examples)
+    shown = _show(run, run.config_as_made(config), section.examples)
     return _write(path or run.folder / "report.html", shown.name, shown.about, shown.contents, shown.body)
 
 
@@ -63,6 +63,7 @@ def write_joint_report(configs: list[Config], path: Path) -> Path:
     """
     check_tables(configs)
     runs = [Run(config.folder.absolute()) for config in configs]
+    configs = [run.config_as_made(config) for run, config in zip(runs, configs, strict=True)]
     names = overview.names(configs)
     shown = [
         _show(run, config, config.report.examples, name=name, prefix=f"run{number}-", level=3)

@@ -79,6 +79,28 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
         import_images(parsed, tmp_path / "mine")
 
 
+def test_links_are_followed_and_what_is_no_crop_is_told(tmp_path):
+    names = [f"{person}_c{camera}_{shot}.jpg" for person in range(1, 5) for camera in (1, 2) for shot in (1, 2)]
+    put(tmp_path / "crops", *names)
+    linked = tmp_path / "of" / "mine"
+    linked.mkdir(parents=True)
+    for name in names:
+        (linked / name).symlink_to(Path("../../crops") / name)
+    (linked / "7_c1.jpg").symlink_to("nowhere.jpg")
+    (linked / "8_c1.jpg").mkdir()
+    put(linked, "9_c1.bmp", "9_c2.bmp", "9_c2.webp")
+    parsed = parse_folder(linked)
+    assert "a link that leads nowhere, left out: 1 (7_c1.jpg)" in parsed.preview()
+    assert "other formats, left out: 2 .bmp, 1 .webp; convert them" in parsed.preview()
+    import_images(parsed, tmp_path / "a" / "place" / "elsewhere")
+    found = list((tmp_path / "a").rglob("*.jpg"))
+    assert len(found) == 16 and not any(path.is_symlink() for path in found)
+    assert {path.read_bytes() for path in found} == {(tmp_path / "crops" / name).read_bytes() for name in names}
+    put(tmp_path / "bmp", "1_c1.bmp")
+    with pytest.raises(AugmentError, match=r"has no \.jpg or \.png, only 1 \.bmp\. Convert"):
+        parse_folder(tmp_path / "bmp")
+
+
 def test_a_pattern_with_a_slash_reads_folders(tmp_path):
     put(tmp_path / "exp2_c9", *(f"{person:03d}/0{camera}_{view}.png" for person in (4, 5, 7, 9)
                                 for camera in (1, 2) for view in (1, 2)))  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augment.base.errors import UsageError
 from augment.config import DataConfig
 from augment.data.layouts import Found, parse_name
 from augment.data.selection import LEFT_OUT, select
@@ -55,6 +56,13 @@ def test_a_larger_subset_of_a_seed_holds_the_smaller_and_another_seed_another():
 def test_the_order_of_the_files_does_not_matter():
     options = DataConfig(subset={"identities": 4, "images_per_identity": 2})
     assert people_of(select(SET[::-1], options)) == people_of(select(SET, options))
+
+
+@pytest.mark.parametrize("key", ["validation_identities", "skip_identities"])
+def test_nobody_left_to_train_on_is_told(key):
+    assert len(people_of(select(SET + TEST, DataConfig(**{key: 7})))) == 1
+    with pytest.raises(UsageError, match=f"data.{key} is 8, but the training set has 8 people"):
+        select(SET + TEST, DataConfig(**{key: 8}))
 
 
 def test_without_a_subset_nothing_changes():

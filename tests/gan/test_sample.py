@@ -57,6 +57,10 @@ def test_what_cannot_be_used_is_said(place, monkeypatch):
         sample(weights, crop(place), [f"{place}/poses.csv"], output, source_pose=f"{place}/poses.csv:a.jpg")
     with pytest.raises(UsageError, match="no pose was given"):
         sample(weights, crop(place), [], output)
+    with pytest.raises(UsageError, match=r"grid\.jpg: is written as PNG, so let its name end in \.png"):
+        sample(weights, crop(place), [str(crop(place, 1))], output.with_suffix(".jpg"))
+    with pytest.raises(AugmentError, match=r"nobody\.jpg: cannot be read as an image: No such file or directory$"):
+        sample(weights, place / "nobody.jpg", [str(crop(place, 1))], output)
     monkeypatch.setattr(module, "_estimator", lambda section, device: lambda image: np.full((18, 2), np.nan))
     with pytest.raises(AugmentError, match=r"\.jpg: no person was found in it"):
         sample(weights, crop(place), [str(crop(place, 1))], output)

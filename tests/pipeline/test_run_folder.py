@@ -1,5 +1,6 @@
 """Whose a folder is: a run takes no folder that holds something else, and removes nothing that it did not write."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from click.testing import CliRunner
 
 from augment.base.errors import AugmentError, UsageError
 from augment.cli import main
-from augment.config import Config
+from augment.config import Config, load_config
 from augment.pipeline.folder import check_folder, locked_run
+from augment.pipeline.stages import STAGES
+from augment.run import Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -29,6 +32,31 @@ def test_a_users_folder_is_refused_and_left_as_it_is(tmp_path, tiny_config):
         assert result.exit_code == 2
         assert f"{project}: is not the folder of a run and not empty (it holds config.yaml)" in result.output
         assert contents(project) == before
+
+
+def test_a_refused_run_leaves_the_configuration_of_the_last_one(tmp_path, finished_run):
+    run = tmp_path / "tiny"
+    shutil.copytree(finished_run, run)
+    before = contents(run)
+    arguments = ["run", str(run / "config.yaml"), "--engine", "local", "--set", f"output={run}"]
+    for wrong in ("reid.arms={real: {}, own_pose: {}}", "reid.arms={real: {}, reel: {}}", "gan.device=tpu"):
+        result = CliRunner().invoke(main, [*arguments, "--set", "reid.iterations=999", "--set", wrong])
+        assert result.exit_code in (2, 3) and "Traceback" not in result.output
+        assert contents(run) == before
+
+
+def test_results_are_shown_with_the_settings_that_made_them(finished_run):
+    """A stage alone, or an interrupted run, leaves a configuration that other tables were not made with."""
+    made = load_config(finished_run / "config.yaml")
+    changes = ["reid.iterations=999", "reid.arms={real: {}, more: {real: 8}}", "data.validation_identities=2",
+               "gan.system=baseline", "synthesis.filter.sharpness=0.5", "flow.workers=3",
+               "gan.log_every=7"]  # fmt: skip
+    later = load_config(finished_run / "config.yaml", changes)
+    shown = Run(finished_run).config_as_made(later)
+    for stage in STAGES:
+        assert stage.settings(shown).identity() == stage.settings(made).identity()
+    assert list(shown.reid.arms) == list(made.reid.arms)  # the first is the reference
+    assert shown.flow.workers == 3 and shown.gan.log_every == 7  # no result depends on these
 
 
 def test_a_run_removes_only_what_its_own_writes_left(tmp_path):

@@ -128,8 +128,9 @@ def test_quality_stands_beside_the_source_and_published_figures(fake_run):
 
 
 def test_published_figures_only_beside_the_same_data(fake_run):
-    config = fake_run.config.model_copy(update={"data": Config().data.model_copy(update={"layout": "rendered"})})
-    _, page = write(fake_run, config)
+    fake_run.config = Config.model_validate({"data": {"layout": "rendered"}})
+    fake_run.table("images", "images", fake_run.tables["images"].frame().to_dict("records"))
+    _, page = write(fake_run)
     assert "Ma et al." not in page.text and "IDE + XQDA" not in page.text
 
 

@@ -84,7 +84,7 @@ class Estimator:
         ]
 
     def _enlarged(self, crops: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-        images = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        images = torch.tensor(crops, device=self.device).permute(0, 3, 1, 2).float().div_(255)
         return normalise(enlarge(images, size))
 
 
