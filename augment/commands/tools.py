@@ -65,8 +65,10 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | No
 
     From the existing manifests. Each run is named by its CONFIG or its folder; several come on one page: their results
     side by side, then each in full."""
+    from augment.config import differences
     from augment.pipeline.folder import locked_run
     from augment.report.page import check_tables, write_joint_report, write_report
+    from augment.run import Run
 
     configs = [_config_of(run, overrides) for run in runs]
     if len(configs) == 1:
@@ -77,6 +79,10 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | No
             page = write_report(config.report, config, config.folder.absolute(), output)
     else:
         page = write_joint_report(configs, output or Path("outputs/report.html"))
+    for config in configs:
+        if changed := differences(config, Run(config.folder.absolute()).config_as_made(config)):
+            echo(f"{config.folder}: results are shown with the settings that made them; the configuration has others: "
+                 f"{', '.join(sorted(changed))}.")  # fmt: skip
     echo(f"Report: {page}")
 
 

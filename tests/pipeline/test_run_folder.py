@@ -52,11 +52,22 @@ def test_results_are_shown_with_the_settings_that_made_them(finished_run):
                "gan.system=baseline", "synthesis.filter.sharpness=0.5", "flow.workers=3",
                "gan.log_every=7"]  # fmt: skip
     later = load_config(finished_run / "config.yaml", changes)
+    assert Run(finished_run).config_as_made(made) == made
     shown = Run(finished_run).config_as_made(later)
     for stage in STAGES:
         assert stage.settings(shown).identity() == stage.settings(made).identity()
     assert list(shown.reid.arms) == list(made.reid.arms)  # the first is the reference
     assert shown.flow.workers == 3 and shown.gan.log_every == 7  # no result depends on these
+
+
+def test_the_report_says_which_settings_the_results_do_not_have(tmp_path, finished_run):
+    run = tmp_path / "tiny"
+    shutil.copytree(finished_run, run)
+    quiet = CliRunner().invoke(main, ["report", str(run)])
+    assert quiet.exit_code == 0 and "results are shown" not in quiet.output
+    told = CliRunner().invoke(main, ["report", str(run), "--set", "reid.iterations=999"])
+    assert "that made them; the configuration has others: reid.iterations." in told.output
+    assert "999 iterations" not in (run / "report.html").read_text()
 
 
 def test_a_run_removes_only_what_its_own_writes_left(tmp_path):
