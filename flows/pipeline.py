@@ -21,6 +21,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from augment.base.errors import Refused
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.base.randomness import RANDOM_STATE
@@ -28,6 +29,7 @@ from augment.base.storage.copies import forget
 from augment.base.terminal import shown
 from augment.config import Config
 from augment.data.stage import dataset_root
+from augment.gan.generators import with_start
 from augment.pipeline.folder import locked_run
 from augment.pipeline.stages import (
     STAGES,
@@ -57,7 +59,7 @@ _task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 def may_pass(task: Any, run: Any, state: State) -> bool:
     """Whether a retry can help: after a transient failure of network or disk, never for a wrong configuration."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, OSError) and error.errno not in _FOR_GOOD
+    return isinstance(error, Refused) or (isinstance(error, OSError) and error.errno not in _FOR_GOOD)
 
 
 @_task(name="shard", retries=3, retry_delay_seconds=[1, 10, 60], retry_condition_fn=may_pass)
@@ -151,7 +153,11 @@ def _stage_flow(stage: Stage):
     @flow(name=stage.name, description=f"Makes {stage.table} from {' and '.join(stage.needs) or 'the image folder'}.",
           flow_run_name=f"{{config.name}}: {stage.name}", persist_result=False)  # fmt: skip
     def run_it(config: Config) -> State:
-        return _run(stage, config)
+        if runtime.flow_run.parent_flow_run_id is not None:  # part of a flow that holds the run
+            return _run(stage, config)
+        config = with_start(config)
+        with locked_run(config):
+            return _run(stage, config)
 
     return run_it
 
@@ -172,7 +178,7 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
 
     Returns for each stage its manifest's path and digest, and whether it was reused.
     """
-    stages = stages_until(until)
+    stages, config = stages_until(until), with_start(config)
     check_settings(stages, config)
     with locked_run(config), task_runners(config.flow) as make_runner, ThreadPoolExecutor(1) as other_thread:
         made: dict[str, Future] = {}

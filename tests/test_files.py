@@ -46,6 +46,25 @@ def test_images_stand_upright_as_their_exif_data_says(orientation):
     assert is_upright(data) == (orientation == 1)
 
 
+@pytest.mark.parametrize("tag", [0x011A, 0x0128, 0x0213, 0x0100])  # XResolution, its unit, YCbCrPositioning, width
+def test_tags_that_nobody_can_write_back_turn_the_image_all_the_same(tag):
+    """An ASCII string where the standard has a number, which cameras and editors leave behind."""
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](TOP_RED)))
+    plain = encoded(stored, "JPEG", quality=100)
+    entries = b"".join([b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00",
+                        tag.to_bytes(2, "little") + b"\x02\x00\x02\x00\x00\x00x\x00\x00\x00"])  # fmt: skip
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00" + entries + b"\x00\x00\x00\x00"
+    data = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    assert decode_image(data).shape == TOP_RED.shape and not is_upright(data)
+    assert decode_image(data)[0, 0, 0] > 200  # red is above
+
+
+def test_exif_data_that_cannot_be_read_turn_nothing():
+    data = encoded(Image.fromarray(TOP_RED), "PNG", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00\x12")
+    np.testing.assert_array_equal(decode_image(data), TOP_RED)
+    assert is_upright(data)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bits_of_grey_become_eight(kind):
     """v/257, rounded: 40,000 is 155.6."""

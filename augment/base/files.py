@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from augment.base.errors import AugmentError, Refused, UsageError, refusal
 from augment.base.storage import copies
@@ -34,6 +35,14 @@ MIN_EDGE, MAX_RATIO = 4, 32  # smaller or narrower is no picture of anybody, and
 
 # Formats of data sets. Pillow would pass some others to external programs (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
+# EXIF's orientation -> what turns the pixels upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_BAD_METADATA = (struct.error, TypeError, KeyError, IndexError, OverflowError)  # what Pillow raises of some
 
 _PARTIAL = ".partial"
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.partial", re.DOTALL)  # as tempfile names them
@@ -230,7 +239,7 @@ def decode_image(data: bytes) -> np.ndarray:
         raise ValueError("not an image") from error
     except Image.DecompressionBombError as error:
         raise ValueError("too large: more pixels than any person crop has") from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, *_BAD_METADATA) as error:
         raise ValueError(f"damaged image: {error}") from error
 
 
@@ -252,14 +261,23 @@ def _pixels(image: Image.Image) -> np.ndarray:
         raise ValueError("its pixels are 32-bit or float numbers of no agreed range: save it with 8 or 16 bits")
     else:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        if (turn := _turn(image)) is not None:
+            image = image.transpose(turn)
     return np.asarray(image.convert("RGB"))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What the EXIF data asks for; nothing where they cannot be read, which says nothing of the pixels."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, ValueError, SyntaxError, *_BAD_METADATA):
+        return None
 
 
 def is_upright(data: bytes) -> bool:
     """Whether the pixels of an image file lie as they are to be seen, without a turn that its EXIF data asks for."""
     with Image.open(BytesIO(data), formats=FORMATS) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return _turn(image) is None
 
 
 def read_image(path: Path) -> np.ndarray:

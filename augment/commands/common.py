@@ -22,9 +22,9 @@ def read_config(path: Path, overrides: tuple[str, ...], others: tuple[Path, ...]
     config = load_config(path, overrides, others)
     if config.gan.start is None:
         return config
-    from augment.gan.generators import resolve_start
+    from augment.gan.generators import with_start  # which imports torch
 
-    return config.model_copy(update={"gan": resolve_start(config.gan)})
+    return with_start(config)
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:

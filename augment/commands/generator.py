@@ -24,7 +24,8 @@ gan.add_command(stage_command("train", "gan", "Train the generator."))
 @click.argument("weights", metavar="WEIGHTS")
 @click.option("--source", type=_path, required=True, help="Image of the person.")
 @click.option("--pose", "poses", multiple=True, required=True, metavar="IMAGE|FILE.csv:NAME",
-              help="Target pose: that of an image, or a row of a key point file; can be repeated.")  # fmt: skip
+              help="Target pose: that of an image, or a row of a key point file (NAME@HxW where its image is not of "
+              "128x64); can be repeated.")  # fmt: skip
 @click.option("--source-pose", metavar="IMAGE|FILE.csv:NAME", help="The source's pose; estimated where not given.")
 @click.option("--output", type=_path, default="sample.png", show_default=True)
 @click.option("--which", type=click.Choice(["average", "raw"]), default="average", show_default=True,

@@ -31,7 +31,8 @@ def show(path: Path, rows: int, conditions: tuple[str, ...]) -> None:
         column, equals, value = condition.partition("=")
         if not equals or column not in frame:
             raise UsageError(f"--where {condition}: write COLUMN=VALUE with one of {', '.join(frame.columns)}.")
-        frame = frame[frame[column].astype(str) == value]
+        values = frame[column]  # whole numbers beside a null are floats to pandas
+        frame = frame[(values.astype(str) == value) | (values.convert_dtypes().astype(str) == value)]
     echo(describe(table))
     echo(f"\n{len(frame):,} rows")
     echo(frame.head(rows).to_string(index=False, max_colwidth=48))

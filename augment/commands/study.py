@@ -32,11 +32,15 @@ def study(runs: tuple[Path, ...], results: bool, images: int, training: int, hos
     if len(runs) > 1:
         raise click.UsageError("A study shows the images of one RUN; only --results takes several.")
     from augment.study.protocol import Protocol
-    from augment.study.server import serve
+    from augment.study.server import held, serve
     from augment.study.stimuli import make_stimuli
 
-    make_stimuli(Protocol(images=images, training=training), runs[0], device)
-    serve(runs[0] / "study", host, port)
+    (run,) = runs
+    if not run.is_dir():
+        raise AugmentError(f"{run}: no such folder. Name the folder of a run.")
+    with held(run / "study"):
+        make_stimuli(Protocol(images=images, training=training), run, device)
+        serve(run / "study", host, port)
     _print_results(runs)
 
 

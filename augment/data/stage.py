@@ -122,7 +122,8 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
         render_set(section.rendered, root, own=section.root is None)
     if section.pattern is not None:
         say(parse_folder(root, section.pattern).preview())
-    work = partial(examine, section=section, root=root, listing=origin["inputs"]["listing"])
+    # A worker of a cluster has another working directory.
+    work = partial(examine, section=section, root=root.absolute(), listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
     del found  # workers list them again; a list of millions is in memory once
     manifest = run_shards("images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size)

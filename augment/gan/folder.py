@@ -37,6 +37,9 @@ def take_folder(folder: Path, origin: dict[str, Any]) -> None:
     """Prepare the folder for this training: move files of another one aside, and its own back if they were moved."""
     folder.mkdir(parents=True, exist_ok=True)
     owner, place = _owner(folder), place_of_training(folder, origin)
+    if owner and (begun := folder / "earlier" / owner["digest"][:16]).exists():  # its move was interrupted
+        _move(begun, folder)
+        begun.rmdir()
     if owner and place != folder:
         earlier = owner["digest"][:16]
         say(f"gan: the training in {folder} had other settings or inputs; it is kept in earlier/{earlier}.")

@@ -14,7 +14,7 @@ import torch
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, is_regular_file, sha256_file
 from augment.base.storage.copies import is_folder
-from augment.config import GanConfig
+from augment.config import Config, GanConfig
 from augment.gan.checkpoints import load_generator, read_header, save_weights
 from augment.gan.inference import last_weights
 from augment.gan.widening import channel_copies, widen
@@ -47,8 +47,9 @@ def find_generator(name: str | Path) -> Path:
     path = Path(name)
     if is_regular_file(path):
         return path
-    if is_folder(path):
-        return last_weights(read_manifest(path / "gan" / "checkpoints.parquet", "checkpoints"))[0]
+    table = path / "gan" / "checkpoints.parquet"
+    if is_folder(path) and (str(name) not in shipped() or is_regular_file(table)):
+        return last_weights(read_manifest(table, "checkpoints"))[0]
     if str(name) in shipped():
         return shipped()[str(name)]
     raise UsageError(f"{name}: neither a weights file, nor the folder of a run, nor a shipped generator. "
@@ -119,6 +120,11 @@ def resolve_start(section: GanConfig) -> GanConfig:
             raise UsageError(f"gan.{key}={given[key]} contradicts gan.start={section.start}, a generator of {key} "
                              f"{value}. Leave gan.{key} out{wider}, or start from another generator.")  # fmt: skip
     return GanConfig.model_validate(given | follows)
+
+
+def with_start(config: Config) -> Config:
+    """The configuration with the architecture of ``gan.start`` (:func:`resolve_start`)."""
+    return config.model_copy(update={"gan": resolve_start(config.gan)})
 
 
 def load_start(section: GanConfig, image_size: tuple[int, int]) -> torch.nn.Module:

@@ -1,5 +1,6 @@
 """One picture in any number of poses: what ``augment gan sample`` does."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +42,8 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
     """Generate the person of an image in other poses and write a grid as PNG.
 
     Each of ``poses`` is an image, whose pose is estimated, or ``FILE.csv:NAME``, a row of a file of key points in the
-    paper's format. ``source_pose`` likewise; None estimates it. A row of the grid: source, its pose, target pose,
+    paper's format; for images that are not of 128x64, ``FILE.csv:NAME@HxW``. ``source_pose`` likewise; None estimates
+    it. A row of the grid: source, its pose, target pose,
     where that was seen (empty for a CSV row), generated. Raises :class:`AugmentError` where a file cannot be used or
     no person is found in a picture.
     """
@@ -51,7 +53,7 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
         raise UsageError("no pose was given: name an image, or FILE.csv:NAME for a row of a file of key points.")
     estimate = cache(lambda: _estimator(pose or PoseConfig(), device))
     picture = read_image(Path(source))
-    joints = _pose(source_pose or str(source), estimate).at(picture.shape[:2]).joints
+    joints = _pose(source_pose or str(source), estimate, picture.shape[:2]).at(picture.shape[:2]).joints
     person = Posed(joints, picture.shape[:2], picture)
     targets = [_pose(text, estimate) for text in poses]
     generated = generate(Path(weights), person, targets, which=which, device=device)
@@ -77,11 +79,13 @@ def generate(weights: Path, person: Posed, targets: Sequence[Posed], *, which: W
     return generator.generate(source, source_joints, torch.from_numpy(joints))
 
 
-def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:
-    """An image's estimated pose, or a row of a CSV file."""
+def _pose(text: str, estimate: Callable[[], Estimate], size: tuple[int, int] | None = None) -> Posed:
+    """An image's estimated pose, or a row of a CSV file; ``size`` (H, W) of its image, where that is known."""
     file, marker, name = text.partition(".csv:")
     if marker:
-        return _from_csv(Path(file + ".csv"), name)
+        if stated := re.fullmatch(r"(.+)@(\d{1,4})x(\d{1,4})", name):
+            name, size = stated[1], (int(stated[2]), int(stated[3]))
+        return _from_csv(Path(file + ".csv"), name, size)
     if text.endswith(".csv"):
         raise UsageError(f"{text}: which row? Write {text}:NAME, NAME being an image's name in that file.")
     image = read_image(Path(text))
@@ -91,8 +95,8 @@ def _pose(text: str, estimate: Callable[[], Estimate]) -> Posed:
     return Posed(joints, image.shape[:2], image)
 
 
-def _from_csv(path: Path, name: str) -> Posed:
-    """Such files do not state the images' size. Joints that fit a Market-1501 crop are taken to belong to one."""
+def _from_csv(path: Path, name: str, size: tuple[int, int] | None = None) -> Posed:
+    """Such files do not state the images' size: unless it is given, it is that of a Market-1501 crop."""
     frame = read_posegan_csv(path).set_index("name")
     if frame.empty:
         raise AugmentError(f"{path}: holds no row.")
@@ -103,7 +107,11 @@ def _from_csv(path: Path, name: str) -> Posed:
     seen = joints[np.isfinite(joints).all(axis=1)]
     if not len(seen):
         raise AugmentError(f"{path}: {name} has no joint.")
-    return Posed(joints, (128, 64) if (seen < (64, 128)).all() else (256, 256))
+    height, width = size or (128, 64)
+    if not (seen <= (width, height)).all():
+        raise UsageError(f"{path}: the joints of {name} lie outside an image of {height}x{width}. State its size "
+                         f"(height x width): {path}:{name}@256x128, say.")  # fmt: skip
+    return Posed(joints, (height, width))
 
 
 def _estimator(section: PoseConfig, device: str) -> Estimate:

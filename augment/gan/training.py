@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from augment.gan.log import FILE as LOG
 from augment.gan.log import log_line, open_log
 from augment.gan.trainer import Trainer
 from augment.manifest import file_problem, write_manifest
+from augment.stage import readable
 
+TABLE = "checkpoints.parquet"
 EXAMPLES = 8  # test pairs in the gallery
 EXPLODED = 1e3  # a loss that is so many times the first one
 
@@ -40,6 +43,9 @@ class Training:
         self.parent: str | None = origin["inputs"].get("start")  # hash of the newest weights
         self.first_losses: dict[str, float] | None = None
         self.last_log = (0, time.monotonic())
+        table = folder / TABLE  # of a shorter training: who reads it meanwhile finds its files
+        known = readable([table] if table.exists() else [])
+        self.listed = {path for made in known for path in made.columns("path")["path"].to_pylist()}
 
     def resume(self, state_file: Path | None) -> None:
         """Resume from the folder's newest state, else from ``state_file``; without either, start afresh."""
@@ -95,7 +101,8 @@ class Training:
             publish(self.folder / LOG)
             gallery.write(finished=True)
             gallery.close()
-            write_manifest(self.folder / "checkpoints.parquet", "checkpoints", self._rows(), self.origin)
+            write_manifest(self.folder / TABLE, "checkpoints", self._rows(), self.origin)
+            self._remove_others({file.name for file in self.folder.glob("state-*.pt")})
 
     def _checked(self, losses: dict[str, float]) -> dict[str, float]:
         """``losses``. Raises :class:`AugmentError` where they are not finite or have exploded."""
@@ -152,11 +159,15 @@ class Training:
             "parent": self.parent, "first_losses": self.first_losses,
             "schedule": {"iterations": self.section.iterations, "decay_iterations": self.section.decay_iterations},
         })  # fmt: skip
-        kept = {record["file"] for record in self.records} | {state_file.name}
-        for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
-            if file.name not in kept:
-                remove(file)
+        self._remove_others({state_file.name, *self.listed})
         publish(self.folder / LOG)
+
+    def _remove_others(self, kept: Collection[str] = ()) -> None:
+        """Remove weights and states that are neither kept nor of the records."""
+        records = {record["file"] for record in self.records}
+        for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:
+            if file.name not in records and file.name not in kept:
+                remove(file)
 
     def _save_weights(self, record: dict[str, Any]) -> str:
         header = {

@@ -86,11 +86,12 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked_run(config: Config) -> Iterator[Path]:
+def locked_run(config: Config, reading: bool = False) -> Iterator[Path]:
     """Hold the run's folder for this process, tidy up after a killed one, and leave the configuration in it.
 
-    May be entered again by the thread that holds it: a command holds the folder for the flow that it starts.
-    Raises :class:`AugmentError` where another process holds it, it is not ours, or it cannot be written to.
+    ``reading``: the configuration in it stays. May be entered again by the thread that holds it: a command holds the
+    folder for the flow that it starts. Raises :class:`AugmentError` where another process holds it, it is not ours, or
+    it cannot be written to.
     """
     run = config.folder.absolute()
     if int(os.environ.get("RANK", "0")):  # torchrun: the first process holds the folder for all of them
@@ -116,14 +117,18 @@ def locked_run(config: Config) -> Iterator[Path]:
         with nullcontext() if again or not is_copy(run) else lease.held(run):
             if not again:
                 bring(run, unfinished=True, held=True)
-            _tidy(run, config)
+            _tidy(run)
+            if not reading:
+                _say_changes(run, config)
+                with atomic_write(run / _CONFIG) as file:
+                    file.write(dump_yaml(config).encode())
             yield run
         (run / ERROR_LOG).unlink(missing_ok=True)
     finally:
         lock.release()
 
 
-def _tidy(run: Path, config: Config) -> None:
+def _tidy(run: Path) -> None:
     if not (run / MARKER).exists():
         with atomic_write(run / MARKER) as file:
             file.write(b"This folder belongs to a run of reid-augment.\n")
@@ -131,9 +136,6 @@ def _tidy(run: Path, config: Config) -> None:
     for written in _WRITTEN:
         for folder, _, _ in os.walk(run / written):
             remove_leftovers(Path(folder))
-    _say_changes(run, config)
-    with atomic_write(run / _CONFIG) as file:
-        file.write(dump_yaml(config).encode())
 
 
 def _say_changes(run: Path, config: Config) -> None:

@@ -178,14 +178,18 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
 
 def run_local(config: Config, until: str | None = None) -> list[Outcome]:
     """Run the stages one after the other in this process, then write the report."""
-    outcomes, stages = [], stages_until(until)
+    from augment.gan.generators import with_start
+    from augment.pipeline.folder import locked_run  # which imports this module
+
+    outcomes, stages, config = [], stages_until(until), with_start(config)
     check_settings(stages, config)
-    for stage in stages:
-        outcomes.append(run_stage(stage, config))
-        say(str(outcomes[-1]))
-        check_test(stage, stages, config)
-    if until is None:
-        make_report(config)
+    with locked_run(config):
+        for stage in stages:
+            outcomes.append(run_stage(stage, config))
+            say(str(outcomes[-1]))
+            check_test(stage, stages, config)
+        if until is None:
+            make_report(config)
     return outcomes
 
 

@@ -71,7 +71,7 @@ def estimate_poses(
     folder = Path(folder)
     origin, frame = identity(section, images, folder), _wanted(section, images)
     if section.estimator == "annotations":
-        files = lookup.annotation_files(section, images)
+        files = {split: file.absolute() for split, file in lookup.annotation_files(section, images).items()}
         work = partial(_look_up, section=section, images=images, files=files)
     else:
         checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)

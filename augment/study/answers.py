@@ -109,6 +109,10 @@ def write_answers(folder: Path) -> Manifest:
         for place, answer in enumerate(answers)
     ]
     columns = ["id", "user", "place", "stimulus", "said_generated", "shown_ms", "reaction_ms"]
-    table = pd.DataFrame(rows, columns=columns).merge(truth, on="stimulus")
+    given = pd.DataFrame(rows, columns=columns)
+    table = given.merge(truth, on="stimulus")
+    if len(table) < len(given):
+        raise AugmentError(f"{folder}: {len(given) - len(table)} of {len(given)} answers are to images that the study "
+                           "no longer has. Restore its stimuli.parquet and images.")  # fmt: skip
     origin = provenance("answers", _VERSION, protocol, {"stimuli": stimuli})
     return write_manifest(folder / "answers.parquet", "answers", table, origin)

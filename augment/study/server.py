@@ -3,8 +3,8 @@
 import errno
 import secrets
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +86,30 @@ def serve(folder: Path, host: str = LOOPBACK, port: int = 8008) -> None:
 
     Raises :class:`AugmentError` where the address cannot be used or another process serves the same study.
     """
-    lock = FileLock(folder / ".lock")
+    with held(folder), _listen(host, port) as listener:
+        token = "" if host in (LOOPBACK, "localhost", "::1") else _token(folder)
+        app = create_app(folder, token)
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        say(f"study: http://{name}:{listener.getsockname()[1]}/{token + '/' if token else ''}   (Ctrl-C ends it)")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        with suppress(KeyboardInterrupt):  # uvicorn has closed everything in order by then
+            server.run(sockets=[listener])
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a study for this process, which may hold it already: another must not replace images that are being judged.
+
+    Raises :class:`AugmentError` where another process has it.
+    """
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / ".lock", is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise AugmentError(f"{folder}: this study is being served already. Stop that process first.") from None
     try:
-        with _listen(host, port) as listener:
-            token = "" if host in (LOOPBACK, "localhost", "::1") else _token(folder)
-            app = create_app(folder, token)
-            name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-            say(f"study: http://{name}:{listener.getsockname()[1]}/{token + '/' if token else ''}   (Ctrl-C ends it)")
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-            try:
-                server.run(sockets=[listener])
-            except KeyboardInterrupt:  # uvicorn has closed everything in order by then
-                return
+        yield
     finally:
         lock.release()
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 from prefect.client.orchestration import get_client
 
-from augment.base.errors import AugmentError
+from augment.base.errors import AugmentError, refusal
 from augment.base.randomness import RANDOM_STATE
-from augment.config import Config
+from augment.config import Config, load_config
+from augment.gan.generators import with_start
 from augment.pipeline import stages as pipeline
 from augment.pipeline.stages import run_local
 from augment.pipeline.times import read_times
@@ -94,6 +95,18 @@ def test_reuse_shows_as_state_and_a_shard_is_a_task(tiny_config):
     assert task_names(second.state_details.flow_run_id) == []
 
 
+def test_a_start_is_resolved_and_the_folder_is_a_runs(tiny_config, tmp_path):
+    """As a deployment passes it: only what its user gave."""
+    from flows.pipeline import STAGE_FLOWS
+
+    data = tiny_config.data.model_dump(mode="json", exclude_unset=True)
+    given = {"output": str(tmp_path / "run"), "data": data, "gan": {"start": "market1501", "iterations": 0}}
+    STAGE_FLOWS["images"](Config.model_validate(given))
+    kept = load_config(tmp_path / "run" / "config.yaml")
+    assert kept.gan.width == 0.25 and with_start(kept) == kept
+    run_local(kept, until="images")  # goes on in the same folder
+
+
 def test_a_stage_alone_says_what_it_lacks(tiny_config):
     from flows.pipeline import STAGE_FLOWS
 
@@ -145,6 +158,7 @@ def test_what_is_tried_again():
         return Failed(data=error)
 
     assert may_pass(None, None, state(OSError(errno.EIO, "disk")))
+    assert may_pass(None, None, state(refusal(OSError(errno.ESTALE, "stale"), "x.jpg")))
     assert may_pass(None, None, state(ConnectionResetError(errno.ECONNRESET, "link")))
     for error in (AugmentError("wrong"), ValueError(), FileNotFoundError(errno.ENOENT, "x"), OSError(errno.ENOSPC, "")):
         assert not may_pass(None, None, state(error))

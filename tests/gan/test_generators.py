@@ -14,7 +14,7 @@ from augment.commands.generator import gan
 from augment.config import GanConfig, load_config
 from augment.gan import generators
 from augment.gan.checkpoints import load_generator, read_header
-from augment.gan.generators import export_generator, find_generator, read_card, resolve_start
+from augment.gan.generators import export_generator, find_generator, read_card, resolve_start, shipped
 from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
 from augment.manifest import verify
@@ -84,6 +84,15 @@ def test_a_generator_is_found_by_name_file_or_run(place, tiny):
     assert find_generator(place[0]).name == "weights-000002.safetensors"
     with pytest.raises(UsageError, match=r"nobody: neither a weights file.*Shipped: tiny"):
         find_generator("nobody")
+
+
+def test_a_folder_of_a_shipped_name_that_is_no_run_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "market1501").mkdir()
+    assert find_generator("market1501") == shipped()["market1501"]
+    (tmp_path / "other").mkdir()
+    with pytest.raises(AugmentError, match="no such manifest"):
+        find_generator("other")
 
 
 def test_training_begins_with_the_weights_and_says_so(place, tiny, tmp_path, monkeypatch):

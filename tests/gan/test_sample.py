@@ -49,12 +49,24 @@ def test_csv_poses_are_scaled_to_the_generator(place):
     np.testing.assert_array_equal(images[0], images[1])
 
 
+def test_key_points_of_other_sizes_are_scaled_by_the_size_given(place, monkeypatch):
+    rows = pd.DataFrame({"name": ["l.jpg"], "x": [STANDING[:, 0] * 256], "y": [STANDING[:, 1] * 256]})
+    write_posegan_csv(rows, place / "large.csv")
+    small = module._pose(f"{place}/poses.csv:a.jpg", None).at(SIZE).joints
+    for size, text in ((None, "l.jpg@256x128"), ((256, 128), "l.jpg"), ((9, 9), "l.jpg@256x128")):
+        found = module._pose(f"{place}/large.csv:{text}", None, size)
+        assert found.size == (256, 128)
+        np.testing.assert_allclose(found.at(SIZE).joints, small, atol=0.26)
+    with pytest.raises(UsageError, match=r"joints of l\.jpg lie outside an image of 128x64\. State its size"):
+        module._pose(f"{place}/large.csv:l.jpg", None)
+
+
 def test_what_cannot_be_used_is_said(place, monkeypatch):
-    weights, output = place / "weights.safetensors", place / "grid.png"
+    weights, output, own = place / "weights.safetensors", place / "grid.png", f"{place}/poses.csv:a.jpg@128x64"
     with pytest.raises(AugmentError, match=r"poses.csv: no row is named 'c.jpg'. The first of 2 is 'a.jpg'"):
-        sample(weights, crop(place), [f"{place}/poses.csv:c.jpg"], output, source_pose=f"{place}/poses.csv:a.jpg")
+        sample(weights, crop(place), [f"{place}/poses.csv:c.jpg"], output, source_pose=own)
     with pytest.raises(UsageError, match=r"poses.csv: which row\?"):
-        sample(weights, crop(place), [f"{place}/poses.csv"], output, source_pose=f"{place}/poses.csv:a.jpg")
+        sample(weights, crop(place), [f"{place}/poses.csv"], output, source_pose=own)
     with pytest.raises(UsageError, match="no pose was given"):
         sample(weights, crop(place), [], output)
     with pytest.raises(UsageError, match=r"grid\.jpg: is written as PNG, so let its name end in \.png"):

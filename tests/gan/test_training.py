@@ -16,11 +16,13 @@ from tiny_run import TINY, make_run
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.shuffling import Shuffled
+from augment.base.storage.copies import move as storage_move
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import load_pair_data, to_network, to_uint8
 from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
+from augment.gan.training import Training
 from augment.manifest import Manifest, verify, write_manifest
 
 LOSSES = ("discriminator", "generator_adversarial", "generator_reconstruction")
@@ -218,6 +220,42 @@ def test_another_configuration_starts_anew_and_keeps_the_old_training(run, tmp_p
     assert back.provenance["digest"] == digest
     assert weights_of(tmp_path) == before
     assert not (tmp_path / "earlier" / digest[:16]).exists()
+
+
+@pytest.mark.parametrize("then", [0, 1])
+def test_a_move_that_was_interrupted_is_completed(run, tmp_path, monkeypatch, then):
+    """The old configuration again, or the new one: the training that was half moved is whole in either case."""
+    first = TINY.model_copy(update={"iterations": 2})
+    digest = train_gan(first, *inputs(run), tmp_path).provenance["digest"]
+    before = weights_of(tmp_path)
+    moved = []
+
+    def move(path, target):
+        moved.append(path.name)
+        if len(moved) > 4:
+            raise KeyboardInterrupt
+        storage_move(path, target)
+
+    monkeypatch.setattr("augment.gan.folder.move", move)
+    with pytest.raises(KeyboardInterrupt):
+        train_gan(first.model_copy(update={"seed": 1}), *inputs(run), tmp_path)
+    monkeypatch.undo()
+    assert weights_of(tmp_path) != before
+    if then == 0:
+        monkeypatch.setattr(Trainer, "step", lambda self: pytest.fail("it was trained already"))
+    train_gan(first.model_copy(update={"seed": then}), *inputs(run), tmp_path)
+    assert weights_of(tmp_path if then == 0 else tmp_path / "earlier" / digest[:16]) == before
+
+
+def test_what_the_table_names_is_there_while_the_training_goes_on(run, tmp_path, monkeypatch):
+    short = TINY.model_copy(update={"iterations": 2, "checkpoint_every": 1, "keep_checkpoints": 0})
+    made = train_gan(short, *inputs(run), tmp_path)
+    problems = []
+    save = Training._checkpoint
+    monkeypatch.setattr(Training, "_checkpoint", lambda self: save(self) or problems.extend(verify(made)["problem"]))
+    longer = train_gan(short.model_copy(update={"iterations": 6}), *inputs(run), tmp_path)
+    assert problems == []
+    assert set(weights_of(tmp_path)) == set(longer.frame()["path"])
 
 
 def test_a_state_of_another_configuration_is_refused(undisturbed, run, tmp_path):

@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
+from filelock import FileLock
 
 from augment.base.errors import AugmentError
 from augment.base.seals import sealed_json
+from augment.cli import main
 from augment.manifest import read_manifest
 from augment.study.answers import JOURNAL, Journal, read_journal, write_answers
 from augment.study.protocol import presentation_order
@@ -203,10 +206,25 @@ def test_a_study_without_answers_has_an_empty_table(make_study):
     assert read_results(folder).users == 0
 
 
+def test_answers_to_images_that_are_gone_are_told(make_study):
+    folder = make_study()
+    lines = [sealed_json({"user": "u", "stimulus": "gone", "said_generated": True, "shown_ms": 1, "reaction_ms": 9})]
+    (folder / JOURNAL).write_text("\n".join(lines) + "\n")
+    with pytest.raises(AugmentError, match="1 of 1 answers are to images that the study no longer has"):
+        write_answers(folder)
+
+
+def test_a_study_that_is_served_is_not_made_anew(make_study):
+    folder = make_study()
+    before = {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+    with FileLock(folder / ".lock"):
+        told = CliRunner().invoke(main, ["study", str(folder.parent), "--images", "3", "--training", "1"])
+    assert told.exit_code == 3 and "this study is being served already" in told.output
+    assert {path.name: path.read_bytes() for path in folder.rglob("*.png")} == before
+
+
 def test_a_port_in_use_and_a_study_served_twice_are_told(make_study):
     import socket
-
-    from filelock import FileLock
 
     folder = make_study()
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(AugmentError, match="--port"):

@@ -35,7 +35,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
             f"{name}: set pose.checkpoint_sha256 as well. openpifpaf's checkpoints are pickles and can run code, "
             f"so only a file that you trust is loaded. The hash of {path} is {sha256_file(path)}."
         )
-    return Checkpoint(path, sha256)
+    return Checkpoint(path.absolute(), sha256)
 
 
 def _published(name: str) -> Path:
