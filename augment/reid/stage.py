@@ -143,6 +143,8 @@ def compare_arms(
             check_pairs(np.array([item[1] for item in train if item[3] == REAL]))
     runs = {f"{name}-s{seed}": (name, seed) for name in arms for seed in section.seeds}
     tables = tuple(Manifest(table.path) for table in (images, synthetic, poses))
+    if section.start is not None:  # a worker of a cluster has another working directory
+        section = section.model_copy(update={"start": os.path.abspath(section.start)})
     work = partial(_run, runs=runs, arms=arms, section=section, tables=tables, asked=_asked(origin, section))
     return run_shards(
         "metrics", Path(folder) / "metrics.parquet", origin, list(runs), work, id_column="run", spread=spread,

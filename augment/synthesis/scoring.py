@@ -75,6 +75,8 @@ def score(section: SynthesisConfig, made: Manifest, images: Manifest, poses: Man
     Thresholds are not part of it: after a change no image is scored again.
     """
     asked = section.filter
+    if asked.judge is not None:  # a worker of a cluster has another working directory
+        asked = asked.model_copy(update={"judge": asked.judge.absolute()})
     inputs = {"synthetic": made, "images": images, "poses": poses, **judges(asked)}
     origin = provenance("scores", VERSION, asked, inputs, without=_THRESHOLDS)
     frame = made.frame()
