@@ -90,8 +90,8 @@ Command = Callable[..., CompletedProcess]
 _TOGETHER = {
     "run under Prefect": ("flows/", "test_interruption"),
     "use the finished run": (
-        "export/", "pipeline/test_early_checks", "pipeline/test_reuse", "storage/test_workers", "test_cli",
-        "test_documentation",
+        "export/", "pipeline/test_early_checks", "pipeline/test_reuse", "pipeline/test_run_folder",
+        "storage/test_workers", "test_cli", "test_documentation",
     ),
     "keep several cores busy or look at the clock": (
         "gan/test_torchrun", "report/test_report_browser", "study/test_study_browser", "study/test_study_load",

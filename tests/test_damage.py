@@ -278,9 +278,9 @@ def test_a_flipped_result_of_a_run_is_no_known_result(tmp_path):
 
     path = tmp_path / "real-s0.json"
     path.write_text(sealed_json({"digest": "d", "metrics": {"mAP": 0.25}, "files": {}}))
-    assert _known_result(path, "d")["metrics"] == {"mAP": 0.25}
+    assert _known_result(tmp_path, "real-s0", "digest", "d")["metrics"] == {"mAP": 0.25}
     path.write_text(path.read_text().replace("0.25", "0.35"))
-    assert _known_result(path, "d") is None
+    assert _known_result(tmp_path, "real-s0", "digest", "d") is None
 
 
 def test_a_damaged_line_of_the_log_is_left_out_with_a_word(tmp_path, capfd):

@@ -179,6 +179,7 @@ def test_verify_names_changed_and_missing_files(tmp_path):
     assert problems.to_dict("records") == [
         {"id": "b", "problem": "files/b.jpg: its content has changed"},
         {"id": "c", "problem": "files/c.jpg: is gone"},
+        {"id": "d", "problem": "files/d.jpg: is gone"},  # what could not be used is no longer there
     ]
 
 

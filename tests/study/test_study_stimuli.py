@@ -107,7 +107,7 @@ def test_too_few_test_images_are_told_with_the_remedy(run):
 def test_commands_say_what_is_wrong(run, tmp_path):
     call = CliRunner().invoke
     none = call(main, ["study", str(tmp_path / "nothing")])
-    assert none.exit_code == 3 and "images.parquet: no such manifest" in none.output
+    assert none.exit_code == 3 and "nothing: no such folder. Name the folder of a run" in none.output
     early = call(main, ["study", str(run), "--results"])
     assert early.exit_code == 3 and "no study there yet" in early.output
     assert call(main, ["study", str(run), str(run)]).exit_code == 2
