@@ -267,7 +267,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What the EXIF data asks for; nothing where they cannot be read, which says nothing of the pixels."""
+    """What the EXIF data asks for; nothing where they cannot be read, which says nothing of the pixels.
+
+    Pillow's ``exif_transpose`` writes the other tags back, and fails on some that cameras leave.
+    """
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (OSError, ValueError, SyntaxError, *_BAD_METADATA):

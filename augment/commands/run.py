@@ -46,10 +46,10 @@ def execute(config: Config, engine: str, dry_run: bool, until: str | None) -> No
         return
     from augment.base.interrupt import interruptible
     from augment.pipeline.folder import locked_run
-    from augment.pipeline.stages import check_settings, run_local, stage_named, stages_until
+    from augment.pipeline.stages import run_local, stage_named
 
-    check_settings(stages_until(until), config)  # before the folder has this configuration
-    with locked_run(config) as folder, interruptible():
+    # The engines check the settings before the folder has this configuration.
+    with locked_run(config, keep_config=True) as folder, interruptible():
         if engine == "local":
             run_local(config, until)
         else:

@@ -5,7 +5,7 @@ A pattern with a slash parses the path below the folder, for people who have a f
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -61,11 +61,12 @@ class ParsedFolder:
         for image in self.images[:: max(1, len(self.images) // 10)][:10]:
             shown = image.id.partition("/")[2]
             lines.append(f"  {shown} -> {image.split}, person {image.name.pid}, camera {image.name.camid}")
-        if self.others:
-            names = ", ".join(printable(image.file.name) for image in self.others[:3])
-            more = ", ..." if len(self.others) > 3 else ""
-            why = _NO_FILE if all(image.problem == _NO_FILE for image in self.others) else "no match"
-            lines.append(f"{why}, left out: {len(self.others):,} ({names}{more})")
+        gone = [image for image in self.others if image.problem == _NO_FILE]
+        unmatched = [image for image in self.others if image.problem != _NO_FILE]
+        for why, some in (("no match", unmatched), (_NO_FILE, gone)):
+            if some:
+                names = ", ".join(printable(image.file.name) for image in some[:3])
+                lines.append(f"{why}, left out: {len(some):,} ({names}{', ...' if len(some) > 3 else ''})")
         if self.unread:
             lines.append(f"other formats, left out: {_listed(self.unread)}; convert them to .png or .jpg to use them")
         lines += self._lacking()
@@ -123,11 +124,11 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
     if single and {"train", "gallery"} <= set(parts):
         raise AugmentError(f"{folder}: has {parts['train'].name} and {parts['gallery'].name}, but no folder query. Add "
                            "it, or name a single folder of crops.")  # fmt: skip
+    unread: Counter[str] = Counter()
     found = [image for split, part in ({"train": folder} if single else parts).items()
-             for image in _by_pattern(part, split, expression)]  # fmt: skip
+             for image in _by_pattern(part, split, expression, unread)]  # fmt: skip
     images = [image for image in found if not image.problem]
     others = [image for image in found if image.problem]
-    unread = _unread([folder] if single else parts.values())
     if not images:
         first = others[0] if others else None
         if first is not None and first.problem != NO_MATCH:
@@ -152,21 +153,22 @@ def _sorted(images: list[Found]) -> list[Found]:
     return sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id))
 
 
-def _unread(folders: Iterable[Path]) -> dict[str, int]:
-    """Files in other image formats, by suffix; of object storage none are named."""
-    here = [folder for folder in folders if not is_copy(folder)]
-    suffixes = Counter(path.suffix.lower() for folder in here for path in folder.rglob("*"))
-    return {suffix: suffixes[suffix] for suffix in sorted(_OTHER_SUFFIXES & suffixes.keys())}
-
-
 def _listed(unread: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {suffix}" for suffix, count in unread.items())
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(unread.items()))
 
 
-def _by_pattern(folder: Path, split: str, expression: re.Pattern[str]) -> Iterator[Found]:
+def _by_pattern(
+    folder: Path, split: str, expression: re.Pattern[str], unread: Counter[str]
+) -> Iterator[Found]:  # fmt: skip
+    """``unread`` counts the files in other image formats."""
     sizes = sizes_below(folder) if is_copy(folder) else {}
-    files = [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*")
-    for file in sorted(path for path in files if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")):
+    files: list[Path] = []
+    for path in [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*"):
+        if (suffix := path.suffix.lower()) in _SUFFIXES and not path.name.startswith("."):
+            files.append(path)
+        elif suffix in _OTHER_SUFFIXES:
+            unread[suffix] += 1
+    for file in sorted(files):
         if not is_copy(file) and file.is_dir():
             continue
         below = file.relative_to(folder).as_posix()

@@ -43,9 +43,8 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
 
     Each of ``poses`` is an image, whose pose is estimated, or ``FILE.csv:NAME``, a row of a file of key points in the
     paper's format; for images that are not of 128x64, ``FILE.csv:NAME@HxW``. ``source_pose`` likewise; None estimates
-    it. A row of the grid: source, its pose, target pose,
-    where that was seen (empty for a CSV row), generated. Raises :class:`AugmentError` where a file cannot be used or
-    no person is found in a picture.
+    it. A row of the grid: source, its pose, target pose, where that was seen (empty for a CSV row), generated. Raises
+    :class:`AugmentError` where a file cannot be used or no person is found in a picture.
     """
     if Path(output).suffix.lower() != ".png":
         raise UsageError(f"{output}: is written as PNG, so let its name end in .png.")

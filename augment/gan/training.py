@@ -162,7 +162,7 @@ class Training:
         self._remove_others({state_file.name, *self.listed})
         publish(self.folder / LOG)
 
-    def _remove_others(self, kept: Collection[str] = ()) -> None:
+    def _remove_others(self, kept: Collection[str]) -> None:
         """Remove weights and states that are neither kept nor of the records."""
         records = {record["file"] for record in self.records}
         for file in [*self.folder.glob("weights-*.safetensors"), *self.folder.glob("state-*.pt")]:

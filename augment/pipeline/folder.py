@@ -86,10 +86,10 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked_run(config: Config, reading: bool = False) -> Iterator[Path]:
+def locked_run(config: Config, keep_config: bool = False) -> Iterator[Path]:
     """Hold the run's folder for this process, tidy up after a killed one, and leave the configuration in it.
 
-    ``reading``: the configuration in it stays. May be entered again by the thread that holds it: a command holds the
+    ``keep_config``: the one in it stays. May be entered again by the thread that holds it: a command holds the
     folder for the flow that it starts. Raises :class:`AugmentError` where another process holds it, it is not ours, or
     it cannot be written to.
     """
@@ -118,7 +118,7 @@ def locked_run(config: Config, reading: bool = False) -> Iterator[Path]:
             if not again:
                 bring(run, unfinished=True, held=True)
             _tidy(run)
-            if not reading:
+            if not keep_config:
                 _say_changes(run, config)
                 with atomic_write(run / _CONFIG) as file:
                     file.write(dump_yaml(config).encode())

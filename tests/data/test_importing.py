@@ -87,9 +87,11 @@ def test_links_are_followed_and_what_is_no_crop_is_told(tmp_path):
     for name in names:
         (linked / name).symlink_to(Path("../../crops") / name)
     (linked / "7_c1.jpg").symlink_to("nowhere.jpg")
+    put(linked, "holiday.jpg")
     (linked / "8_c1.jpg").mkdir()
     put(linked, "9_c1.bmp", "9_c2.bmp", "9_c2.webp")
     parsed = parse_folder(linked)
+    assert "no match, left out: 1 (holiday.jpg)" in parsed.preview()
     assert "a link that leads nowhere, left out: 1 (7_c1.jpg)" in parsed.preview()
     assert "other formats, left out: 2 .bmp, 1 .webp; convert them" in parsed.preview()
     import_images(parsed, tmp_path / "a" / "place" / "elsewhere")

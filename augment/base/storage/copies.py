@@ -136,8 +136,7 @@ def remove_below(folder: Path) -> None:
 
 
 def move(path: Path, target: Path) -> None:
-    """Rename a file or folder, of a copy the object first. An existing file ``target`` is replaced, a folder added to.
-    """
+    """Rename a file or folder, of a copy the object first. A file ``target`` is replaced, a folder is added to."""
     if path.is_dir() and (is_copy(path) or target.is_dir()):  # a storage has no folders: files, some of them only here
         target.mkdir(parents=True, exist_ok=True)
         for inner in sorted(path.iterdir()):
