@@ -28,9 +28,26 @@ def test_file_then_overrides(tmp_path):
         "reid.seeds": [1, 2],
     }  # fmt: skip
     other = load_config(file, ["gan.iterations=7", "reid.arms={real: {}, mixed: {weight: 0.5}}"])
-    found = {"gan.precision": "bf16", "reid.seeds": [1, 2], "reid.arms.augmented": {}}
+    arms = {"reid.arms": ["real", "augmented"], "reid.arms.augmented": {}}
+    found = {"gan.precision": "bf16", "reid.seeds": [1, 2], **arms}
     assert differences(config, other) == found
     assert differences(other, config)["reid.arms.mixed"] == {"weight": 0.5}
+
+
+def test_arms_that_were_left_out_or_moved_are_a_difference():
+    both, one, moved = (load_config(None, [f"reid.arms={arms}"])
+                        for arms in ("[real, augmented]", "[real]", "[augmented, real]"))  # fmt: skip
+    assert differences(both, both) == {}
+    assert differences(one, both) == {"reid.arms": ["real"]}
+    assert differences(both, one) == {"reid.arms": ["real", "augmented"], "reid.arms.augmented": {}}
+    assert differences(moved, both) == {"reid.arms": ["augmented", "real"]}
+
+
+def test_a_key_that_only_the_other_configuration_has_is_a_difference():
+    with_path, without = load_config(None, ["flow.cluster={queue: gpu}"]), load_config()
+    assert differences(load_config(None, ["flow.cluster={cores: 4}"]), with_path) == {
+        "flow.cluster.cores": 4, "flow.cluster.queue": None}  # fmt: skip
+    assert differences(without, with_path) == {"flow.cluster.queue": None}
 
 
 @pytest.mark.parametrize(

@@ -252,3 +252,16 @@ def test_images_in_few_files_are_the_same_images(made, tmp_path, format, monkeyp
     again = synthesize(section, images, poses, checkpoints, tmp_path, shard_size=1000)
     assert [file.read_bytes() for file in files] == before
     assert again.table.equals(contained.table)
+
+
+def test_images_of_earlier_settings_do_not_stay_among_those_of_the_table(made, tmp_path):
+    images, poses, checkpoints, _ = made
+    folder = tmp_path / "synthetic"
+    synthesize(SECTION.model_copy(update={"own_pose": True}), images, poses, checkpoints, folder)
+    (folder / "images" / "notes.txt").write_text("a user's")
+    few = synthesize(SECTION.model_copy(update={"poses_per_image": 1}), images, poses, checkpoints, folder)
+    there = {f"images/{path.name}" for path in (folder / "images").iterdir()}
+    assert there == set(few.frame()["path"]) | {"images/notes.txt"} and len(few.frame()) == 16
+    contained = SECTION.model_copy(update={"poses_per_image": 2, "format": "webdataset"})
+    synthesize(contained, images, poses, checkpoints, folder)
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["000000.tar", "notes.txt"]

@@ -90,13 +90,19 @@ def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
 
 
 def differences(config: Config, other: Config | None = None) -> dict[str, Any]:
-    """Dotted keys whose value is not that of ``other`` (None: the defaults), with their values."""
-    return dict(_flat_differences(config.model_dump(mode="json"), (other or Config()).model_dump(mode="json"), ""))
+    """Dotted keys whose value is not that of ``other`` (None: the defaults), with their values; None where ``config``
+    lacks the key. Where the arms are others, or in another order, ``reid.arms`` lists their names."""
+    ours, theirs = config.model_dump(mode="json"), (other or Config()).model_dump(mode="json")
+    arms, other_arms = ours["reid"]["arms"], theirs["reid"]["arms"]
+    if list(arms) == list(other_arms):
+        return dict(_flat_differences(ours, theirs, ""))
+    theirs["reid"]["arms"] = {name: settings for name, settings in other_arms.items() if name in arms}
+    return {**dict(_flat_differences(ours, theirs, "")), "reid.arms": list(arms)}
 
 
 def _flat_differences(values: dict[str, Any], others: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        other = others.get(key)
+    for key in {**values, **others}:
+        value, other = values.get(key), others.get(key)
         if isinstance(value, dict) and isinstance(other, dict) and other:
             yield from _flat_differences(value, other, f"{prefix}{key}.")
         elif value != other:

@@ -3,6 +3,7 @@
 A pattern with a slash parses the path below the folder, for people who have a folder each.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,13 +29,15 @@ _FOLDERS = {
     "gallery": ("bounding_box_test", "image_test", "gallery", "test"),
 }
 NO_MATCH = "its name does not match the pattern"
-_NO_FILE = "a link that leads nowhere"
+_BROKEN_LINK = "a link that leads nowhere"
+_ABSENT = "listed, but there is no such file"
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _OTHER_SUFFIXES = {".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _MSMT_LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query",
                "list_gallery.txt": "gallery"}  # fmt: skip
 _NUMBER = re.compile(r"-1|\d{1,9}", re.ASCII)  # what Market-1501's names can hold
 _CAMERA = re.compile(r"\d{1,3}", re.ASCII)
+_MSMT_FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}  # of its two releases
 _MSMT_NAME = re.compile(r"\d+_\d+_(?P<camid>\d+)_")
 
 
@@ -61,9 +64,9 @@ class ParsedFolder:
         for image in self.images[:: max(1, len(self.images) // 10)][:10]:
             shown = image.id.partition("/")[2]
             lines.append(f"  {shown} -> {image.split}, person {image.name.pid}, camera {image.name.camid}")
-        gone = [image for image in self.others if image.problem == _NO_FILE]
-        unmatched = [image for image in self.others if image.problem != _NO_FILE]
-        for why, some in (("no match", unmatched), (_NO_FILE, gone)):
+        why_left_out = {_BROKEN_LINK: _BROKEN_LINK, _ABSENT: _ABSENT}
+        for why in ("no match", _BROKEN_LINK, _ABSENT):
+            some = [image for image in self.others if why_left_out.get(image.problem, "no match") == why]
             if some:
                 names = ", ".join(printable(image.file.name) for image in some[:3])
                 lines.append(f"{why}, left out: {len(some):,} ({names}{', ...' if len(some) > 3 else ''})")
@@ -108,7 +111,8 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
 
     Of a single folder the last ``test_people`` (None: a third of all) become query and gallery. Person 0 means a
     distractor here, so where a training or query image has it, all numbers are increased by one. Raises
-    :class:`UsageError` for an invalid pattern, :class:`AugmentError` where no name matches.
+    :class:`UsageError` for an invalid pattern, and for ``test_people`` where the folder has a split of its own;
+    :class:`AugmentError` where no name matches.
     """
     try:
         expression = re.compile(check_pattern(pattern), re.ASCII)
@@ -117,13 +121,21 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
     if not is_folder(folder):
         raise AugmentError(f"{folder}: no such folder.")
     if is_regular_file(folder / "list_train.txt"):
-        return ParsedFolder(_sorted(_msmt(folder)), [], "split by MSMT17's lists", {})
+        _refuse_test_people(folder, test_people, "MSMT17's lists")
+        found = _msmt(folder)
+        images, others = _with_their_files(found)
+        if not images:
+            raise AugmentError(f"{folder}: none of the {len(found):,} images in MSMT17's lists is there "
+                               f"({found[0].path}).")  # fmt: skip
+        return ParsedFolder(_sorted(images), others, "split by MSMT17's lists", {})
     parts = {split: folder / name for split, names in _FOLDERS.items() for name in reversed(names)
              if is_folder(folder / name)}  # fmt: skip
     single = set(parts) != set(SPLITS)
     if single and {"train", "gallery"} <= set(parts):
         raise AugmentError(f"{folder}: has {parts['train'].name} and {parts['gallery'].name}, but no folder query. Add "
                            "it, or name a single folder of crops.")  # fmt: skip
+    if not single:
+        _refuse_test_people(folder, test_people, "the folders " + ", ".join(part.name for part in parts.values()))
     unread: Counter[str] = Counter()
     found = [image for split, part in ({"train": folder} if single else parts).items()
              for image in _by_pattern(part, split, expression, unread)]  # fmt: skip
@@ -149,6 +161,11 @@ def parse_folder(folder: Path, pattern: str = PATTERN, test_people: int | None =
     return ParsedFolder(_sorted(images), others, split_by, unread)
 
 
+def _refuse_test_people(folder: Path, test_people: int | None, split_by: str) -> None:
+    if test_people is not None:
+        raise UsageError(f"--test-people {test_people}: {folder} is split already, by {split_by}. Leave it out.")
+
+
 def _sorted(images: list[Found]) -> list[Found]:
     return sorted(_without_zero(images), key=lambda image: (SPLITS.index(image.split), image.id))
 
@@ -163,14 +180,12 @@ def _by_pattern(
     """``unread`` counts the files in other image formats."""
     sizes = sizes_below(folder) if is_copy(folder) else {}
     files: list[Path] = []
-    for path in [folder / name for name in sizes] if is_copy(folder) else folder.rglob("*"):
+    for path in [folder / name for name in sizes] if is_copy(folder) else _files_below(folder):
         if (suffix := path.suffix.lower()) in _SUFFIXES and not path.name.startswith("."):
             files.append(path)
         elif suffix in _OTHER_SUFFIXES:
             unread[suffix] += 1
     for file in sorted(files):
-        if not is_copy(file) and file.is_dir():
-            continue
         below = file.relative_to(folder).as_posix()
         # the name alone, unless the pattern asks for more: a folder exp2_c1 must not count
         match = expression.search(below if "/" in expression.pattern else file.name)
@@ -182,8 +197,20 @@ def _by_pattern(
             problem = (f"the pattern finds pid '{match['pid']}' and camid '{match['camid']}', but both must be "
                        "numbers, of at most 9 and 3 digits")  # fmt: skip
         elif not is_copy(file) and not file.exists():
-            problem = _NO_FILE
+            problem = _BROKEN_LINK
         yield Found(f"{split}/{printable(below)}", str(file), split, name or NO_NAME, problem, sizes.get(below))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files, those of linked folders too; a folder that is reached twice counts once, so a loop of links ends."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(parent, name) for name in names)
 
 
 def _name(pid: str | None, camid: str | None) -> Name | None:
@@ -195,6 +222,8 @@ def _name(pid: str | None, camid: str | None) -> Name | None:
 def _msmt(folder: Path) -> list[Found]:
     """MSMT17: lines ``0000/0000_000_01_0303morning_0008_0.jpg 0``. Test people are numbered from 0 again; they are
     renumbered above those of training."""
+    parts = {part: next((folder / name for name in names if is_folder(folder / name)), folder / names[0])
+             for part, names in _MSMT_FOLDERS.items()}  # fmt: skip
     found: list[Found] = []
     for listing, split in _MSMT_LISTS.items():
         path = folder / listing
@@ -205,11 +234,28 @@ def _msmt(folder: Path) -> list[Found]:
             camera = _MSMT_NAME.match(Path(file).name)
             if not person.isdigit() or camera is None:
                 raise AugmentError(f"{path}, line {number}: not 'folder/name person': {line[:80]!r}.")
-            part = "train" if split == "train" else "test"
+            part = parts["train" if split == "train" else "test"]
             name = Name(int(person), int(camera["camid"]), 1, 0)
-            found.append(Found(f"{split}/{file}", str(folder / part / file), split, name))
+            found.append(Found(f"{split}/{file}", str(part / file), split, name))
     above = 1 + max(image.name.pid for image in found if image.split == "train")
     return [image if image.split == "train" else _shifted(image, above) for image in found]
+
+
+def _with_their_files(found: list[Found]) -> tuple[list[Found], list[Found]]:
+    """The images of a list whose files are there, and the others."""
+    below: dict[Path, set[str]] = {}
+
+    def there(file: Path) -> bool:
+        if not is_copy(file):
+            return file.is_file()
+        if (parent := file.parent) not in below:
+            below[parent] = set(sizes_below(parent))
+        return file.name in below[parent]
+
+    images, others = [], []
+    for image in found:
+        (images if there(image.file) else others).append(image)
+    return images, [image._replace(problem=_ABSENT) for image in others]
 
 
 def _without_zero(images: list[Found]) -> list[Found]:

@@ -15,7 +15,7 @@ from augment.base.progress import say
 from augment.base.storage import copies
 from augment.base.storage.addresses import is_copy
 from augment.config import Config, DataConfig, environment_path
-from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
+from augment.data.layouts import DISTRACTOR, LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
 from augment.data.patterns import parse_folder
 from augment.data.rendered.dataset import render_set
 from augment.data.rendered.folder import VERSION, check_root
@@ -26,6 +26,7 @@ from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, pr
 
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
 _REASONS = 3  # that are told, why files cannot be used
+_NOT_UTF8 = "its path is not valid UTF-8: rename it"
 _BYTES_PER_ROW, _BYTES_PER_RENDERED_IMAGE = 120, 4000
 
 _USUAL = {
@@ -46,8 +47,7 @@ def dataset_root(section: DataConfig, folder: Path) -> Path:
         check_root(section.rendered, root, own=section.root is None)
         return root
     variable, usual = _USUAL[section.layout]
-    project = Path(__file__).resolve().parents[2]
-    root = section.root or environment_path(variable) or project.parent / "data" / usual
+    root = section.root or environment_path(variable) or Path.cwd().parent / "data" / usual
     if not copies.is_folder(root):
         raise AugmentError(
             f"{root}: no such folder. Set data.root or the environment variable {variable} to the folder of the data "
@@ -147,11 +147,13 @@ def _listed(section: DataConfig, root: Path, listing: str) -> dict[str, Found]:
 
 
 def _examine(found: Found, folder: Path) -> dict:
+    path = relative_path(found.file, folder)
+    problem = found.problem or (None if printable(path) == path else _NOT_UTF8)
     row = {
-        "id": found.id, "path": printable(relative_path(found.file, folder)), "sha256": None, "width": 0, "height": 0,
-        "status": "failed", "reason": found.problem or "", "split": found.split, **found.name._asdict(),
+        "id": found.id, "path": printable(path), "sha256": None, "width": 0, "height": 0,
+        "status": "failed", "reason": problem or "", "split": found.split, **found.name._asdict(),
     }  # fmt: skip
-    if found.problem:
+    if problem:
         return row
     try:
         data = read_file(found.file)
@@ -187,6 +189,11 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
         if others := len(failed) - sum(count for _, count in reasons.most_common(_REASONS)):
             told.append(f"{others} x other reasons")
         say(f"images: {len(failed)} of {len(frame)} cannot be used: {'; '.join(told)}. Their rows say why.")
+    zero = frame[(frame["status"] == "ok") & (frame["pid"] == DISTRACTOR) & frame["split"].isin(["train", "query"])]
+    if len(zero):
+        raise AugmentError(f"{root}: {len(zero)} training or query images are of person 0000, which in Market-1501's "
+                           "names means a distractor. Number people from 1, or convert the data set with `augment data "
+                           "import`, which does.")  # fmt: skip
     needed = MARKET_FOLDERS if section.layout != "deepfashion" else {"train": "train", "gallery": "test"}
     usable = frame[(frame["status"] == "ok") & (frame["pid"] > 0)]
     for split, name in needed.items():

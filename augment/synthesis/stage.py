@@ -1,6 +1,7 @@
 """Ten target poses for every training image, in bulk (App. C). Heat maps are made on the fly and never stored."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +22,14 @@ from augment.base.files import (
     is_regular_file,
     local,
     read_image,
+    remove,
     sha256_bytes,
     sha256_file,
 )
 from augment.base.memory import release_unused
 from augment.base.progress import say
+from augment.base.storage.addresses import is_copy
+from augment.base.storage.copies import sizes
 from augment.config import Config, SynthesisConfig
 from augment.gan.cost import generation_seconds
 from augment.gan.dataset import fit, scale_joints
@@ -58,6 +62,7 @@ BESIDE = ("pid", "camid", "source", "pose_source", "pose_pid", "rank")  # said o
 OWN_POSE = "own pose"  # verdict of a source redrawn as it stands: no new image, so it is not kept
 IN_CONTAINER = 1000  # images of a tar or parquet file: fixed, so that flow.shard_size does not change its content
 BACKLOG = 4 * WRITERS  # parts of batches that may wait to be written before generating waits for them
+_OWN_FILE = re.compile(r".*g(\d+|own)\.jpg|\d{6,}\.\w+")  # of the folder of images; others are a user's
 _SCALED = 100_000  # poses at a time: the temporary arrays of a million take a gigabyte
 
 _BYTES_PER_IMAGE = 4500
@@ -128,10 +133,10 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     origin = identity(section, images, poses, checkpoints, folder)
     if not section.filter.scores:
         return _draw(section, images, poses, checkpoints, folder / TABLE, spread, shard_size)
-    drawn = _draw(section, images, poses, checkpoints, folder / UNFILTERED, spread, shard_size)
-    scores = score(section, drawn, images, poses, folder, spread=spread, shard_size=shard_size)
     if (done := finished(folder / TABLE, origin)) is not None:
         return done
+    drawn = _draw(section, images, poses, checkpoints, folder / UNFILTERED, spread, shard_size)
+    scores = score(section, drawn, images, poses, folder, spread=spread, shard_size=shard_size)
     rows = filtered(drawn.frame(), scores.frame(), section.filter)
     tell(rows)
     return write_manifest(folder / TABLE, STAGE, rows, origin, hashes_of(folder, [scores.path.name]))
@@ -161,11 +166,21 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
     work = partial(_generate_shard, section=section, images=images.path, poses=poses.path,
                    weights=weights, checkpoint=checkpoint, per_shard=per_shard)  # fmt: skip
     try:
-        return run_shards(STAGE, path, origin, list(sources["id"]), work, id_column="source", spread=spread,
-                          shard_size=per_shard, whole=not as_files)  # fmt: skip
+        drawn = run_shards(STAGE, path, origin, list(sources["id"]), work, id_column="source", spread=spread,
+                           shard_size=per_shard, whole=not as_files)  # fmt: skip
     finally:
         _generator.cache_clear()
         _pool.cache_clear()
+    _remove_others(folder / "images", drawn)
+    return drawn
+
+
+def _remove_others(folder: Path, drawn: Manifest) -> None:
+    """Delete the images that earlier settings left: programs that read the folder itself would train on them."""
+    drawn_here = {path.partition("#")[0].rpartition("/")[2] for path in drawn.columns("path")["path"].to_pylist()}
+    for name in list(sizes(folder)) if is_copy(folder) else os.listdir(folder):
+        if name not in drawn_here and _OWN_FILE.fullmatch(name):
+            remove(folder / name)
 
 
 class _Job(NamedTuple):

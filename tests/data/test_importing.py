@@ -1,6 +1,7 @@
 """Other data sets' names, what is shown of them, and the data set that comes out."""
 
 import csv
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -185,3 +186,54 @@ def test_a_pattern_in_the_configuration_is_checked_with_it():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             DataConfig.model_validate(settings)
+
+
+def test_msmt17_second_release_and_its_missing_files(tmp_path):
+    lines = {"list_train": "0000/0000_000_01_a.jpg 0", "list_val": "0001/0001_000_15_a.jpg 1",
+             "list_query": "0000/0000_001_02_a.jpg 0", "list_gallery": "0000/0000_002_03_a.jpg 0"}  # fmt: skip
+    for name, line in lines.items():
+        (tmp_path / f"{name}.txt").write_text(f"{line}\n")
+    with pytest.raises(AugmentError, match=r"none of the 4 images in MSMT17's lists is there"):
+        parse_folder(tmp_path)
+    put(tmp_path, "mask_train_v2/0000/0000_000_01_a.jpg", "mask_test_v2/0000/0000_001_02_a.jpg",
+        "mask_test_v2/0000/0000_002_03_a.jpg")  # fmt: skip
+    parsed = parse_folder(tmp_path)
+    assert Counter(image.split for image in parsed.images) == {"train": 1, "query": 1, "gallery": 1}
+    assert "listed, but there is no such file, left out: 1 (0001_000_15_a.jpg)" in parsed.preview()
+    import_images(parsed, tmp_path / "mine")
+    assert len(list((tmp_path / "mine").rglob("*.jpg"))) == 3
+    with pytest.raises(UsageError, match="split already, by MSMT17's lists"):
+        parse_folder(tmp_path, test_people=5)
+
+
+def test_linked_folders_of_people_count_once_and_loops_end(tmp_path):
+    shots = [f"c{camera}_{shot}.jpg" for camera in (1, 2) for shot in "ab"]
+    put(tmp_path / "store", *(f"{person}/{shot}" for person in (2, 3) for shot in shots))
+    put(tmp_path / "crops", *(f"1/{shot}" for shot in shots))
+    for person in (2, 3):
+        (tmp_path / "crops" / str(person)).symlink_to(tmp_path / "store" / str(person))
+    (tmp_path / "crops" / "3" / "9").symlink_to(tmp_path / "crops")
+    parsed = parse_folder(tmp_path / "crops", r"^(?P<pid>\d+)/c(?P<camid>\d+)", test_people=1)
+    assert Counter(image.name.pid for image in parsed.images) == {1: 4, 2: 4, 3: 4}
+
+
+def test_a_split_that_a_folder_has_is_not_made_again(tmp_path):
+    put(tmp_path, *(f"{part}/1_c{camera}.jpg" for part in ("train", "query", "gallery") for camera in (1, 2)))
+    with pytest.raises(UsageError, match="--test-people 3: .* is split already, by the folders train, query, gallery"):
+        parse_folder(tmp_path, test_people=3)
+
+
+def test_person_zero_is_refused_where_it_would_count_as_a_distractor(tmp_path):
+    put(tmp_path, *(f"{folder}/000{pid}_c{camera}s1_000001_00.jpg" for pid in (0, 1, 2) for camera in (1, 2)
+                    for folder in ("bounding_box_train", "query", "bounding_box_test")))  # fmt: skip
+    with pytest.raises(AugmentError, match=r"4 training or query images are of person 0000"):
+        scan_images(DataConfig(root=tmp_path), tmp_path / "images")
+
+
+def test_a_name_that_is_not_utf8_fails_its_own_row(tmp_path):
+    put(tmp_path / "crops", *(f"{pid}_c{camera}.jpg" for pid in range(1, 5) for camera in (1, 2)))
+    (tmp_path / "crops" / "1_c1.jpg").rename(tmp_path / "crops" / os.fsdecode(b"1_c1\xff.jpg"))
+    section = DataConfig(root=tmp_path / "crops", pattern=r"(?P<pid>\d+)_c(?P<camid>\d+)")
+    rows = scan_images(section, tmp_path / "images").frame()
+    assert len(rows) == 8 and (rows["status"] == "ok").sum() == 7
+    assert rows.loc[rows["status"] == "failed", "reason"].tolist() == ["its path is not valid UTF-8: rename it"]
