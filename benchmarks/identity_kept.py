@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
-from augment.base.bootstrap import ratio_over
 from augment.base.devices import pick_device
+from augment.base.intervals import ratio_over
 from augment.base.progress import progress
 from augment.config import DataConfig, PairsConfig, PoseConfig
 from augment.data.stage import scan_images

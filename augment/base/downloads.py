@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from augment.base.errors import AugmentError
+from augment.base.files import sha256_file
 
 _CONNECT_TIMEOUT_S = 30.0  # torch sets none: a server that does not answer would block for ever
 
@@ -19,13 +20,17 @@ def cached_file(url: str) -> Path:
 def download(url: str, what: str, otherwise: str) -> Path:
     """The cached file of a URL, downloaded if absent. A name like ``vgg19-dcbb9e9d.pth`` states the start of its hash.
 
-    Raises :class:`AugmentError` that names ``what`` it is, where to put the file, and the alternative, ``otherwise``.
+    A file that was put there by hand is checked like a download. Raises :class:`AugmentError` that names ``what`` it
+    is, where to put the file, and the alternative, ``otherwise``.
     """
     path = cached_file(url)
+    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
     if path.is_file():
+        if stated and not (found := sha256_file(path)).startswith(stated[1]):
+            raise AugmentError(f"{path}: is not {what}: its SHA-256 begins with {found[: len(stated[1])]}, not "
+                               f"{stated[1]}. Delete it, then it is downloaded again.")  # fmt: skip
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_CONNECT_TIMEOUT_S)
     try:

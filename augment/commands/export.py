@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from augment.base.terminal import echo
+from augment.base.terminal import echo, shown
 from augment.commands.common import LocalPath, RunFolder
 
 _path = LocalPath()
@@ -38,10 +38,10 @@ def export(run: Path, destination: Path, to: str, kept_only: bool, per_image: in
     from augment.export.selection import Filters
 
     if certainty is not None and labels != "soft":
-        raise click.UsageError("--certainty goes with --labels soft.")
+        raise click.UsageError("--certainty requires --labels soft.")
     filters = Filters(kept_only, per_image, where, labels, Filters.certainty if certainty is None else certainty)
     options = {"--per-image": per_image, "--where": where, "--certainty": certainty, "--terms": terms}
-    words = ["augment", "export", str(run), str(destination), "--to", to, *(["--kept-only"] if kept_only else [])]
+    words = ["augment", "export", shown(run), shown(destination), "--to", to, *(["--kept-only"] if kept_only else [])]
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     words += ["--labels", labels] if labels != "hard" else []
     selection = write(run, destination, to, filters, terms=terms, command=shlex.join(words))  # fmt: skip

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -75,7 +76,7 @@ def report(runs: tuple[Path, ...], overrides: tuple[str, ...], output: Path | No
         check_tables(configs)  # before a folder is made for what never ran
         (config,) = configs
         remember_folder(config)
-        with locked_run(config, keep_config=True):
+        with nullcontext() if output else locked_run(config, keep_config=True):
             page = write_report(config.report, config, config.folder.absolute(), output)
     else:
         page = write_joint_report(configs, output or Path("outputs/report.html"))

@@ -241,7 +241,7 @@ class QualityConfig(Section):
 
     pairs: Count = 12_000
     """Number of test pairs, evenly spaced in their list."""
-    generators: tuple[str, ...] = Runtime(())
+    generators: tuple[File, ...] = Runtime(())
     """Further generators in the same table: shipped names, weights files, folders of runs; identified by name and
     content."""
     identity_weights: Location | None = Runtime(None)
@@ -406,8 +406,8 @@ class Config(Section):
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
-        if name in ("", ".", "..") or len(name.encode()) > 100 or not name.isprintable() or set(name) & set("/\\~"):
-            raise ValueError("a name has up to 100 letters, digits and signs, without /, \\ and ~: it becomes a folder")
+        if name in ("", ".", "..") or len(name.encode()) > 100 or not name.isprintable() or set(name) & set("/\\~?"):
+            raise ValueError("a name has up to 100 letters, digits and signs, without / \\ ~ ?: it becomes a folder")
         return name
 
     @property

@@ -17,11 +17,10 @@ def select(found: list[Found], section: DataConfig) -> list[Found]:
     :class:`UsageError` where nobody would be left to train on.
     """
     people = len({image.name.pid for image in found if image.split == "train" and image.name.pid > 0})
-    for key in ("validation_identities", "skip_identities"):
-        taken = getattr(section, key)
-        if taken and 0 < people <= taken:
-            raise UsageError(f"data.{key} is {taken}, but the training set has {people} people: nobody would be left "
-                             "to train on.")  # fmt: skip
+    taken = {key: count for key in ("validation_identities", "skip_identities") if (count := getattr(section, key))}
+    if taken and 0 < people <= sum(taken.values()):
+        asked = " and ".join(f"data.{key} is {count}" for key, count in taken.items())
+        raise UsageError(f"{asked}, but the training set has {people} people: nobody would be left to train on.")
     if section.validation_identities:
         found = hold_out(found, section.validation_identities)
     limits = (

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from rich.tree import Tree
 
 from augment.base.errors import AugmentError
+from augment.base.progress import say
 from augment.manifest import SCHEMAS, SORT_KEYS, Manifest, read_manifest, verify
 from augment.pipeline.stages import STAGES
 
@@ -44,13 +45,22 @@ def problems_of_table(path: Path, kind: str | None = None) -> tuple[Path, int, l
 
 def find_run(row_id: str, outputs: Path = Path("outputs")) -> Path:
     """The only run that has that row. Raises :class:`AugmentError` where none has it, or several have."""
-    runs = [run for run in sorted(outputs.glob("*")) if any(manifest.row(row_id) for manifest in manifests_of(run))]
+    runs = [run for run in sorted(outputs.glob("*")) if any(_has(manifest, row_id) for manifest in manifests_of(run))]
     if not runs:
         raise AugmentError(f"{row_id}: no run in {outputs}/ has a row with this id. Name the run with --run FOLDER.")
     if len(runs) > 1:
         found = ", ".join(map(str, runs))
         raise AugmentError(f"{row_id}: is in {len(runs)} runs ({found}). Choose one with --run FOLDER.")
     return runs[0]
+
+
+def _has(manifest: Manifest, row_id: str) -> bool:
+    """Of a damaged table, which may be another run's, this is said and it counts as without the row."""
+    try:
+        return manifest.row(row_id) is not None
+    except AugmentError as error:
+        say(f"{error} It is left out of the search.")
+        return False
 
 
 def trace(run: Path, row_id: str) -> Tree:

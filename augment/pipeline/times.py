@@ -20,9 +20,10 @@ _writing = threading.Lock()
 def read_times(run: Path) -> Times:
     """Stage -> its entry by :func:`record_time`."""
     try:
-        return json.loads((run / "timings.json").read_text())
+        times = json.loads((run / "timings.json").read_text())
     except (OSError, ValueError):
         return {}
+    return times if isinstance(times, dict) else {}
 
 
 def record_time(run: Path, stage: str, seconds: float, section: Section, estimate: Estimate) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from augment.base.bootstrap import standard_error
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import atomic_write, sha256_bytes
+from augment.base.intervals import standard_error
 from augment.base.progress import progress
 from augment.config import Config, load_config
 from augment.gan.inference import BatchedGenerator

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from augment.base.bootstrap import Figure
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write, remove_folder
 from augment.base.interrupt import stop_if_asked
+from augment.base.intervals import ValueWithInterval
 from augment.base.progress import progress, say
 from augment.base.seals import is_whole, sealed_write
 from augment.base.terminal import spreadsheet_cell
@@ -235,9 +235,9 @@ def measure(arms: Arms, pairs: list[Pair], people: np.ndarray, section: QualityC
                 rows.append(row)
             elif metric.reads in observed and not (metric.sets and arm == REAL):
                 sample = metric.measure(Evidence(observed, arms[COPIED], targets, people, people[once]))
-                difference = Figure(np.nan) if first is None else sample.less(first).figure()
+                difference = ValueWithInterval(np.nan) if first is None else sample.minus(first).estimate()
                 first = first or sample
-                rows.append(row | sample.figure()._asdict() | dict(zip(_DIFFERENCE, difference, strict=True)))
+                rows.append(row | sample.estimate()._asdict() | dict(zip(_DIFFERENCE, difference, strict=True)))
     table = pd.DataFrame(rows, columns=_TABLE)
     return table.sort_values("arm", key=lambda column: column.map(list(arms).index), kind="stable", ignore_index=True)
 

@@ -9,16 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from augment.base.bootstrap import Figure, mean_over, ratio_over
-
-
-def students(values: np.ndarray) -> Figure:
-    """Mean of values (N,) with Student's interval; fewer than two values have no interval."""
-    if len(values) < 2:
-        return Figure(float(values.mean()) if len(values) else np.nan)
-    value = float(values.mean())
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
-    return Figure(value, value - half, value + half)
+from augment.base.intervals import ValueWithInterval, mean_over, ratio_over, t_interval
 
 
 @dataclass(frozen=True)
@@ -32,13 +23,13 @@ class PerPair:
     people: np.ndarray
     over: np.ndarray | None = None
 
-    def figure(self) -> Figure:
+    def estimate(self) -> ValueWithInterval:
         """Bootstrapped over people."""
         if self.over is None:
             return mean_over(self.people, self.values)
         return ratio_over(self.people, self.values, self.over)
 
-    def less(self, other: "PerPair") -> "PerPair":
+    def minus(self, other: "PerPair") -> "PerPair":
         """Pair by pair; both are over the same."""
         with np.errstate(invalid="ignore"):  # two infinite values have no difference
             return PerPair(self.values - other.values, self.people, self.over)
@@ -51,16 +42,16 @@ class Jackknife:
     value: float
     without: np.ndarray
 
-    def figure(self) -> Figure:
+    def estimate(self) -> ValueWithInterval:
         """With Tukey's interval, whose error is that of a delete-a-group jackknife."""
         groups = len(self.without)
         if not groups:
-            return Figure(self.value)
+            return ValueWithInterval(self.value)
         error = np.sqrt((groups - 1) / groups * ((self.without - self.without.mean()) ** 2).sum())
         half = float(stats.t.ppf(0.975, groups - 1) * error)
-        return Figure(self.value, self.value - half, self.value + half)
+        return ValueWithInterval(self.value, self.value - half, self.value + half)
 
-    def less(self, other: "Jackknife") -> "Jackknife":
+    def minus(self, other: "Jackknife") -> "Jackknife":
         """Group by group, which hold the same people."""
         return Jackknife(self.value - other.value, self.without - other.without)
 
@@ -71,11 +62,11 @@ class Parts:
 
     values: np.ndarray
 
-    def figure(self) -> Figure:
+    def estimate(self) -> ValueWithInterval:
         """With Student's interval over the parts."""
-        return students(self.values)
+        return t_interval(self.values)
 
-    def less(self, other: "Parts") -> "Parts":
+    def minus(self, other: "Parts") -> "Parts":
         """Part by part."""
         return Parts(self.values - other.values)
 

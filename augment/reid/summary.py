@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from augment.base.bootstrap import mean_over
+from augment.base.intervals import mean_over, t_interval
 
 PRIMARY = "mAP"
 MEASURES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid", "mINP")
@@ -52,11 +52,11 @@ def compare(
             if arm not in values:
                 continue
             differing = differences.get(arm, np.array([]))
-            low, high = t_interval(differing)
+            difference, low, high = t_interval(differing)
             row = {
                 "measure": measure, "arm": arm, "reference": references.get(arm, ""),
                 "mean": values[arm].mean(), "deviation": values[arm].std(),
-                "seeds": values[arm].count(), "difference": differing.mean() if len(differing) else math.nan,
+                "seeds": values[arm].count(), "difference": difference,
                 "low": low, "high": high, "paired": len(differing), "conclusion": conclusions.get(arm, ""),
                 "query_low": math.nan, "query_high": math.nan,
             }  # fmt: skip
@@ -146,14 +146,6 @@ def _mean_precision(metrics: pd.DataFrame, arm: str, folder: Path) -> pd.Series 
     return pd.concat(runs, axis=1).mean(axis=1) if runs else None
 
 
-def t_interval(differences: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Student's interval for the mean of differences (N,); NaN for fewer than two."""
-    if len(differences) < 2:
-        return math.nan, math.nan
-    half = _half_width(differences.std(ddof=1), len(differences), confidence)
-    return float(differences.mean() - half), float(differences.mean() + half)
-
-
 def seeds_needed(mean: float, deviation: float) -> str:
     """How many seeds it takes until a difference of this mean and deviation is significant, in words."""
     enough = np.abs(mean) > deviation * _half_widths()
@@ -165,10 +157,6 @@ def _half_widths() -> np.ndarray:
     """Half-widths of the interval at deviation 1, for FEWEST, ..., _MOST seeds."""
     counts = np.arange(FEWEST, _MOST + 1)
     return stats.t.ppf((1 + CONFIDENCE) / 2, counts - 1) / np.sqrt(counts)
-
-
-def _half_width(deviation: float, count: int, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, count - 1) * deviation / math.sqrt(count))
 
 
 def _is_measure(metric: str) -> bool:

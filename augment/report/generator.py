@@ -11,6 +11,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import read_image
 from augment.config import Config
 from augment.gan.log import read_log
+from augment.manifest import relative_path
 from augment.quality import tables
 from augment.quality.published import published
 from augment.report.charts import Series, line_chart
@@ -25,8 +26,8 @@ _SAMPLES = 6  # strips that show the training's course
 _GAP = 2  # pixels between the pictures of a strip, and around them
 
 
-def training(run: Run) -> dict[str, Any] | None:
-    """Loss curves from ``gan/log.jsonl``, samples during the training, and whether there is a gallery to link to."""
+def training(run: Run, page: Path) -> dict[str, Any] | None:
+    """Loss curves from ``gan/log.jsonl``, samples during the training, and the address of the gallery on ``page``."""
     folder = run.folder / "gan"
     rows = read_log(folder)
     strips = sorted((folder / "samples").glob("*.jpg"))
@@ -51,7 +52,7 @@ def training(run: Run) -> dict[str, Any] | None:
     return {
         "charts": [(title, chart) for title, chart in charts if chart],
         "samples": [(strip.stem.lstrip("0") or "0", uri) for strip in shown if (uri := _uri(run, strip))],
-        "gallery": "gan/gallery.html" if (folder / "gallery.html").exists() else None,
+        "gallery": relative_path(gallery, page.parent) if (gallery := folder / "gallery.html").exists() else None,
     }
 
 

@@ -52,8 +52,9 @@ def write_report(section: ReportConfig, config: Config, folder_of_run: Path, pat
     bytes. Raises :class:`AugmentError` where the folder is not writable.
     """
     run = Run(folder_of_run)
-    shown = _show(run, run.config_as_made(config), section.examples)
-    return _write(path or run.folder / "report.html", shown.name, shown.about, shown.contents, shown.body)
+    path = path or run.folder / "report.html"
+    shown = _show(run, run.config_as_made(config), section.examples, path)
+    return _write(path, shown.name, shown.about, shown.contents, shown.body)
 
 
 def write_joint_report(configs: list[Config], path: Path) -> Path:
@@ -66,7 +67,7 @@ def write_joint_report(configs: list[Config], path: Path) -> Path:
     configs = [run.config_as_made(config) for run, config in zip(runs, configs, strict=True)]
     names = overview.names(configs)
     shown = [
-        _show(run, config, config.report.examples, name=name, prefix=f"run{number}-", level=3)
+        _show(run, config, config.report.examples, path, name=name, prefix=f"run{number}-", level=3)
         for number, (run, config, name) in enumerate(zip(runs, configs, names, strict=True), 1)
     ]
     beside = overview.overview(runs, configs, names)
@@ -79,7 +80,8 @@ def write_joint_report(configs: list[Config], path: Path) -> Path:
     return _write(path, ", ".join(names), f"{len(runs)} runs side by side", contents, body)
 
 
-def _show(run: Run, config: Config, count: int, name: str | None = None, prefix: str = "", level: int = 2) -> _Shown:
+def _show(run: Run, config: Config, count: int, page: Path, name: str | None = None, prefix: str = "",
+          level: int = 2) -> _Shown:  # fmt: skip
     context: dict[str, Any] = {
         "arms": outcome.arms(run, config),
         "synthetic": generator.synthetic(run, count),
@@ -87,7 +89,7 @@ def _show(run: Run, config: Config, count: int, name: str | None = None, prefix:
         "quality": generator.quality(run, config),
         "examples": generator.examples(run, count),
         "study": study(run, config),
-        "training": generator.training(run),
+        "training": generator.training(run, page),
         "retrieval": outcome.retrieval(run, config, count),
         "images": inputs.images(run),
         "pairs": inputs.pairs(run),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from augment.base.bootstrap import Figure, mean_over
+from augment.base.intervals import ValueWithInterval, mean_over
 from augment.manifest import read_manifest
 
 # Tab. 2: layout of the data -> system -> (R2G, G2R) in percent. Ma et al. asked Mechanical Turk, the paper 30 experts.
@@ -27,7 +27,7 @@ class Results:
 
     users: int  # who finished
     unfinished: int  # who left before the end, or are still at it
-    figures: Mapping[str, Figure]  # "R2G" and "G2R" as shares, "d'"
+    figures: Mapping[str, ValueWithInterval]  # "R2G" and "G2R" as shares, "d'"
     images: pd.DataFrame  # one row a test image that was shown: stimulus, generated, shown (times), mistaken (share)
 
 
@@ -78,7 +78,7 @@ def result_cells(results: Results) -> list[str]:
 _SCALES = {"R2G": 100, "G2R": 100, "d'": 1}
 
 
-def _cell(estimate: Figure | None, scale: int) -> str:
+def _cell(estimate: ValueWithInterval | None, scale: int) -> str:
     if estimate is None:
         return "–"
     places = 1 if scale == 100 else 2

@@ -219,7 +219,7 @@ def test_linked_folders_of_people_count_once_and_loops_end(tmp_path):
 
 def test_a_split_that_a_folder_has_is_not_made_again(tmp_path):
     put(tmp_path, *(f"{part}/1_c{camera}.jpg" for part in ("train", "query", "gallery") for camera in (1, 2)))
-    with pytest.raises(UsageError, match="--test-people 3: .* is split already, by the folders train, query, gallery"):
+    with pytest.raises(UsageError, match=r"--test-people 3: .* is split already, by the folders train, query, gallery"):
         parse_folder(tmp_path, test_people=3)
 
 

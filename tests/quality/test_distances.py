@@ -74,12 +74,12 @@ def test_interval_of_the_kernel_distance_covers_the_truth_in_most_samples():
     def sample(k: int) -> Features:
         return Features(features(k, 200, 3), np.arange(200) + 200 * k)
 
-    intervals = [kernel(sample(2 * k), sample(2 * k + 1)).figure() for k in range(60)]
+    intervals = [kernel(sample(2 * k), sample(2 * k + 1)).estimate() for k in range(60)]
     assert 50 <= sum(interval.low <= 0 <= interval.high for interval in intervals) <= 60
 
 
 @pytest.mark.parametrize("measure", [frechet, kernel])
 def test_few_people_have_no_interval_and_one_image_no_distance(measure):
     few = Features(features(0, 60, 3), np.arange(60) % 19)
-    assert np.isfinite(measure(few, few).value) and np.isnan(measure(few, few).figure().low)
+    assert np.isfinite(measure(few, few).value) and np.isnan(measure(few, few).estimate().low)
     assert np.isnan(measure(Features(few.values[:1], few.people[:1]), few).value)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from augment.base.intervals import t_interval
 from augment.reid.summary import (
     compare,
     conclude,
@@ -16,7 +17,6 @@ from augment.reid.summary import (
     query_intervals,
     seeds_needed,
     split_measure,
-    t_interval,
 )
 
 
@@ -94,7 +94,7 @@ def test_the_interval_excludes_zero_from_a_ratio_of_mean_to_deviation_on(seeds, 
     """t(.975, n - 1) / √n."""
     spread = np.linspace(-1, 1, seeds)
     spread /= spread.std(ddof=1)
-    assert t_interval(spread + 0.99 * ratio)[0] < 0 < t_interval(spread + 1.01 * ratio)[0]
+    assert t_interval(spread + 0.99 * ratio).low < 0 < t_interval(spread + 1.01 * ratio).low
 
 
 def conclusion(differences: list[float]) -> str:

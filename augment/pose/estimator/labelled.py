@@ -1,5 +1,6 @@
 """Crops with known joints, in memory: the estimator's training and test data."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,13 @@ class LabelledCrops:
             points.append(to_coco((example.joints + 0.5) * scale - 0.5))
         joints = np.stack(points).astype(np.float32)
         return LabelledCrops(np.stack(crops), np.nan_to_num(joints), ~np.isnan(joints).any(axis=2))
+
+    def digest(self) -> str:
+        """A hash of the content, by which a resumed training knows its examples."""
+        found = hashlib.sha256()
+        for array in (self.crops, self.joints, self.known):
+            found.update(np.ascontiguousarray(array))
+        return found.hexdigest()
 
 
 def load_examples(

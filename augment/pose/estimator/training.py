@@ -17,7 +17,6 @@ import torch
 from torch.nn import functional
 
 from augment.base.errors import AugmentError
-from augment.base.files import sha256_bytes
 from augment.base.progress import say
 from augment.base.shuffling import Shuffled
 from augment.base.state import load_state, save_state
@@ -71,8 +70,7 @@ def train_estimator(
     loss_function = adapter.field_loss(network)
     layout = adapter.field_layout(network)
     state_path = output.with_name(output.name + ".state")
-    names = sha256_bytes("\n".join(example.name for example in examples).encode())
-    made_from = {"start": start.sha256, "crops": names, "batch size": batch_size, "seed": seed}
+    made_from = {"start": start.sha256, "crops": data.digest(), "batch size": batch_size, "seed": seed}
     run = _resume(state_path, made_from, network, average, optimizer)
     last, saved, shown = monotonic(), run.minutes, []
     for crops, joints, known in _batches(data, batch_size, seed, first=run.step):

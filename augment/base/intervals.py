@@ -1,15 +1,19 @@
-"""The bootstrap over clusters (Efron 1979): a person's values are correlated, so people are resampled, not values."""
+"""95 % intervals: Student's, and the bootstrap over clusters (Efron 1979).
+
+A person's values are correlated, so people are resampled, not values.
+"""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 RESAMPLES = 2000
 _AT_ONCE = 50  # resamples: some MB of indices
 
 
-class Figure(NamedTuple):
+class ValueWithInterval(NamedTuple):
     """A value and its 95 % interval; NaN where there is none."""
 
     value: float
@@ -17,12 +21,21 @@ class Figure(NamedTuple):
     high: float = math.nan
 
 
-def mean_over(clusters: np.ndarray, values: np.ndarray) -> Figure:
+def t_interval(values: np.ndarray) -> ValueWithInterval:
+    """The mean of independent values (N,), with Student's interval where there are two or more."""
+    if len(values) < 2:
+        return ValueWithInterval(float(values.mean()) if len(values) else math.nan)
+    mean = float(values.mean())
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return ValueWithInterval(mean, mean - half, mean + half)
+
+
+def mean_over(clusters: np.ndarray, values: np.ndarray) -> ValueWithInterval:
     """The mean of values (N,) without NaN, with the percentile interval over resamples of the clusters (N,)."""
     return ratio_over(clusters, values, np.where(np.isnan(values), np.nan, 1.0))
 
 
-def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, seed: int = 0) -> Figure:
+def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, seed: int = 0) -> ValueWithInterval:
     """The sum of values (N,) over that of others (N,), where both are numbers; resampled together, by clusters (N,).
 
     NaN where the others' sum is 0. A single cluster and an infinite value have no interval, nor has a value of which
@@ -36,7 +49,7 @@ def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, see
     ours, theirs = sums.sum(axis=0)
     value = float(ours / theirs) if theirs else math.nan
     if len(names) < 2 or not math.isfinite(value):
-        return Figure(value)
+        return ValueWithInterval(value)
     random = np.random.default_rng(seed)
     found = []
     for _ in range(RESAMPLES // _AT_ONCE):
@@ -46,9 +59,9 @@ def ratio_over(clusters: np.ndarray, values: np.ndarray, others: np.ndarray, see
     ratios = np.concatenate(found)
     ratios = ratios[np.isfinite(ratios)]
     if len(ratios) < 0.95 * RESAMPLES:
-        return Figure(value)
+        return ValueWithInterval(value)
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return Figure(value, float(low), float(high))
+    return ValueWithInterval(value, float(low), float(high))
 
 
 def standard_error(clusters: np.ndarray, values: np.ndarray) -> float:

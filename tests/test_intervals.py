@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from augment.base.bootstrap import Figure, mean_over, ratio_over, standard_error
+from augment.base.intervals import ValueWithInterval, mean_over, ratio_over, standard_error
 
 
 def alone(count: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_the_interval_is_that_of_all_resamples_of_three():
 def test_a_person_counts_once_however_many_images_there_are():
     """Two people: the mean is theirs in one of four draws each, between them in two; 2.5 and 97.5 % are the ends."""
     values, people = np.array([1.0, 1.0, 1.0, 4.0]), np.array(["3", "3", "3", "5"])
-    assert mean_over(people, values) == Figure(1.75, 1, 4)
+    assert mean_over(people, values) == ValueWithInterval(1.75, 1, 4)
     many = np.random.default_rng(1).normal(size=400)
     repeated, people = np.repeat(many, 5), np.repeat(np.arange(400), 5)
     _, low, high = mean_over(people, repeated)
@@ -41,7 +41,7 @@ def test_a_person_counts_once_however_many_images_there_are():
 
 
 def test_what_is_no_number_does_not_count_and_a_single_cluster_has_no_interval():
-    assert mean_over(alone(3), np.array([np.nan, 2.0, 2.0])) == Figure(2, 2, 2)
+    assert mean_over(alone(3), np.array([np.nan, 2.0, 2.0])) == ValueWithInterval(2, 2, 2)
     for people, values in ((alone(2), [np.nan, 2.0]), (np.array([7, 7]), [1.0, 3.0])):
         figure = mean_over(people, np.array(values))
         assert figure.value == 2 and np.isnan(figure.low) and np.isnan(figure.high)
@@ -52,7 +52,7 @@ def test_what_is_no_number_does_not_count_and_a_single_cluster_has_no_interval()
 
 def test_resamples_without_others_are_left_out_where_they_are_few():
     others = np.array([1.0, 1, 1, 0])  # all draws are of the last in 1 of 256
-    assert ratio_over(alone(4), others, others) == Figure(1, 1, 1)
+    assert ratio_over(alone(4), others, others) == ValueWithInterval(1, 1, 1)
     mostly = ratio_over(alone(4), np.eye(4)[0], np.eye(4)[0])  # in (3/4)^4, a third, there is nothing to divide by
     assert mostly.value == 1 and np.isnan(mostly.low) and np.isnan(mostly.high)
 
@@ -61,6 +61,6 @@ def test_ratio_of_sums():
     ours, others = np.array([1.0, 0, 1, 0]), np.array([1.0, 1, 1, 1])
     figure = ratio_over(alone(4), ours, others)
     assert figure.value == 0.5 and 0 <= figure.low < 0.5 < figure.high <= 1
-    assert ratio_over(alone(4), others, others) == Figure(1, 1, 1)
+    assert ratio_over(alone(4), others, others) == ValueWithInterval(1, 1, 1)
     assert ratio_over(alone(2), np.array([1.0, np.nan]), np.array([2.0, 5])).value == 0.5  # counted where both are
     assert np.isnan(ratio_over(alone(4), ours, others * 0).value)
