@@ -413,7 +413,7 @@ def test_dry_run_of_the_papers_setting(cli):
     if not Path(root).is_dir():
         pytest.skip("Market-1501 is not there")
     start = time.monotonic()
-    code, output = cli("run", configs / "market1501.yaml", "--dry-run")
+    code, output = cli("run", configs / "market1501.yaml", "--dry-run", "--set", f"data.root={root}")
     assert code == 0
     assert "12,936 train, 3,368 query, 19,732 gallery" in output
     assert "at most 129,360 images, 10 for each" in output

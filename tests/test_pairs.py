@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from augment.base.errors import AugmentError
 from augment.config import PairsConfig
+from augment.data.published import published_names
 from augment.manifest import write_manifest
 from augment.pairs.mining import mine_pairs, sample_test_pairs
 from augment.pairs.published import read_published
@@ -168,6 +169,19 @@ def test_a_published_list(tmp_path, capsys):
         make_pairs(PairsConfig(test_pairs_file="gone.csv"), images, poses, tmp_path / "run" / "pairs")
 
 
+def test_a_published_list_of_deepfashion_has_the_authors_names_for_the_original_tree(tmp_path):
+    assert published_names(
+        ["gallery/fasionMENDenimid0000008001_1front", "train/0002_c1s1_000451_03", "train/000004"],
+        ["../img/MEN/Denim/id_00000080/01_1_front.jpg", "../train/0002_c1s1_000451_03.jpg.jpg", "../crops/me.png"],
+    ) == ["fasionMENDenimid0000008001_1front.jpg", "0002_c1s1_000451_03.jpg.jpg", "me.png"]
+
+
+def test_nothing_to_test_on_is_said(tmp_path, capsys):
+    images, poses = tables(tmp_path, ROWS[:4])
+    assert (make_pairs(PairsConfig(), images, poses, tmp_path / "run" / "pairs").frame()["split"] == "train").all()
+    assert "no pair to test on: nobody has two test images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
@@ -181,7 +195,7 @@ def test_a_published_list(tmp_path, capsys):
 def test_what_is_no_test_pair_is_named_with_its_line(tmp_path, pair, said):
     people = [("0003_a", 3), ("0003_b", 3), ("0003_c", 3), ("0004_a", 4)]
     candidates = pd.DataFrame(
-        [{"id": f"gallery/{name}", "path": f"../{name}.jpg", "pid": pid, "accepted": True} for name, pid in people]
+        [{"id": f"gallery/{name}", "name": f"{name}.jpg", "pid": pid, "accepted": True} for name, pid in people]
     )
     file = tmp_path / "pairs.csv"
     good = "from,to\n0003_b.jpg,0003_a.jpg\n0003_a.jpg,0003_b.jpg\n"
@@ -218,7 +232,7 @@ def test_published_test_pairs_in_their_order():
     assert digest(pairs) == "f81a0db7695ee6bc86211af8edb48ab15a13744dfd5837d6bf34b9a0e5dadd66"
     pd.testing.assert_frame_equal(pairs, pd.read_csv(published("market-pairs-test.csv")), check_dtype=False)
     names = sorted({*pairs["from"], *pairs["to"]})
-    candidates = pd.DataFrame({"id": names, "path": [f"../{name}" for name in names],
+    candidates = pd.DataFrame({"id": names, "name": names,
                                "pid": [int(name[:4]) for name in names], "accepted": True})  # fmt: skip
     assert len(read_published(published("market-pairs-test.csv"), candidates)) == 12_000
 

@@ -99,12 +99,17 @@ def list_market(root: Path) -> list[Found]:
 def list_deepfashion(root: Path) -> list[Found]:
     """All image files of DeepFashion's in-shop part, sorted by id.
 
-    Either the original tree (``img/`` with ``list_eval_partition.txt`` beside it or in ``Eval/``), whose images get
-    the flat names of the paper's authors as ids, or the authors' folders ``train`` and ``test`` (our gallery).
+    Either the original tree (``img/`` or ``Img/img/``, with ``list_eval_partition.txt`` in the root or in ``Eval/``),
+    whose images get the flat names of the paper's authors as ids, or the authors' folders ``train`` and ``test`` (our
+    gallery).
     """
     for partition in (root / _DEEPFASHION_PARTITION, root / "Eval" / _DEEPFASHION_PARTITION):
         if is_regular_file(partition):
-            return _by_id(_list_partition(partition, root))
+            images = root / "Img" if is_folder(root / "Img") else root  # as it is distributed, or img/ alone
+            if not is_folder(images / "img"):
+                raise AugmentError(f"{images / 'img'}: no such folder; the images that {partition} lists belong there. "
+                                   "Unpack img.zip of the in-shop benchmark.")  # fmt: skip
+            return _by_id(_list_partition(partition, images))
     if not is_folder(root / "train"):
         raise AugmentError(
             f"{root}: neither {_DEEPFASHION_PARTITION} (original in-shop tree) nor the folders train and test (flat "

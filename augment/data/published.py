@@ -1,12 +1,13 @@
 """Where files that were published with a data set (key points, lists of pairs) are looked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from augment.base.errors import AugmentError
 from augment.base.files import is_regular_file
 from augment.config import environment_path
+from augment.data.layouts import parse_deepfashion
 from augment.manifest import Manifest
 
 VARIABLE = "MARKET1501_ANNOTATIONS"
@@ -25,6 +26,20 @@ def find_published(name: str, near: Sequence[Path], key: str) -> Path:
     raise AugmentError(
         f"{name}: no such file in {looked}. Give its full path in {key}, or set {VARIABLE} to its folder."
     )
+
+
+def published_names(ids: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """The names of images in published files: those of their files.
+
+    DeepFashion's original tree has files like ``01_1_front.jpg`` in many folders; there it is the authors' flat name,
+    which is the id.
+    """
+    return [_flat_name(id, path) or os.path.basename(path) for id, path in zip(ids, paths, strict=True)]
+
+
+def _flat_name(id: str, path: str) -> str | None:
+    name = id.rpartition("/")[2] + os.path.splitext(path)[1]
+    return name if parse_deepfashion(name) else None
 
 
 def near_images(images: Manifest) -> list[Path]:

@@ -194,11 +194,11 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
         raise AugmentError(f"{root}: {len(zero)} training or query images are of person 0000, which in Market-1501's "
                            "names means a distractor. Number people from 1, or convert the data set with `augment data "
                            "import`, which does.")  # fmt: skip
-    needed = MARKET_FOLDERS if section.layout != "deepfashion" else {"train": "train", "gallery": "test"}
+    needed = ("train", "query", "gallery") if section.layout != "deepfashion" else ("train", "gallery")
     usable = frame[(frame["status"] == "ok") & (frame["pid"] > 0)]
-    for split, name in needed.items():
+    for split in needed:
         if not (usable["split"] == split).any():
-            raise AugmentError(f"{root / name}: no image of the {split} split can be used ({manifest.path} says why).")
+            raise AugmentError(f"{root}: no image of the {split} split can be used ({manifest.path} says why).")
     counts = usable[usable["split"] == "train"].groupby("pid").size()
     if (counts == 1).any():
         say(f"images: {(counts == 1).sum()} training identities have one image only: they yield no pair.")

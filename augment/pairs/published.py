@@ -11,6 +11,8 @@ from augment.base.progress import say
 def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:
     """A list of file names (columns ``from``, ``to``) -> those of its pairs with accepted poses, as image ids.
 
+    ``candidates``: id, name in published files, pid and ``accepted`` of the images.
+
     Raises :class:`AugmentError` that names the line of what is no pair: an empty or repeated one, an image with itself,
     two people.
     """
@@ -23,7 +25,7 @@ def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:
             raise AugmentError(f"{file}: no column '{column}'; its first line must be 'from,to'.")
     _check(file, listed[["from", "to"]], candidates)
     accepted = candidates[candidates["accepted"]]
-    ids = dict(zip(accepted["path"].str.rpartition("/")[2], accepted["id"], strict=True))
+    ids = dict(zip(accepted["name"], accepted["id"], strict=True))
     pairs = pd.DataFrame({end: listed[end].map(ids) for end in ("from", "to")}).dropna()
     if pairs.empty:
         raise AugmentError(f"{file}: of its {len(listed)} pairs none has both images with an accepted pose here.")
@@ -33,7 +35,7 @@ def read_published(file: Path, candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check(file: Path, listed: pd.DataFrame, candidates: pd.DataFrame) -> None:
-    people = dict(zip(candidates["path"].str.rpartition("/")[2], candidates["pid"], strict=True))
+    people = dict(zip(candidates["name"], candidates["pid"], strict=True))
     first, second = (listed[end].map(people) for end in ("from", "to"))
     for wrong, what in (
         ((listed == "").any(axis=1), "does not name two images"),

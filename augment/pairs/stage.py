@@ -12,7 +12,7 @@ from augment.base.files import sha256_file
 from augment.base.progress import say
 from augment.config import Config, PairsConfig
 from augment.data.layouts import DISTRACTOR
-from augment.data.published import find_published, near_images
+from augment.data.published import find_published, near_images, published_names
 from augment.manifest import SCHEMAS, Manifest, to_table, write_manifest
 from augment.pairs.mining import PARTNERS, mine_pairs, mine_positions, sample_test_pairs
 from augment.pairs.published import read_published
@@ -74,7 +74,11 @@ def make_pairs(section: PairsConfig, images: Manifest, poses: Manifest, folder: 
     if section.test_pairs_file is None:
         tested = sample_test_pairs(mine_pairs(test, section.seed), section.test_pairs, section.seed)
     else:
-        tested = read_published(_published(section, images), test).head(section.test_pairs)
+        named = test.assign(name=published_names(test["id"], test["path"]))
+        tested = read_published(_published(section, images), named).head(section.test_pairs)
+    if tested.empty:
+        say("pairs: no pair to test on: nobody has two test images with an accepted pose in pose.splits. The generator "
+            "can be trained, but its images cannot be measured.")  # fmt: skip
     say(f"pairs: {len(source)} for training, {len(tested)} for testing.")
     table = _in_order(to_table("pairs", tested.assign(split="test")), train["id"], source, target)
     return write_manifest(path, "pairs", table, origin)

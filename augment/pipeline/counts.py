@@ -1,7 +1,6 @@
 """The size of the data set: counted from the stages' tables, or from file listings where there are none yet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,22 @@ from augment.pairs.mining import PARTNERS
 from augment.stage import Counts
 
 
-def count(config: Config, tables: Mapping[str, Manifest]) -> Counts:
-    """``tables``: those that are up to date, by stage; images, poses and pairs are read. No image is decoded."""
+def list_of_images(config: Config, tables: Mapping[str, Manifest]) -> pd.DataFrame:
+    """id, split, pid and camid of every image: of its table where that is up to date, else from file names alone."""
     if "images" in tables:
-        listed = tables["images"].columns("id", "split", "pid").to_pandas()
-    else:
-        listed = _listing(config, config.folder.absolute() / "images")
+        return tables["images"].columns("id", "split", "pid", "camid").to_pandas()
+    found = list_images(config.data, dataset_root(config.data, config.folder.absolute() / "images"))
+    rows = [(image.id, image.split, image.name.pid, image.name.camid) for image in found]
+    return pd.DataFrame(rows, columns=["id", "split", "pid", "camid"])
+
+
+def count(config: Config, tables: Mapping[str, Manifest], listed: pd.DataFrame | None = None) -> Counts:
+    """``tables``: those that are up to date, by stage; images, poses and pairs are read. No image is decoded.
+
+    ``listed``: what :func:`list_of_images` returned.
+    """
+    if listed is None:
+        listed = list_of_images(config, tables)
     splits = listed["split"].value_counts().to_dict()
     posed = sum(splits.get(split, 0) for split in config.pose.splits)
     if "poses" in tables:
@@ -34,13 +43,6 @@ def count(config: Config, tables: Mapping[str, Manifest]) -> Counts:
         found = tables["pairs"].columns("split")["split"]
         pairs = [pc.sum(pc.equal(found, split)).as_py() or 0 for split in ("train", "test")]
     return Counts(splits, posed, len(train), *pairs, exact="poses" in tables)
-
-
-def _listing(config: Config, folder: Path) -> pd.DataFrame:
-    """id, split and pid of every image file, from names alone."""
-    found = list_images(config.data, dataset_root(config.data, folder))
-    rows = [(image.id, image.split, image.name.pid) for image in found]
-    return pd.DataFrame(rows, columns=["id", "split", "pid"])
 
 
 def _ordered_pairs(pids: pd.Series) -> int:

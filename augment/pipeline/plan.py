@@ -14,11 +14,12 @@ from augment.base.storage.addresses import VARIABLE, is_copy
 from augment.base.storage.copies import BOUND_VARIABLE, bound
 from augment.config import Config
 from augment.manifest import read_manifest
-from augment.pipeline.counts import count
+from augment.pipeline.counts import count, list_of_images
 from augment.pipeline.folder import bring, check_folder
 from augment.pipeline.reuse import Decision, decide
 from augment.pipeline.stages import check_settings, stages_until
 from augment.pipeline.times import has_gpu, read_times, time_needed
+from augment.reid.checks import check_all
 from augment.stage import Estimate, Share
 
 
@@ -81,7 +82,10 @@ def make_plan(config: Config, until: str | None = None) -> Plan:
         remade = [name for name, decision in decisions.items() if decision.status != "reuse"]
         decisions[stage.name] = decide(stage, config, remade)
     tables = {stage.name: read_manifest(stage.path(run)) for stage in stages if decisions[stage.name].status == "reuse"}
-    counts, times = count(config, tables), read_times(run)
+    listed = list_of_images(config, tables)
+    if "reid" in decisions:
+        check_all(listed, config.data.root or run / "images", config.reid)
+    counts, times = count(config, tables, listed), read_times(run)
     steps = []
     for stage in stages:
         decision, estimate = decisions[stage.name], stage.module.estimate(config, counts)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from augment.base.errors import AugmentError, UsageError
+from augment.base.errors import UsageError
 from augment.base.interrupt import stop_if_asked
 from augment.base.progress import say
 from augment.config import Config, Section
 from augment.manifest import SCHEMAS, Manifest, read_manifest
 from augment.pipeline.counts import count
 from augment.pipeline.times import record_time
-from augment.reid.arms import check_images
+from augment.reid.checks import check_all, check_images
 from augment.run import SECTIONS, TABLES
 from augment.stage import Spread, one_by_one
 
@@ -139,12 +139,9 @@ def check_settings(stages: Collection[Stage], config: Config) -> None:
 def check_test(stage: Stage, stages: Collection[Stage], config: Config) -> None:
     """After the first stage: raise :class:`AugmentError` where re-ID, which comes last, could not be measured."""
     if stage.name == "images" and "reid" in {other.name for other in stages}:
-        from augment.reid.dataset import read_data  # with torchreid
-
-        try:
-            read_data(read_manifest(stage.path(config.folder.absolute()), stage.table))
-        except AugmentError as error:
-            raise AugmentError(f"{error} For synthetic images alone: augment synthesize.") from None
+        images = read_manifest(stage.path(config.folder.absolute()), stage.table)
+        rows = images.columns("split", "pid", "camid", "status").to_pandas()
+        check_all(rows[rows["status"] == "ok"], images.path, config.reid)
 
 
 def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outcome:

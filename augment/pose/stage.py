@@ -12,6 +12,7 @@ from augment.base.errors import AugmentError
 from augment.base.files import decode_image, read_file, sha256_file
 from augment.base.storage.copies import fetch_all
 from augment.config import Config, PoseConfig
+from augment.data.published import published_names
 from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
@@ -111,7 +112,7 @@ def _check_annotations(rows: pd.DataFrame, path: Path) -> None:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    return [Path(path).name for path in rows["path"]]
+    return published_names(rows["id"], rows["path"])
 
 
 def _look_up(

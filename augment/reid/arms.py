@@ -7,7 +7,7 @@ Every use of synthetic images needs two controls: ``real`` trains on as many ima
 import difflib
 
 from augment.base.errors import UsageError
-from augment.config import ArmConfig, Config, ReidConfig
+from augment.config import ArmConfig, ReidConfig
 
 UNTIL = 0.6  # weak images help at first and harm at the end
 
@@ -101,19 +101,6 @@ def _settled(name: str, arm: ArmConfig, ready: ArmConfig, section: ReidConfig) -
     if values["poses"] != "any" and values["images"] not in ("synthetic", "shuffled"):
         raise UsageError(f"reid.arms.{name}: poses select among images in new poses, not among {values['images']}.")
     return ArmConfig(**values)
-
-
-def check_images(config: Config) -> None:
-    """Raise :class:`UsageError` where the other sections do not make the images of an arm."""
-    for name, arm in settings_of_arms(config.reid).items():
-        if not uses_synthetic(arm):
-            continue
-        if arm.images == "own_pose" and not config.synthesis.own_pose:
-            raise UsageError(f"reid.arms.{name}: images in the source's own pose are not made. Set "
-                             "synthesis.own_pose=true.")  # fmt: skip
-        if arm.images == "more_real" and config.data.subset.images_per_identity is None:
-            raise UsageError(f"reid.arms.{name}: further real images are those that data.subset.images_per_identity "
-                             "leaves out. Set it, or leave the arm out.")  # fmt: skip
 
 
 def references(section: ReidConfig) -> dict[str, str]:

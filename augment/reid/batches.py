@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from augment.base.errors import AugmentError, UsageError
 from augment.base.shuffling import Shuffled
 from augment.config import ArmConfig, ReidConfig
 from augment.reid.arms import composition
+from augment.reid.checks import check_people
 from augment.reid.dataset import REAL, SYNTHETIC, Item
 
 
@@ -33,7 +33,7 @@ class Batches:
         self._places = self._image_counts()
         if arm.loss != "softmax":
             self._people = _indices_by_person(train)
-            self._check_triplets()
+            check_people(arm, section, len(self._people))
         else:
             kinds = [np.flatnonzero(dsetids == kind) for kind in (REAL, SYNTHETIC)]
             self._passes = [(images, Shuffled(len(images), seed, 1 + kind)) for kind, images in enumerate(kinds)]
@@ -69,31 +69,6 @@ class Batches:
             made = share if len(of_synthetic) else 0
             indices += _choose(rng, of_real, count - made) + _choose(rng, of_synthetic, made)
         return indices
-
-    def _check_triplets(self) -> None:
-        instances = self._section.instances
-        for real, synthetic in sorted({composition(self._arm, i) for i in range(self._arm.iterations)}):
-            size = real + synthetic
-            if size % instances or size < 2 * instances:
-                raise UsageError(
-                    f"a batch of {size} images cannot hold people with reid.instances={instances} images each: the "
-                    f"{self._arm.loss} loss needs a multiple of {instances}, at least {2 * instances}. Change "
-                    "reid.batch_size or the arm's real, synthetic and alone."
-                )
-            if instances * synthetic % size:
-                raise UsageError(
-                    f"batches of {real} real and {synthetic} synthetic images with reid.instances={instances} give "
-                    f"each person a fraction of a synthetic image: with the {self._arm.loss} loss make synthetic a "
-                    f"multiple of {size // instances}."
-                )
-            if self._arm.label == "positive" and not real:
-                raise UsageError("label: positive needs real images in every batch, the anchors.")
-            if size // instances > len(self._people):
-                raise AugmentError(
-                    f"a batch of {size} images with reid.instances={instances} needs {size // instances} people, "
-                    f"training has {len(self._people)}. Lower reid.batch_size to {instances * len(self._people)} or "
-                    "less."
-                )
 
 
 def _choose(rng: np.random.Generator, items: np.ndarray, count: int) -> list[int]:

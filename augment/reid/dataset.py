@@ -14,8 +14,9 @@ from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import read_image
-from augment.data.selection import LEFT_OUT, has_correct_match
+from augment.data.selection import LEFT_OUT
 from augment.manifest import Manifest, read_manifest
+from augment.reid.checks import check_parts
 from augment.reid.poses import select
 from augment.retrieval.evaluation import JUNK
 from augment.retrieval.torchreid_quiet import torchreid
@@ -65,19 +66,10 @@ def read_data(
     """
     rows = images.frame()
     rows = rows[(rows["status"] == "ok") & (rows["pid"] != JUNK)]
+    check_parts(rows, images.path)
     parts = {split: rows[rows["split"] == split] for split in ("train", "query", "gallery")}
-    for split, part in parts.items():
-        if part.empty:
-            raise AugmentError(f"{images.path}: no usable {split} image. Re-ID needs train, query and gallery.")
-    if not has_correct_match(parts["query"], parts["gallery"]):
-        raise AugmentError(
-            f"{images.path}: no query has a correct match: the gallery shows no query's person from another camera. "
-            "Check that query and gallery have people in common, and that camera numbers differ."
-        )
     train = parts["train"]
     labels = {pid: label for label, pid in enumerate(sorted(train["pid"].unique()))}
-    if len(labels) < 2:
-        raise AugmentError(f"{images.path}: training shows {len(labels)} person; re-ID needs at least two.")
     items = _items(images, train, train["pid"].map(labels), REAL)
     content = train["sha256"].tolist()
     if synthetic is not None:

@@ -73,8 +73,10 @@ def test_missing_and_empty_folders_are_named(market, tmp_path):
         list_market(market)
 
 
-def test_deepfashion_tree_gets_the_authors_names(tmp_path):
+@pytest.mark.parametrize("above", ["", "Img"])  # img/ as it is mirrored, and as it is distributed
+def test_deepfashion_tree_gets_the_authors_names(tmp_path, above):
     (tmp_path / "Eval").mkdir()
+    (tmp_path / above / "img").mkdir(parents=True)
     (tmp_path / "Eval" / "list_eval_partition.txt").write_text(
         "3\nimage_name item_id evaluation_status\n"
         "img/WOMEN/Blouses_Shirts/id_00000001/02_1_front.jpg   id_00000001 train\n"
@@ -88,7 +90,7 @@ def test_deepfashion_tree_gets_the_authors_names(tmp_path):
         ("train/fasionWOMENBlousesShirtsid0000000102_1front", "train", 102, 1),
         ("train/fasionWOMENBlousesShirtsid0000000102_3back", "train", 102, 3),
     ]
-    assert found[0].file == tmp_path / "img/MEN/Denim/id_00000080/01_1_front.jpg"
+    assert found[0].file == tmp_path / above / "img/MEN/Denim/id_00000080/01_1_front.jpg"
     assert [image.id for image in found if image.problem] == ["query/img/MEN/Denim/id_00000080/odd name.jpg"]
 
 
@@ -106,6 +108,9 @@ def test_deepfashion_errors_name_file_and_line(tmp_path):
     with pytest.raises(AugmentError, match=r"neither list_eval_partition\.txt .* nor the folders train and test"):
         list_deepfashion(tmp_path)
     (tmp_path / "list_eval_partition.txt").write_text("1\nheader\nimg/x.jpg train\n")
+    with pytest.raises(AugmentError, match=r"/img: no such folder; .* Unpack img\.zip"):
+        list_deepfashion(tmp_path)
+    (tmp_path / "img").mkdir()
     with pytest.raises(
         AugmentError, match=r"list_eval_partition\.txt, line 3: not 'image item_id train\|query\|gallery'"
     ):
@@ -113,6 +118,7 @@ def test_deepfashion_errors_name_file_and_line(tmp_path):
 
 
 def test_one_id_for_two_files_is_an_error(tmp_path):
+    (tmp_path / "img").mkdir()
     line = "img/MEN/Denim/id_00000080/01_1_front.jpg id_00000080 train\n"
     (tmp_path / "list_eval_partition.txt").write_text("2\nheader\n" + 2 * line)
     with pytest.raises(AugmentError, match="would both have the id train/fasionMENDenimid0000008001_1front"):

@@ -42,3 +42,11 @@ def test_images_on_which_reid_cannot_be_measured_are_told_before_a_generator_is_
     with pytest.raises(AugmentError, match=r"no query has a correct match.* For synthetic images alone: augment synth"):
         check_test(images, STAGES, tiny_config)
     check_test(images, stages_until("synthetic"), tiny_config)
+
+
+def test_a_dry_run_refuses_what_the_run_would(tiny_config):
+    arms = {"real": {}, "pairs": {"loss": "verification"}}
+    reid = tiny_config.reid.model_dump() | {"batch_size": 4 * 100, "arms": arms}
+    config = Config.model_validate(tiny_config.model_dump() | {"reid": reid})
+    with pytest.raises(AugmentError, match=r"a batch of 400 images with reid\.instances=4 needs 100 people"):
+        make_plan(config)

@@ -13,7 +13,8 @@ from augment.base.errors import AugmentError, UsageError
 from augment.base.randomness import RANDOM_STATE
 from augment.config import ArmConfig, Config
 from augment.reid import stage, training
-from augment.reid.arms import check_images, settings_of_arms
+from augment.reid.arms import settings_of_arms
+from augment.reid.checks import check_images
 from augment.reid.stage import compare_arms
 from augment.stage import Begun
 
