@@ -187,7 +187,7 @@ def test_nothing_to_test_on_is_said(tmp_path, capsys):
     [
         ("0003_a.jpg,0003_a.jpg", "'0003_a.jpg', '0003_a.jpg' is an image with itself"),
         ("0003_b.jpg,0003_a.jpg", "'0003_b.jpg', '0003_a.jpg' is listed twice"),
-        ("0003_a.jpg,0004_a.jpg", "'0003_a.jpg', '0004_a.jpg' is of two people"),
+        ("0003_a.jpg,0004_a.jpg", "'0003_a.jpg', '0004_a.jpg' shows two different people"),
         ("0003_a.jpg,", "'0003_a.jpg', '' does not name two images"),
         ("", "'', '' does not name two images"),
     ],

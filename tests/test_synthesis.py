@@ -166,7 +166,7 @@ def test_junk_distractors_and_rejected_poses_give_and_lend_nothing(made, tmp_pat
     frame = synthesize(SECTION, images, poses, checkpoints, tmp_path).frame()
     assert set(frame["source"]) == set(ids[4:])
     assert set(frame["pose_source"]) <= set(ids[4:])
-    assert "4 of 16 training images are no sources" in capsys.readouterr().err
+    assert "4 of 16 training images are not used as sources" in capsys.readouterr().err
 
 
 def test_an_unreadable_source_is_a_failed_row_and_the_rest_goes_on(made, tmp_path):

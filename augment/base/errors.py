@@ -72,7 +72,7 @@ def out_of_memory(error: BaseException) -> AugmentError | None:
     """What to tell where memory ran out, on the CPU or on a GPU; None where something else went wrong."""
     on_gpu = type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not wait for its import
     if on_gpu or isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
-        what = "the GPU's memory" if on_gpu else "memory"
-        return Refused(f"{what} is not enough for this. Close other programs or set a smaller batch_size or "
+        what = "the GPU is out of memory" if on_gpu else "out of memory"
+        return Refused(f"{what}. Close other programs or set a smaller batch_size or "
                        f"gan.width (--dry-run shows what is needed), and {_AGAIN}")  # fmt: skip
     return None

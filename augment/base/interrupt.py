@@ -32,7 +32,7 @@ def interruptible() -> Iterator[None]:
         if _asked.is_set():
             os._exit(INTERRUPTED)
         _asked.set()
-        say("stopping; Ctrl-C once more stops at once.")
+        say("stopping; press Ctrl-C again to stop immediately.")
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, handle)

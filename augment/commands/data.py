@@ -54,7 +54,7 @@ def import_(folder: Path, destination: Path, pattern: str | None, test_people: i
     from augment.data.patterns import PATTERN, parse_folder
 
     if destination.exists():
-        raise UsageError(f"{destination}: exists already. Name a new folder.")
+        raise UsageError(f"{destination}: already exists. Name a new folder.")
     parsed = parse_folder(folder, pattern or PATTERN, test_people)
     echo(parsed.preview())
     if not yes:

@@ -28,6 +28,8 @@ def _show(config: Config, layout: str | None) -> None:
 
     from augment.base.console import output_console
     from augment.quality import tables
+    from augment.quality.published import on_published_pairs
+    from augment.run import Run
 
     table = pd.read_csv(config.folder / "quality" / "table.csv")
     if table.empty:
@@ -36,7 +38,9 @@ def _show(config: Config, layout: str | None) -> None:
     _print(console, tables.by_metric(table), "metric [95 % interval]")
     _print(console, tables.differences(table), f"paired difference to {table['arm'].iloc[0]}")
     if layout is not None:
-        _print(console, tables.beside(table, layout), f"published for {layout} (in brackets: another variant)")
+        pairs = tables.measured_pairs(Run(config.folder.absolute()).frames["quality"])
+        shown = tables.beside(table, layout, on_published_pairs(config, pairs))
+        _print(console, shown, f"published for {layout} (in brackets: not comparable: other pairs or another variant)")
     for line, titles in tables.not_measured(table).items():
         console.print(f"Not measured: {', '.join(titles)}. Missing: {line}.", markup=False, soft_wrap=True)
 

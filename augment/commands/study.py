@@ -1,5 +1,6 @@
 """``augment study``: users tell real images from generated ones."""
 
+import math
 from pathlib import Path
 
 import click
@@ -49,14 +50,19 @@ def _print_results(runs: tuple[Path, ...]) -> None:
 
     from augment.base.console import output_console
     from augment.study.answers import write_answers
-    from augment.study.results import read_results, result_cells
+    from augment.study.results import PUBLISHED, read_results, result_cells
 
-    table = Table("run", "users", "R2G %", "G2R %", "d'", "unfinished")
+    table = Table("run", "users", "R2G %", "G2R %", "d'", "on time %", "unfinished")
     for run in runs:
-        if not (run / "study").is_dir():
+        if not (run / "study" / "stimuli.parquet").is_file():
             raise AugmentError(f"{run}: no study there yet. `augment study {run}` serves one.")
         write_answers(run / "study")
         found = read_results(run / "study")
-        table.add_row(str(run), *result_cells(found), str(found.unfinished))
+        on_time = "–" if math.isnan(found.on_time) else f"{100 * found.on_time:.1f}"
+        table.add_row(str(run), *result_cells(found), on_time, str(found.unfinished))
     output_console(width=110).print(table)
-    echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users.")
+    echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users. "
+         "On time: images shown for 0.9 to 1.1 s.")  # fmt: skip
+    for layout, systems in PUBLISHED.items():
+        figures = "; ".join(f"{system}: {r2g:g}, {g2r:g}" for system, (r2g, g2r) in systems.items())
+        echo(f"Published for {layout} (Tab. 2, R2G and G2R): {figures}.")

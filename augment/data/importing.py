@@ -19,7 +19,7 @@ def import_images(parsed: ParsedFolder, destination: Path) -> None:
     """Write the images to the new folder ``destination`` in Market-1501's layout, by hard link where possible, and
     ``names.csv`` with the original file of each. The folder is created atomically."""
     if destination.exists():
-        raise UsageError(f"{destination}: exists already. Name a new folder.")
+        raise UsageError(f"{destination}: already exists. Name a new folder.")
     check_room(destination, bytes_to_copy([image.file for image in parsed.images], destination, links=True))
     partial = destination.with_name(f".{destination.name}.partial")
     marker = partial / ".import"

@@ -48,8 +48,8 @@ def export(run_folder: Path, destination: Path, to: str, filters: Filters, *, te
     header["digest"] = digest
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         if not _is_done(destination, digest):
-            raise UsageError(f"{destination}: exists already, with other content. Name a new folder.")
-        say(f"{destination}: exists already, with the same images.")
+            raise UsageError(f"{destination}: already exists, with other content. Name a new folder.")
+        say(f"{destination}: already exists, with the same images.")
         return selection
     if to == "market1501":
         _warn_of_readers(selection, destination)

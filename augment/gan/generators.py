@@ -49,6 +49,9 @@ def find_generator(name: str | Path) -> Path:
         return path
     table = path / "gan" / "checkpoints.parquet"
     if is_folder(path) and (str(name) not in shipped() or is_regular_file(table)):
+        if not is_regular_file(table):
+            raise AugmentError(f"{name}: is a folder, but not that of a run with a trained generator "
+                               "(gan/checkpoints.parquet is missing).")  # fmt: skip
         return last_weights(read_manifest(table, "checkpoints"))[0]
     if str(name) in shipped():
         return shipped()[str(name)]

@@ -47,7 +47,7 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
     :class:`AugmentError` where a file cannot be used or no person is found in a picture.
     """
     if Path(output).suffix.lower() != ".png":
-        raise UsageError(f"{output}: is written as PNG, so let its name end in .png.")
+        raise UsageError(f"{output}: the grid is written as PNG: give a name that ends in .png.")
     if not poses:
         raise UsageError("no pose was given: name an image, or FILE.csv:NAME for a row of a file of key points.")
     estimate = cache(lambda: _estimator(pose or PoseConfig(), device))

@@ -40,7 +40,7 @@ def _check(file: Path, listed: pd.DataFrame, candidates: pd.DataFrame) -> None:
     for wrong, what in (
         ((listed == "").any(axis=1), "does not name two images"),
         (listed["from"] == listed["to"], "is an image with itself"),
-        (first.notna() & second.notna() & (first != second), "is of two people"),
+        (first.notna() & second.notna() & (first != second), "shows two different people"),
         (listed.duplicated(), "is listed twice"),
     ):
         if wrong.any():

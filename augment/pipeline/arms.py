@@ -34,7 +34,7 @@ def pooled_cells(runs: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
     if len(runs) < 2:
         raise UsageError("augment compare needs at least two runs; that of one run is in its report.")
     if len({run.resolve() for run in runs}) < len(runs):
-        raise UsageError("a run is named twice; name each once.")
+        raise UsageError("the same run is given twice.")
     for run in runs:
         if not (run / "config.yaml").is_file():
             raise AugmentError(f"{run}: is not the folder of a run.")

@@ -64,7 +64,7 @@ def open_runs(folders: Sequence[Path]) -> list[Trained]:
     """The runs in these folders, named by the part of their paths that differs."""
     resolved = [Path(folder).resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
-        raise UsageError("a run is named twice; name each once.")
+        raise UsageError("the same run is given twice.")
     common = os.path.commonpath(resolved) if len(resolved) > 1 else resolved[0].parent
     runs = []
     for folder, whole in zip(folders, resolved, strict=True):

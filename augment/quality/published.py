@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from augment.config import Config
+
+PAIRS = 12_000  # of the published lists
 # title in published tables -> our metric, or the nearest to it
 METRICS_IN_TABLES = {
     "SSIM": "ssim_released", "mask-SSIM": "mask_ssim_released", "IS": "inception_score",
@@ -22,6 +25,11 @@ def published(layout: str) -> pd.DataFrame:
     """The lines of a data set, in the order of the file."""
     table = _file()
     return table[table["layout"] == layout]
+
+
+def on_published_pairs(config: Config, pairs: int) -> bool:
+    """Whether that many measured pairs are those of the published list, so that figures can be compared at all."""
+    return config.pairs.test_pairs_file is not None and pairs >= PAIRS
 
 
 def figure_of(layout: str, system: str, metric: str) -> float | None:

@@ -67,12 +67,15 @@ def _kernel(observation: str) -> Measure:
     return lambda evidence: distances.kernel(*evidence.sets(observation))
 
 
+_IMAGES_PER_SPLIT = 10  # with fewer the score says little more than how few they are
+
+
 def _inception_score(observation: str) -> Measure:
     return lambda evidence: Parts(_of_splits(evidence.images[observation]))
 
 
 def _of_splits(probabilities: np.ndarray) -> np.ndarray:
-    return inception_score(probabilities) if len(probabilities) >= SPLITS else np.array([])
+    return inception_score(probabilities) if len(probabilities) >= _IMAGES_PER_SPLIT * SPLITS else np.array([])
 
 
 _RELEASED = "the released code of Siarohin et al., CVPR 2018"

@@ -27,6 +27,11 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
+def measured_pairs(metrics: pd.DataFrame) -> int:
+    """The number of pairs in the stage's table of metrics."""
+    return int(metrics.loc[metrics["metric"] == "pairs", "value"].max())
+
+
 def by_metric(table: pd.DataFrame) -> Table:
     """A line each metric that was measured, a column each arm: value [95 % interval]."""
     arms = list(dict.fromkeys(table["arm"]))
@@ -51,13 +56,17 @@ def not_measured(table: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def beside(table: pd.DataFrame, layout: str) -> Table:
-    """Our arms below the published systems of a data set, a line each; what cannot be compared is in brackets."""
+def beside(table: pd.DataFrame, layout: str, same_pairs: bool) -> Table:
+    """Our arms below the published systems of a data set, a line each; what cannot be compared is in brackets.
+
+    ``same_pairs``: whether ours were measured on the published pairs; where not, nothing can be compared.
+    """
     theirs = published(layout)
     titles = [title for title in METRICS_IN_TABLES if title in set(theirs["metric"])]
     rows = []
     for (system, source), lines in theirs.groupby(["system", "source"], sort=False):
-        cells = {line.metric: _places(line.value, line.metric, line.comparable) for line in lines.itertuples()}
+        cells = {line.metric: _places(line.value, line.metric, line.comparable and same_pairs)
+                 for line in lines.itertuples()}  # fmt: skip
         tables = ", ".join(dict.fromkeys(filter(None, lines["table"])))
         where = f"{source}, {tables}" if tables else source
         rows.append(Row(system, where, [cells.get(title, "") for title in titles]))

@@ -14,7 +14,7 @@ UNTIL = 0.6  # weak images help at first and harm at the end
 
 def ready_made(batch_size: int, iterations: int) -> dict[str, ArmConfig]:
     """The ready-made arms, for batches of ``batch_size`` images and trainings of ``iterations``."""
-    half = batch_size // 2
+    half, part = batch_size // 2, max(1, round(batch_size / 11))
     first = ArmConfig(real=batch_size - half, synthetic=half, until=UNTIL)
 
     def instead(images: str) -> ArmConfig:
@@ -26,6 +26,7 @@ def ready_made(batch_size: int, iterations: int) -> dict[str, ArmConfig]:
         "augmented": first,  # synthetic images first, real ones alone at the end
         "mixed": first.model_copy(update={"until": 1.0}),  # synthetic images to the end
         "longer": first.model_copy(update={"until": 1.0, "iterations": 2 * iterations}),  # the paper's, with IDE
+        "union": ArmConfig(real=part, synthetic=batch_size - part),  # App. C: T and ten images for each as one set
         "pretrained": ArmConfig(real=0, synthetic=batch_size, until=UNTIL),  # synthetic ones only, then real ones only
         "synthetic_only": ArmConfig(real=0, synthetic=batch_size),
         "own_pose": instead("own_pose"),  # is it the generator or the new pose that helps?

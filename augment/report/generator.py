@@ -13,7 +13,7 @@ from augment.config import Config
 from augment.gan.log import read_log
 from augment.manifest import relative_path
 from augment.quality import tables
-from augment.quality.published import published
+from augment.quality.published import on_published_pairs, published
 from augment.report.charts import Series, line_chart
 from augment.report.data_set import published_layout
 from augment.report.outcome import read_csv
@@ -61,13 +61,15 @@ def quality(run: Run, config: Config) -> dict[str, Any] | None:
     table = quality_table(run)
     if table is None:
         return None
-    layout = published_layout(run, config)
+    layout, pairs = published_layout(run, config), tables.measured_pairs(run.frames["quality"])
+    same_pairs = on_published_pairs(config, pairs)
     return {
-        "pairs": quality_pairs(run),
+        "pairs": pairs,
         "by_metric": tables.by_metric(table),
         "differences": tables.differences(table),
         "not_measured": tables.not_measured(table),
-        "beside": None if published(layout).empty else tables.beside(table, layout),
+        "beside": None if published(layout).empty else tables.beside(table, layout, same_pairs),
+        "same_pairs": same_pairs,
         "against_source": _against_source(run),
     }
 
@@ -77,12 +79,6 @@ def quality_table(run: Run) -> pd.DataFrame | None:
     if "quality" not in run.frames or run.frames["quality"].empty:
         return None
     return read_csv(run, "quality/table.csv")
-
-
-def quality_pairs(run: Run) -> int:
-    """The number of measured test pairs."""
-    rows = run.frames["quality"]
-    return int(rows[rows["metric"] == "pairs"]["value"].max())
 
 
 def examples(run: Run, count: int) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
     of_map = table[table["measure"] == "mAP"].set_index("arm")
     return {
         "arms": [arm_name(arm) for arm in known],
+        "trained_on": _trained_on(run),
         "rows": [_row(measure, rows.set_index("arm"), known) for measure, rows in table.groupby("measure", sort=False)],
         "differences": [_difference_row(arm, table) for arm in of_arms],
         "reference": arm_name(known[0]) if len(set(of_arms.values())) < 2 else "its reference",
@@ -47,6 +48,14 @@ def arms(run: Run, config: Config) -> dict[str, Any] | None:
         "facts": _facts(metrics, known),
         "published": _published(table, config, published_layout(run, config)),
     }
+
+
+def _trained_on(run: Run) -> str:
+    if "images" not in run.manifests:
+        return "images of which there is no table"
+    rows = run.manifests["images"].columns("split", "pid", "status").to_pandas()
+    train = rows[(rows["split"] == "train") & (rows["status"] == "ok") & (rows["pid"] > 0)]
+    return f"{len(train):,} images of {train['pid'].nunique():,} people"
 
 
 def references_of(config: Config, arms: list[str]) -> dict[str, str]:

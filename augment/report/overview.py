@@ -7,10 +7,10 @@ import pandas as pd
 
 from augment.config import Config, differences
 from augment.quality.arms import COPIED, REAL
-from augment.quality.tables import Row, Table, by_metric
+from augment.quality.tables import Row, Table, by_metric, measured_pairs
 from augment.reid.arms import settings_of_arms
 from augment.reid.summary import compare, difference_with_interval
-from augment.report.generator import quality_pairs, quality_table
+from augment.report.generator import quality_table
 from augment.report.outcome import arm_name, references_of, spread
 from augment.run import Run
 
@@ -24,7 +24,7 @@ def names(configs: list[Config]) -> list[str]:
 def overview(runs: list[Run], configs: list[Config], names: list[str]) -> dict[str, Any]:
     """What runs.html shows above the runs."""
     measured = [(name, run) for name, run in zip(names, runs, strict=True) if quality_table(run) is not None]
-    pairs = {name: quality_pairs(run) for name, run in measured}
+    pairs = {name: measured_pairs(run.frames["quality"]) for name, run in measured}
     tables = {name: run.manifests["pairs"].digest if "pairs" in run.manifests else name for name, run in measured}
     return {
         "reid": _reid(runs, configs, names),

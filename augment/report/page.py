@@ -36,9 +36,9 @@ class _Shown:
 
 
 def check_tables(configs: list[Config]) -> None:
-    """Raise :class:`AugmentError` where a run's folder has no tables, :class:`UsageError` where one is named twice."""
+    """Raise :class:`AugmentError` where a run's folder has no tables, :class:`UsageError` where one is given twice."""
     if len({config.folder.resolve() for config in configs}) < len(configs):
-        raise UsageError("a run is named twice; name each once.")
+        raise UsageError("the same run is given twice.")
     for config in configs:
         if not Run(config.folder.absolute()).manifests:
             raise AugmentError(f"{config.folder}: no finished stage of a run, so there is nothing to show. "

@@ -63,15 +63,15 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
 
 
 def _strips(pictures: PairPictures, generated: dict[str, torch.Tensor]) -> np.ndarray:
-    """A strip per pair: source, target pose, target, and each generator's image; captions on top."""
+    """A strip per pair, as in the paper's Fig. 4: source, its pose, target pose, target, and each generator's image."""
     size = tuple(pictures.source.shape[-2:])
     strips = []
     for place in range(len(pictures)):
-        pose = draw_pose(pictures.target_joints[place].numpy(), size)
+        poses = [draw_pose(joints[place].numpy(), size) for joints in (pictures.source_joints, pictures.target_joints)]
         shown = [images[place] for images in (pictures.source, pictures.target, *generated.values())]
         source, *others = (image.permute(1, 2, 0).numpy() for image in shown)
-        strips.append([source, pose, *others])
-    captions = [write_text(text, size[1]) for text in ("source", "pose", "target", *generated)]
+        strips.append([source, *poses, *others])
+    captions = [write_text(text, size[1]) for text in ("source", "pose", "pose", "target", *generated)]
     blocks = [[*captions, None]] * min(SIDE_BY_SIDE, len(strips)) + [[*strip, None] for strip in strips]
     rows = [list(chain(*blocks[first : first + SIDE_BY_SIDE])) for first in range(0, len(blocks), SIDE_BY_SIDE)]
     return image_grid(rows)

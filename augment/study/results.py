@@ -14,12 +14,15 @@ from scipy.stats import norm
 
 from augment.base.intervals import ValueWithInterval, mean_over
 from augment.manifest import read_manifest
+from augment.study.protocol import EXPOSURE_MS
 
 # Tab. 2: layout of the data -> system -> (R2G, G2R) in percent. Ma et al. asked Mechanical Turk, the paper 30 experts.
 PUBLISHED = {
     "market1501": {"Ma et al.": (11.2, 5.5), "the paper's Full": (22.67, 50.24)},
     "deepfashion": {"Ma et al.": (9.2, 14.9), "the paper's Full": (12.42, 24.61)},
 }
+_TOLERANCE = 0.1  # of the exposure
+
 
 @dataclass(frozen=True)
 class Results:
@@ -28,6 +31,7 @@ class Results:
     users: int  # who finished
     unfinished: int  # who left before the end, or are still at it
     figures: Mapping[str, ValueWithInterval]  # "R2G" and "G2R" as shares, "d'"
+    on_time: float  # share of the shown images whose exposure was within a tenth of what the protocol asks for
     images: pd.DataFrame  # one row a test image that was shown: stimulus, generated, shown (times), mistaken (share)
 
 
@@ -57,7 +61,8 @@ def summarise(answers: pd.DataFrame, trials: int) -> Results:
             "d'": sensitivity(missed, generated, false_alarms, real),
         }
         figures = {name: mean_over(np.arange(len(values)), values) for name, values in per_user.items()}
-    return Results(len(finished), len(answered) - len(finished), figures, images)
+    on_time = float(np.mean(np.abs(test["shown_ms"] / EXPOSURE_MS - 1) <= _TOLERANCE)) if len(test) else math.nan
+    return Results(len(finished), len(answered) - len(finished), figures, on_time, images)
 
 
 def sensitivity(missed: np.ndarray, generated: np.ndarray, false_alarms: np.ndarray, real: np.ndarray) -> np.ndarray:

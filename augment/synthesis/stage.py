@@ -159,7 +159,8 @@ def _draw(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoin
         raise AugmentError(f"{poses.path}: no training image has an accepted pose, so there is nothing to generate.")
     if len(sources) < of_train:
         lacking = of_train - len(sources)
-        say(f"{STAGE}: {lacking} of {of_train} training images are no sources (no accepted pose, unreadable, or junk).")
+        say(f"{STAGE}: {lacking} of {of_train} training images are not used as sources (no accepted pose, "
+            "unreadable, or junk).")  # fmt: skip
     as_files = section.format == "files"
     per_shard = max(1, (shard_size if as_files else IN_CONTAINER) // section.poses_per_image)
     (folder / "images").mkdir(parents=True, exist_ok=True)

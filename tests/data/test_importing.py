@@ -76,7 +76,7 @@ def test_one_folder_of_crops_is_split_by_people_and_scanned_as_market1501(tmp_pa
     assert len(origins) == 24
     for row in origins:
         assert sha256_file(tmp_path / "mine" / row["file"]) == sha256_file(Path(row["from"]))
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         import_images(parsed, tmp_path / "mine")
 
 

@@ -124,10 +124,10 @@ def test_the_same_export_again_is_reused_and_anything_else_refused(small_run, tm
     export(run, out, "market1501", Filters())
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     for to, filters in (("coco", Filters()), ("market1501", Filters(per_image=1))):
-        with pytest.raises(UsageError, match="exists already, with other content"):
+        with pytest.raises(UsageError, match="already exists, with other content"):
             export(run, out, to, filters)
     (out / "query" / "0003_c1s1_000001_00.jpg").unlink()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         export(run, out, "market1501", Filters())
 
 

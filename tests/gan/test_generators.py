@@ -91,7 +91,7 @@ def test_a_folder_of_a_shipped_name_that_is_no_run_does_not_hide_it(tmp_path, mo
     (tmp_path / "market1501").mkdir()
     assert find_generator("market1501") == shipped()["market1501"]
     (tmp_path / "other").mkdir()
-    with pytest.raises(AugmentError, match="no such manifest"):
+    with pytest.raises(AugmentError, match="not that of a run with a trained generator"):
         find_generator("other")
 
 

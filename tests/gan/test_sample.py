@@ -69,7 +69,7 @@ def test_what_cannot_be_used_is_said(place, monkeypatch):
         sample(weights, crop(place), [f"{place}/poses.csv"], output, source_pose=own)
     with pytest.raises(UsageError, match="no pose was given"):
         sample(weights, crop(place), [], output)
-    with pytest.raises(UsageError, match=r"grid\.jpg: is written as PNG, so let its name end in \.png"):
+    with pytest.raises(UsageError, match=r"grid\.jpg: the grid is written as PNG: give a name that ends in \.png"):
         sample(weights, crop(place), [str(crop(place, 1))], output.with_suffix(".jpg"))
     with pytest.raises(AugmentError, match=r"nobody\.jpg: cannot be read as an image: No such file or directory$"):
         sample(weights, place / "nobody.jpg", [str(crop(place, 1))], output)

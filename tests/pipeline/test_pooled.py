@@ -53,7 +53,7 @@ def test_what_cannot_be_pooled_is_refused(tmp_path):
     first = make_run(tmp_path / "a", 0, {"real": [0.2]})
     with pytest.raises(UsageError, match="at least two runs"):
         pooled_cells([first])
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="given twice"):
         pooled_cells([first, tmp_path / "." / "a"])
     with pytest.raises(AugmentError, match=r"tested on 10 to 11 queries"):
         pooled_cells([first, make_run(tmp_path / "b", 1, {"real": [0.2]}, queries=11)])

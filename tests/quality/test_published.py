@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augment.quality.published import METRICS_IN_TABLES, figure_of, published
+from augment.config import Config
+from augment.quality.published import METRICS_IN_TABLES, figure_of, on_published_pairs, published
 from augment.quality.registry import METRICS
 from augment.quality.tables import beside, by_metric, differences, not_measured
 
@@ -79,7 +80,7 @@ def test_differences_are_to_the_first_and_leave_the_targets_out(table):
 
 
 def test_ours_stand_below_the_published_and_other_variants_in_brackets(table):
-    shown = beside(table, "market1501")
+    shown = beside(table, "market1501", same_pairs=True)
     assert shown.columns == ["SSIM", "mask-SSIM", "IS", "mask-IS", "DS", "LPIPS", "FID"]
     rows = {(row.title, row.name): dict(zip(shown.columns, row.cells, strict=True)) for row in shown.rows}
     full = rows["the paper's Full", "Siarohin et al., CVPR 2018, Tab. 1 and 3"]
@@ -88,3 +89,12 @@ def test_ours_stand_below_the_published_and_other_variants_in_brackets(table):
     assert again["SSIM"] == "(0.268)" and again["FID"] == "(25.4)"
     assert [row.title for row in shown.rows][-4:] == ["ours: full", "ours: long", "source copied", "real target"]
     assert rows["ours: full", "this run"]["SSIM"] == "0.290 [0.280, 0.300]"
+    assert rows["Ma et al. (PG2)", "Siarohin et al., CVPR 2018, Tab. 1"]["SSIM"] == "(0.253)"  # of their own pairs
+    others = beside(table, "market1501", same_pairs=False)
+    assert {cell[:1] for row in others.rows if row.name != "this run" for cell in row.cells if cell} == {"("}
+
+
+def test_figures_compare_only_on_the_whole_published_list():
+    listed = Config(pairs={"test_pairs_file": "market-pairs-test.csv"})
+    assert on_published_pairs(listed, 12_000)
+    assert not on_published_pairs(listed, 11_999) and not on_published_pairs(Config(), 12_000)

@@ -119,8 +119,9 @@ def test_the_filter_shows_its_scores_and_what_it_left_out(fake_run):
 def test_quality_stands_beside_the_source_and_published_figures(fake_run):
     _, page = write(fake_run)
     assert "SSIM ↑ ssim_released 0.231 [0.220, 0.240] 0.153 [0.140, 0.160] 1.000" in page.text
-    assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in page.text
+    assert "PATN (0.311) (0.811) (3.323) (3.773) (0.740)" in page.text
     assert "ours: dsc 0.231 [0.220, 0.240] 0.790" in page.text
+    assert "Published figures are of 12,000 test pairs; this run's are of 24 other." in page.text
     assert "Paired differences to dsc" in page.text and "SSIM ↑ -0.078 [-0.080, -0.070]" in page.text
     assert "weights: 1 metrics FID: missing quality.inception_weights: a <file>" in page.text
     assert "On 75% of 24 test pairs" in page.text  # three of four pairs

@@ -80,8 +80,8 @@ def test_every_checkpoint_has_a_line(compared):
 def test_picture_and_page_show_every_run(compared):
     _, output = compared
     picture = np.asarray(Image.open(output / "pairs.png"))
-    # two blocks side by side: source, pose, target, two generators, and an empty column; 4 pixels between
-    assert picture.shape == (16 + 2 * SIZE[0] + 4 * 4, 10 * SIZE[1] + 4 * 13, 3)
+    # two blocks side by side: source, its pose, pose, target, two generators, and an empty column; 4 pixels between
+    assert picture.shape == (16 + 2 * SIZE[0] + 4 * 4, 12 * SIZE[1] + 4 * 15, 3)
     page = (output / "comparison.html").read_text()
     assert "averaged weights, modern, width 0.0625" in page
     assert "full, patches</td>" in page
@@ -127,7 +127,7 @@ def test_the_same_iterations_and_the_same_time():
 
 
 def test_runs_that_cannot_be_compared_are_named(runs, tmp_path):
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="given twice"):
         open_runs([runs[0], runs[0]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(AugmentError, match="empty: no finished images stage there"):

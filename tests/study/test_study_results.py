@@ -17,7 +17,8 @@ def answers(user: str, real_as_generated: int, generated_as_real: int, of_each: 
         for number in range(training + of_each):
             wrong = number < training + mistakes
             rows.append({"user": user, "stimulus": f"{'generated' if kind else 'real'}{number}", "generated": kind,
-                         "training": number < training, "said_generated": kind != wrong})  # fmt: skip
+                         "training": number < training, "said_generated": kind != wrong,
+                         "shown_ms": 1000 if number else 890})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -26,6 +27,7 @@ def test_rates_are_those_of_table_2():
     table = pd.concat([answers("a", 2, 5), answers("b", 4, 3)])
     results = summarise(table, trials=20)
     assert (results.users, results.unfinished) == (2, 0)
+    assert results.on_time == pytest.approx(36 / 40)  # the first image of each kind was shown for 890 ms, of 1000
     assert results.figures["R2G"].value == pytest.approx(6 / 20)
     assert results.figures["G2R"].value == pytest.approx(8 / 20)
     # two users: every resample is aa, ab, ba or bb, so the 2.5th and 97.5th percentiles are the users' own rates
@@ -45,6 +47,7 @@ def test_training_and_unfinished_rounds_do_not_count():
 def test_nobody_finished_gives_no_figures():
     results = summarise(answers("a", 1, 1).iloc[:5], trials=20)
     assert (results.users, results.unfinished, dict(results.figures)) == (0, 1, {})
+    assert math.isnan(results.on_time)
     assert result_cells(results) == ["0", "–", "–", "–"]
 
 

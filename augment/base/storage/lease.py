@@ -1,4 +1,4 @@
-"""A run in a storage is held by one process at a time, without locks, which a storage has not.
+"""One process at a time holds a run in object storage, by a lease object, since object storage has no locks.
 
 The holder is whoever wrote the object ``.lock-<n>`` with the highest n: of several that write the same one, the storage
 accepts one. The holder writes it again every 20 seconds. Where that has not happened for 90 the next one writes n + 1,
@@ -115,7 +115,7 @@ def _beat(folder: str, name: str, me: dict[str, Any], ended: threading.Event) ->
         return
     from augment.base.progress import say
 
-    say(f"{folder}: another process has taken over this run, because nothing was heard from this one; it stops here.")
+    say(f"{folder}: another process has taken over this run because this one stopped renewing its lock; stopping.")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 

@@ -274,8 +274,8 @@ def _try(address: str, call: Callable[[Any, str], Any]) -> Any:
                                    "AWS_PROFILE.") from None  # fmt: skip
             passed = time.monotonic() - begun
             if passed > PATIENCE_S:
-                raise Refused(f"{address}: the storage gives no answer ({_short(error)}). When it does, run the same "
-                              "command again.") from error  # fmt: skip
+                raise Refused(f"{address}: the storage is not responding ({_short(error)}). Run the same command "
+                              "again once it does.") from error  # fmt: skip
             if passed > _TELL_AFTER_S and not told:
                 from augment.base.progress import say
 
