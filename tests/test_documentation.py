@@ -29,7 +29,7 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 NOT_RUN = {
     "Market-1501": r"configs/(market1501|table4)|\$MARKET1501_ROOT|outputs/(systems/|market1501)",
     "many minutes": r"train.identities[= ]2000",
-    "images that we do not ship": r"data import pku |outputs/pku|/data/mine",
+    "images that we do not ship": r"data import pku |outputs/pku|/data/(mine|deepfashion)",
     "a bucket": r"s3://",
     "people, or a server that waits": r"augment (study|serve)\b",
 }

@@ -127,7 +127,7 @@ class GanConfig(Section):
     """Which of the paper's four systems (Sec. 6.3). With gan.start, system, fidelity and width are the file's; only
     a multiple of its width may be given."""
     fidelity: Literal["paper", "released", "modern"] = "modern"
-    """Whose reading of the method: the paper's, its released code's, or that code with its known faults mended
+    """Whose reading of the method: the paper's, its released code's, or that code with its known defects fixed
     (docs/fidelity.md)."""
     width: float = Field(1.0, gt=0, le=1)
     """Scales every layer's channels; 1 is the paper's."""
@@ -144,7 +144,7 @@ class GanConfig(Section):
     """Height, width; None: the most common image size, or 128x64 where the networks cannot take it."""
     start: File | None = Runtime(None)
     """Weights to begin with: a shipped name, a weights file, or a run's folder (the content counts, not the name). With
-    a multiple of its width the generator is widened: at first it makes the same images."""
+    a multiple of its width the generator is widened: at first it makes almost the same images."""
     iterations: int = Field(90_000, ge=0, le=10**9)
     """With 0, gan.start is used as it is."""
     decay_iterations: int = Field(0, ge=0, le=10**9)

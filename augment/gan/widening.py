@@ -1,7 +1,7 @@
 """A wider generator that begins where a narrower one ended (Net2Net: Chen, Goodfellow and Shlens, ICLR 2016).
 
-Every channel is repeated, and what reads it shares its weight among the copies: the images stay the same, and training
-goes on with more parameters.
+Every channel is repeated, and what reads it shares its weight among the copies: the images stay almost the same, and
+training goes on with more parameters.
 """
 
 import torch

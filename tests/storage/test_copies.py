@@ -188,7 +188,7 @@ def test_a_storage_that_gives_no_answer(far, monkeypatch):
         attempts.append(path)
         raise ConnectionResetError("reset by peer")
 
-    with pytest.raises(Refused, match=rf"file://{far}/x: the storage gives no answer \(reset by peer\)"):
+    with pytest.raises(Refused, match=rf"file://{far}/x: the storage is not responding \(reset by peer\)"):
         objects._try(f"file://{far}/x", fail)
     assert 2 <= len(attempts) <= 5
 
