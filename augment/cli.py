@@ -4,16 +4,18 @@ import click
 
 from augment import __version__
 from augment.commands.common import Guarded
+from augment.commands.config import config
 from augment.commands.data import data
+from augment.commands.doctor import doctor
 from augment.commands.export import export
 from augment.commands.generator import gan
 from augment.commands.manifests import manifest
 from augment.commands.pose import pose
 from augment.commands.quality import quality
+from augment.commands.report import report
 from augment.commands.run import compare, run, stage_command
 from augment.commands.serve import serve
 from augment.commands.study import study
-from augment.commands.tools import config, doctor, report
 
 
 @click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

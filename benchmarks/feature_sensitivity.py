@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.config import GanConfig, RenderedConfig
 from augment.data.rendered.dataset import plan, render_item
 from augment.gan.dataset import to_network

@@ -14,7 +14,7 @@ from plain_gan import PlainGenerator, plain_layers
 from torch.utils.flop_counter import FlopCounterMode
 from training_step import made_up_data, matrix_rate, plain_batch, seconds
 
-from augment.base.files import encode_jpeg
+from augment.base.images import encode_jpeg
 from augment.config import GanConfig
 from augment.gan.dataset import to_uint8
 from augment.gan.networks import build_generator

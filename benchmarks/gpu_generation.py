@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from augment.base.files import encode_jpeg, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import encode_jpeg
 from augment.config import GanConfig, SynthesisConfig
 from augment.gan import inference
 from augment.gan.checkpoints import save_weights

@@ -32,7 +32,7 @@ from augment.gan.regions import deformation
 from augment.manifest import Manifest
 from augment.pairs.stage import make_pairs
 from augment.pose.stage import estimate_poses
-from augment.quality.identity import look_for, open_embedder, read_gallery
+from augment.quality.identity import open_embedder, read_gallery, retrieve
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
 from augment.quality.scores import score_images
 
@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     copied = gallery.features[[place[source] for source, _ in pairs]]
     people = gallery.pids[[place[source] for source, _ in pairs]]
     print(f"{len(pairs)} pairs of {len(set(people))} people; gallery of {len(gallery.ids)} images")
-    real = look_for(copied, *zip(*pairs, strict=True), gallery)
+    real = retrieve(copied, *zip(*pairs, strict=True), gallery)
 
     def tell(what: str, drawn: list[Pair], images_of: Callable[[PairPictures], torch.Tensor]) -> None:
         features, scores = [], []
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
                 features.append(embedder(made))
                 scores.append(score_images(made, pictures, device))
                 advance(len(pictures))
-        found = look_for(np.concatenate(features), *zip(*pairs, strict=True), gallery)
+        found = retrieve(np.concatenate(features), *zip(*pairs, strict=True), gallery)
         for measure, of_found, of_real in zip(("rank-1", "mAP"), found, real, strict=True):
             kept = ratio_over(people, of_found, of_real)
             print(f"{what}: {measure} of the source {100 * np.nanmean(of_real):.1f}, now "

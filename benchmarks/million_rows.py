@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from augment.base.files import atomic_write, encode_jpeg
+from augment.base.files import atomic_write
+from augment.base.images import encode_jpeg
 from augment.config import Config
 from augment.data.layouts import MARKET_FOLDERS
 from augment.manifest import SCHEMAS, read_manifest, sort_rows, write_manifest

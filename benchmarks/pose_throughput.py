@@ -23,7 +23,7 @@ import torch
 
 from augment.config import RenderedConfig
 from augment.data.rendered.dataset import render_set
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.pose.estimator.checkpoints import find_checkpoint
 from augment.pose.estimator.predictor import Estimator
 from augment.pose.estimator.network_input import LONG_EDGE

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from augment.base.files import encode_jpeg
+from augment.base.images import encode_jpeg
 from augment.config import RenderedConfig
 from augment.data.rendered import dataset as rendered
 from augment.data.rendered.scenes import crop_scene

@@ -131,7 +131,7 @@ def _in_parallel(config: Config) -> bool:
 
 
 def _run(stage: Stage, config: Config) -> State:
-    if stage.seams:
+    if stage.accepts:
         folders = ()
         if config.flow.runner != "threads":
             run = config.folder.absolute()
@@ -186,12 +186,12 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
             left = list(stages)
             while left:
                 ready = [stage for stage in left if made.keys() >= set(stage.needs)]
-                beside = [stage for stage in ready if _goes_beside(stage, stages, config)]
+                beside = [stage for stage in ready if _can_run_concurrently(stage, stages, config)]
                 stage = (beside or ready)[0]
                 left.remove(stage)
                 with tags(config.name, stage.name):
                     if beside:
-                        make = partial(copy_context().run, _made_beside, stage, config, make_runner)
+                        make = partial(copy_context().run, _run_concurrently, stage, config, make_runner)
                         made[stage.name] = other_thread.submit(make)
                     else:
                         made[stage.name] = Future()
@@ -214,13 +214,13 @@ def pipeline_flow(config: Config, until: Until | None = None) -> dict[str, dict[
     return done
 
 
-def _goes_beside(stage: Stage, stages: Sequence[Stage], config: Config) -> bool:
+def _can_run_concurrently(stage: Stage, stages: Sequence[Stage], config: Config) -> bool:
     """Whether a stage is made while the next ones are: it is one piece of work in this process, and none needs it."""
     needed = {name for other in stages for name in other.needs}
-    return _in_parallel(config) and not stage.seams and stage.name not in needed and stage is not stages[-1]
+    return _in_parallel(config) and not stage.accepts and stage.name not in needed and stage is not stages[-1]
 
 
-def _made_beside(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
+def _run_concurrently(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[str, Any]:
     """As :func:`_made`, in another thread than that of the next stages."""
     with RANDOM_STATE:  # re-ID trains in processes of its own meanwhile
         try:
@@ -234,7 +234,7 @@ def _made(stage: Stage, config: Config, make_runner: Callable[[], Any]) -> dict[
     """What the stage's flow returns. A Dask scheduler with an address may be started again: then the stage goes on."""
     address = config.flow.address if config.flow.runner == "dask" else None
     for left in reversed(range(_TRIES)):
-        runner = make_runner() if stage.seams else ThreadPoolTaskRunner(max_workers=1)
+        runner = make_runner() if stage.accepts else ThreadPoolTaskRunner(max_workers=1)
         try:
             return STAGE_FLOWS[stage.name].with_options(task_runner=runner)(config)
         except ClusterLost as lost:

@@ -341,7 +341,7 @@ def test_quality_prints_its_table_and_published_figures_beside_it(cli, finished_
     assert "paired difference to full" in output and "Missing: quality.inception_weights: " in output
     _, output = cli(*arguments, "--beside", "market1501")
     lines = [" ".join(re.sub("[│┃]", " ", line).split()) for line in output.splitlines()]
-    assert "PATN 0.311 0.811 (3.323) (3.773) (0.740)" in lines
+    assert "PATN (0.311) (0.811) (3.323) (3.773) (0.740)" in lines
     assert any(line.startswith("ours: full 0.") for line in lines)
     assert cli(*arguments, "--beside", "nothing")[0] == 2
 

@@ -204,7 +204,7 @@ def test_a_training_state_with_a_flipped_bit_is_refused(tmp_path):
 
 
 def test_postscript_below_the_name_of_a_jpeg_is_no_image():
-    from augment.base.files import decode_image
+    from augment.base.images import decode_image
 
     with pytest.raises(ValueError, match="not an image"):
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")

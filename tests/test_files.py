@@ -11,15 +11,8 @@ import pytest
 from PIL import Image
 
 from augment.base.errors import AugmentError, Refused, UsageError, out_of_memory, refusal
-from augment.base.files import (
-    atomic_write,
-    decode_image,
-    is_upright,
-    read_file,
-    read_image,
-    remove_begun,
-    remove_leftovers,
-)
+from augment.base.files import atomic_write, read_file, remove_begun, remove_leftovers
+from augment.base.images import decode_image, is_upright, read_image
 
 TOP_RED = np.concatenate([np.full((20, 12, 3), (250, 0, 0)), np.full((20, 12, 3), (0, 0, 250))]).astype(np.uint8)
 

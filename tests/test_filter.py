@@ -7,7 +7,7 @@ import torch
 from gan.tiny_run import TINY, make_run
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.config import FilterConfig, SynthesisConfig
 from augment.gan.stage import train_gan
 from augment.manifest import read_manifest, verify
@@ -17,7 +17,7 @@ from augment.retrieval.embedder import Embedder
 from augment.retrieval.networks import build_model
 from augment.stage import Begun
 from augment.synthesis import scoring, stage
-from augment.synthesis.filtering import filtered, reasons, tell
+from augment.synthesis.filtering import filtered, reasons, report_kept
 from augment.synthesis.scoring import sharpness
 from augment.synthesis.stage import synthesize
 
@@ -64,7 +64,7 @@ def test_a_score_that_is_not_known_passes_no_threshold():
 
 def test_a_filter_that_leaves_nothing_says_so():
     with pytest.raises(AugmentError, match=r"leaves none of 5 images \(4 unlike its source; 1 own pose\)"):
-        tell(filtered(MADE, SCORES, FilterConfig(similarity=0.9)))
+        report_kept(filtered(MADE, SCORES, FilterConfig(similarity=0.9)))
 
 
 def test_sharpness_by_hand():

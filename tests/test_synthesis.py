@@ -12,7 +12,8 @@ from gan.tiny_run import TINY, make_run
 from PIL import Image
 
 from augment.base.errors import AugmentError
-from augment.base.files import encode_jpeg, read_image, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import encode_jpeg, read_image
 from augment.config import SynthesisConfig
 from augment.gan.checkpoints import load_generator
 from augment.gan.dataset import joints_of, to_network, to_uint8

@@ -17,7 +17,7 @@ from augment.base.storage.addresses import is_copy
 from augment.base.storage.copies import is_folder, sizes
 
 SPLITS = ("train", "query", "gallery")
-JUNK, DISTRACTOR = -1, 0  # Market-1501: ignored by the protocol; in the gallery, but no match of any query
+JUNK, DISTRACTOR = -1, 0  # pids: a box without a whole person, ignored; in the gallery, but no match of any query
 
 MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # 24 files of Market-1501 v15.09.15 end in .jpg.jpg, and the protocol counts them.
@@ -123,7 +123,6 @@ def list_deepfashion(root: Path) -> list[Found]:
 LAYOUTS: dict[str, Callable[[Path], list[Found]]] = {
     "market1501": list_market,
     "deepfashion": list_deepfashion,
-    "rendered": list_market,
 }
 
 

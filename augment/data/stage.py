@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, read_file, sha256_bytes
+from augment.base.files import read_file, sha256_bytes
+from augment.base.images import decode_image
 from augment.base.progress import say
 from augment.base.storage import copies
 from augment.base.storage.addresses import is_copy

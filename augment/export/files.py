@@ -9,15 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from augment.base.errors import AugmentError
-from augment.base.files import (
-    atomic_write,
-    decode_image,
-    encode_jpeg,
-    is_upright,
-    read_stored,
-    sha256_bytes,
-    sha256_file,
-)
+from augment.base.files import atomic_write, read_stored, sha256_bytes, sha256_file
+from augment.base.images import decode_image, encode_jpeg, is_upright
 
 Advance = Callable[[int], None]  # counts images that are out
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from augment.base.errors import AugmentError
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.base.progress import say
 from augment.config import GanConfig
 from augment.gan.networks import channels_of

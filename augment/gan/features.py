@@ -10,6 +10,7 @@ from torch.nn import functional
 from augment.base.downloads import cached_file, download
 from augment.base.errors import AugmentError, UsageError
 from augment.base.files import sha256_file
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
 from augment.base.weights import read_weights
 from augment.config import GanConfig
 from augment.gan.fidelity import preset
@@ -18,7 +19,6 @@ Layer = Literal["conv1_2", "conv2_1"]
 Preprocessing = Literal["caffe", "caffe-swapped", "torchvision"]
 
 CAFFE_MEAN = (123.68, 116.779, 103.939)  # of R, G, B in 0..255; no deviation
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1
 
 # Channels of the layers up to each of the two, under torchvision's names for their weights; None is a max pooling.
 _LAYERS: dict[Layer, tuple[tuple[str, int] | None, ...]] = {

@@ -10,7 +10,8 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from augment.base.drawing import draw_pose, image_grid
-from augment.base.files import atomic_write, encode_jpeg, remove
+from augment.base.files import atomic_write, remove
+from augment.base.images import encode_jpeg
 
 _plain_hook = threading.excepthook
 

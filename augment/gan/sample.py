@@ -13,8 +13,8 @@ from PIL import Image
 from augment.base.devices import pick_device
 from augment.base.drawing import draw_pose, image_grid
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import atomic_write, read_image
-from augment.config import PoseConfig
+from augment.base.files import atomic_write
+from augment.base.images import read_image
 from augment.gan.checkpoints import Weights
 from augment.gan.dataset import fit, scale_joints
 from augment.gan.inference import BatchedGenerator
@@ -38,7 +38,7 @@ class Posed:
 
 
 def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, source_pose: str | None = None,
-           which: Weights = "average", device: str = "auto", pose: PoseConfig | None = None) -> None:  # fmt: skip
+           which: Weights = "average", device: str = "auto") -> None:  # fmt: skip
     """Generate the person of an image in other poses and write a grid as PNG.
 
     Each of ``poses`` is an image, whose pose is estimated, or ``FILE.csv:NAME``, a row of a file of key points in the
@@ -50,7 +50,7 @@ def sample(weights: Path, source: Path, poses: Sequence[str], output: Path, *, s
         raise UsageError(f"{output}: the grid is written as PNG: give a name that ends in .png.")
     if not poses:
         raise UsageError("no pose was given: name an image, or FILE.csv:NAME for a row of a file of key points.")
-    estimate = cache(lambda: _estimator(pose or PoseConfig(), device))
+    estimate = cache(lambda: _estimator(device))
     picture = read_image(Path(source))
     joints = _pose(source_pose or str(source), estimate, picture.shape[:2]).at(picture.shape[:2]).joints
     person = Posed(joints, picture.shape[:2], picture)
@@ -113,10 +113,10 @@ def _from_csv(path: Path, name: str, size: tuple[int, int] | None = None) -> Pos
     return Posed(joints, (height, width))
 
 
-def _estimator(section: PoseConfig, device: str) -> Estimate:
+def _estimator(device: str) -> Estimate:
     # openpifpaf takes seconds to import and may not be needed
-    from augment.pose.estimator.checkpoints import find_checkpoint
+    from augment.pose.estimator.checkpoints import SHIPPED, find_checkpoint
     from augment.pose.estimator.predictor import Estimator
 
-    estimator = Estimator(find_checkpoint(section.checkpoint, section.checkpoint_sha256), device=device, batch_size=1)
+    estimator = Estimator(find_checkpoint(SHIPPED), device=device, batch_size=1)
     return lambda image: estimator.estimate([image])[0].joints[:, :2]

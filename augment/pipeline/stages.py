@@ -30,7 +30,7 @@ class Stage:
     name: str
     needs: tuple[str, ...]  # stages whose manifests it reads, in the order of the function's arguments
     maker: str  # "folder:function"; the stage is augment/<folder>/stage.py, see augment/stage.py
-    seams: tuple[str, ...] = ()  # which of spread and shard_size the function takes
+    accepts: tuple[str, ...] = ()  # which of spread and shard_size the function takes
 
     @property
     def table(self) -> str:
@@ -49,7 +49,7 @@ class Stage:
 
     @property
     def function(self) -> Callable[..., Manifest]:
-        """The stage function: (section, *manifests, folder, **seams) -> manifest."""
+        """The stage function: (section, *manifests, folder, **accepts) -> manifest."""
         return getattr(self.module, self.maker.partition(":")[2])
 
     def settings(self, config: Config) -> Section:
@@ -154,8 +154,8 @@ def run_stage(stage: Stage, config: Config, spread: Spread = one_by_one) -> Outc
     before = _file_identity(path)
     fresh = not path.parent.exists()
     start = time.monotonic()
-    seams = {name: offered[name] for name in stage.seams}
-    manifest = stage.function(stage.settings(config), *inputs, path.parent, **seams)
+    accepts = {name: offered[name] for name in stage.accepts}
+    manifest = stage.function(stage.settings(config), *inputs, path.parent, **accepts)
     outcome = Outcome(stage, manifest, before is not None and before == _file_identity(path), time.monotonic() - start)
     if fresh:
         counts = count(config, {**dict(zip(stage.needs, inputs, strict=True)), stage.name: manifest})

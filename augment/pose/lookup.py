@@ -73,7 +73,7 @@ def _read_once(path: Path, size: int, changed: int) -> KeyPoints:
     return KeyPoints(pd.Index(names, dtype=object), np.frombuffer(joints, np.float32).reshape(-1, 18, 3))
 
 
-def joints_of(names: Sequence[str], known: KeyPoints) -> np.ndarray:
+def known_joints(names: Sequence[str], known: KeyPoints) -> np.ndarray:
     """Joints (N, 18, 3: x, y, confidence) of the images; all are missing where the file does not list the image."""
     places = known.names.get_indexer(pd.Index(names, dtype=object))
     missing = np.broadcast_to(np.array([np.nan, np.nan, 0], np.float32), (len(names), 18, 3))

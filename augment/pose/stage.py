@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, read_file, sha256_file
+from augment.base.files import read_file, sha256_file
+from augment.base.images import decode_image
 from augment.base.storage.copies import fetch_all
 from augment.config import Config, PoseConfig
 from augment.data.published import published_names
@@ -108,7 +109,7 @@ def _check_annotations(rows: pd.DataFrame, path: Path) -> None:
     rows = rows[rows["status"] == "ok"]
     rows = rows.iloc[:: len(rows) // _CHECKED + 1]  # a wrong file is wrong everywhere
     if len(rows):
-        check_joints(lookup.joints_of(_names(rows), known), rows[["width", "height"]].to_numpy(float), path)
+        check_joints(lookup.known_joints(_names(rows), known), rows[["width", "height"]].to_numpy(float), path)
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -121,7 +122,7 @@ def _look_up(
     rows, made = images.rows(ids), []
     for split, part in rows.groupby("split"):
         known = lookup.read_annotations(files[split])
-        for row, joints in zip(part.itertuples(), lookup.joints_of(_names(part), known), strict=True):
+        for row, joints in zip(part.itertuples(), lookup.known_joints(_names(part), known), strict=True):
             if row.status == "ok":
                 joints[far_outside(joints, (row.width, row.height))] = (np.nan, np.nan, 0)
             people = int(not np.isnan(joints[:, 0]).all())

@@ -14,7 +14,6 @@ from augment.quality.pictures import Pair, PairPictures
 
 Load = Callable[[list[Pair]], PairPictures]
 
-KINDS = ("best", "typical", "worst")
 EACH = 12  # strips per kind
 
 

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.base.progress import progress
+from augment.data.layouts import JUNK
 from augment.gan.dataset import fit
 from augment.manifest import Manifest
 from augment.quality.observations import Batch, Observations
 from augment.retrieval.embedder import Embedder
-from augment.retrieval.evaluation import JUNK, NoValidQuery, rank
+from augment.retrieval.evaluation import NoValidQuery, rank
 
 _BATCH = 100
 _QUERIES = 1000  # at a time: 64 MB of distances to Market-1501's gallery
@@ -73,7 +74,7 @@ def read_gallery(images: Manifest, splits: Sequence[str], embedder: Embedder, si
     return Gallery(ids, np.concatenate(features), rows["pid"].to_numpy(), rows["camid"].to_numpy())
 
 
-def look_for(features: np.ndarray, sources: Sequence[str], targets: Sequence[str], gallery: Gallery) -> Found:
+def retrieve(features: np.ndarray, sources: Sequence[str], targets: Sequence[str], gallery: Gallery) -> Found:
     """Retrieve people by query features (Q, D) of unit length, each generated from a source for a target.
 
     Raises :class:`NoValidQuery` where the gallery has no person from another camera.

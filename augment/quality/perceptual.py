@@ -6,8 +6,9 @@ import torch
 
 import augment.base.torchvision_cpu  # noqa: F401
 from augment.base.errors import AugmentError, UsageError
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
 from augment.base.weights import read_weights
-from augment.gan.features import CAFFE_MEAN, IMAGENET_DEVIATION, IMAGENET_MEAN, known_preprocessing
+from augment.gan.features import CAFFE_MEAN, known_preprocessing
 from augment.quality.observations import Batch, Observations
 from augment.quality.weights import fill
 

@@ -21,7 +21,7 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
-from augment.quality.identity import Gallery, IdentityFeatures, look_for, read_gallery
+from augment.quality.identity import Gallery, IdentityFeatures, read_gallery, retrieve
 from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
 from augment.quality.observations import Batch, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
@@ -130,7 +130,7 @@ def measure_quality(
 
     arms = _observe_all(chosen, load, generators, networks, parts)
     if "osnet" in networks:
-        _look_for_people(arms, chosen, _gallery(images, chosen, networks["osnet"], generator.image_size, parts))
+        _retrieve_people(arms, chosen, _gallery(images, chosen, networks["osnet"], generator.image_size, parts))
     people = images.frame().set_index("id")["pid"].reindex([source for source, _ in chosen]).to_numpy()
     table = measure(arms, chosen, people, section)
     _write_csv(folder / TABLE_FILE, table)
@@ -204,12 +204,12 @@ def _gallery(
     return gallery
 
 
-def _look_for_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
+def _retrieve_people(arms: Arms, pairs: list[Pair], gallery: Gallery) -> None:
     """Add the retrieval scores of each image as a query; the real target has its own camera."""
     sources, targets = zip(*pairs, strict=True)
     for arm, observed in arms.items():
         try:
-            found = look_for(observed["osnet"], targets if arm == REAL else sources, targets, gallery)
+            found = retrieve(observed["osnet"], targets if arm == REAL else sources, targets, gallery)
         except NoValidQuery as error:
             say(f"quality: {error}")
             return

@@ -13,12 +13,12 @@ import pandas as pd
 from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import read_image
+from augment.base.images import read_image
+from augment.data.layouts import JUNK
 from augment.data.selection import LEFT_OUT
 from augment.manifest import Manifest, read_manifest
 from augment.reid.checks import check_parts
 from augment.reid.poses import select
-from augment.retrieval.evaluation import JUNK
 from augment.retrieval.torchreid_quiet import torchreid
 from augment.synthesis.stage import OWN_POSE
 

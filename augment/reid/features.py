@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.base.progress import progress
 from augment.reid.dataset import Item
 from augment.retrieval.networks import embed

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from augment.base.errors import AugmentError
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.config import Config
 from augment.gan.log import read_log
 from augment.manifest import relative_path

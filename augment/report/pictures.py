@@ -7,7 +7,7 @@ from PIL import Image
 
 from augment.base.drawing import draw_pose, image_grid
 from augment.base.errors import AugmentError
-from augment.base.files import encode_jpeg, read_image
+from augment.base.images import encode_jpeg, read_image
 from augment.run import Run
 
 HEIGHT = 128  # of the largest picture; those of Market-1501 are not scaled

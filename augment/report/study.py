@@ -3,7 +3,7 @@
 from typing import Any
 
 from augment.base.errors import AugmentError
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.config import Config
 from augment.manifest import Manifest, read_manifest
 from augment.report.data_set import published_layout

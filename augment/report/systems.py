@@ -43,14 +43,14 @@ def compare_generators(folders: Sequence[Path], output: Path, *, pairs: int = 10
     """
     trained = open_runs(folders)
     chosen = same_pairs(trained, pairs)
-    place = pick_device(device)
+    device = pick_device(device)
     first_file, _ = trained[0].checkpoints[trained[0].last]
     size = tuple(read_header(first_file)["image_size"])
     images, poses = (trained[0].run.manifests[stage] for stage in ("images", "poses"))
     pictures = load_pairs(images, poses, chosen, size)
-    scores = score_all(trained, chosen, pictures, Path(output) / "scored", place)
+    scores = score_all(trained, chosen, pictures, Path(output) / "scored", device)
     shown = pictures.select(torch.arange(0, len(chosen), max(1, len(chosen) // examples))[:examples])
-    generated = {run.name: generate_targets(run.checkpoints[run.last][0], shown, place) for run in trained}
+    generated = {run.name: generate_targets(run.checkpoints[run.last][0], shown, device) for run in trained}
     picture = _strips(shown, generated)
     with atomic_write(Path(output) / "pairs.png") as file:
         Image.fromarray(picture).save(file, "PNG")

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from augment.base.errors import AugmentError
+from augment.data.layouts import JUNK
 
 RANKS = (1, 5, 10, 20)
-JUNK = -1  # the pid of boxes that show no whole person: ignored
 _CHUNK = 256  # queries at a time: 16 MB of distances to Market-1501's gallery
 
 

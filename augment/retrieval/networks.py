@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from augment.base.errors import AugmentError, UsageError
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
 from augment.retrieval.torchreid_quiet import quiet, torchreid
 
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1, as torchreid's
 # Of one 256x128 image in a training iteration on two cores, from their arithmetic; a third of it is the forward pass.
 SECONDS_PER_IMAGE = {
     "resnet50": 0.12, "resnet50_fc512": 0.12, "osnet_x0_25": 0.03, "osnet_x0_5": 0.05, "osnet_x1_0": 0.12,

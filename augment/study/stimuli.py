@@ -45,8 +45,8 @@ def make_stimuli(protocol: Protocol, run: Path, device: str = "auto") -> Manifes
         )
     chosen = choose_stimuli(images, poses, pairs, protocol)
     say(f"study: generating {protocol.images + protocol.training} images ...")
-    place = pick_device(device)
-    generator = BatchedGenerator.load(last_weights(checkpoints)[0], place)
+    device = pick_device(device)
+    generator = BatchedGenerator.load(last_weights(checkpoints)[0], device)
     pictures = load_pairs(images, poses, chosen, generator.image_size)
     half = len(chosen) // 2  # the first half is generated, of the others the target is shown
     shown = torch.cat([generated_targets(generator, pictures.select(slice(half))), pictures.target[half:]])

@@ -46,7 +46,7 @@ def reasons(made: pd.DataFrame) -> dict[str, int]:
     return left_out.astype(str).str.split(":").str[0].value_counts().to_dict()
 
 
-def tell(made: pd.DataFrame) -> None:
+def report_kept(made: pd.DataFrame) -> None:
     """Report how many are kept and why the others are not. Raises :class:`AugmentError` where none is kept."""
     kept, total = int(made["kept"].eq(True).sum()), int(made["rank"].notna().sum())
     why = "; ".join(f"{count:,} {reason}" for reason, count in reasons(made).items())

@@ -11,7 +11,8 @@ import torch
 
 from augment.base.devices import pick_device
 from augment.base.errors import UsageError
-from augment.base.files import local, read_image
+from augment.base.files import local
+from augment.base.images import read_image
 from augment.base.progress import progress
 from augment.config import FilterConfig, SynthesisConfig
 from augment.gan.dataset import fit, scale_joints
@@ -124,10 +125,10 @@ class _Scorer:
         self._files = self._images.frame().set_index("id")["path"]
         first = self._rows[self._rows["status"] == "ok"].iloc[0]
         self._size = int(first["height"]), int(first["width"])
-        place = pick_device(device)
         self._embedder = self._people = self._estimator = None
         if _BY_JUDGE & set(section.scores):
-            self._embedder = Embedder(section.judge, place, _JUDGE, section.judge_model, section.judge_size)
+            self._embedder = Embedder(section.judge, pick_device(device), _JUDGE, section.judge_model,
+                                      section.judge_size)  # fmt: skip
             self._people = self._known_people()
         if _BY_ESTIMATOR & set(section.scores):
             from augment.pose.estimator.predictor import Estimator  # openpifpaf takes seconds to import

@@ -16,16 +16,8 @@ from torch import Tensor
 
 from augment.base.devices import pick_device
 from augment.base.errors import AugmentError, Refused
-from augment.base.files import (
-    atomic_write,
-    encode_jpeg,
-    is_regular_file,
-    local,
-    read_image,
-    remove,
-    sha256_bytes,
-    sha256_file,
-)
+from augment.base.files import atomic_write, is_regular_file, local, remove, sha256_bytes, sha256_file
+from augment.base.images import encode_jpeg, read_image
 from augment.base.memory import release_unused
 from augment.base.progress import say
 from augment.base.storage.addresses import is_copy
@@ -51,7 +43,7 @@ from augment.stage import (
     run_shards,
 )
 from augment.synthesis.containers import CONTAINERS, Image
-from augment.synthesis.filtering import filtered, tell
+from augment.synthesis.filtering import filtered, report_kept
 from augment.synthesis.scoring import judges, score, scored, shares
 from augment.synthesis.targets import find_sources, sample_poses
 
@@ -138,7 +130,7 @@ def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, chec
     drawn = _draw(section, images, poses, checkpoints, folder / UNFILTERED, spread, shard_size)
     scores = score(section, drawn, images, poses, folder, spread=spread, shard_size=shard_size)
     rows = filtered(drawn.frame(), scores.frame(), section.filter)
-    tell(rows)
+    report_kept(rows)
     return write_manifest(folder / TABLE, STAGE, rows, origin, hashes_of(folder, [scores.path.name]))
 
 

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import encode_jpeg, sha256_file
+from augment.base.files import sha256_file
+from augment.base.images import encode_jpeg
 from augment.cli import main
 from augment.config import DataConfig
 from augment.data.importing import import_images

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from augment.base.files import encode_jpeg
+from augment.base.images import encode_jpeg
 
 NAMES = {
     "train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000476_01.jpg", "0007_c3s2_000001_01.jpg"],

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augment.base.files import encode_jpeg, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import encode_jpeg
 from augment.config import DataConfig
 from augment.export.job import export
 from augment.export.selection import Filters

@@ -15,7 +15,8 @@ import yaml
 from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import encode_jpeg, sha256_file
+from augment.base.files import sha256_file
+from augment.base.images import encode_jpeg
 from augment.export import shards
 from augment.export.job import FORMATS, export
 from augment.export.selection import Filters

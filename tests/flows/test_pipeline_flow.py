@@ -259,7 +259,7 @@ def test_a_scheduler_that_never_answers(monkeypatch):
 def test_the_contact_sheet_is_in_the_artifact_itself(tiny_config, finished_run, monkeypatch):
     from base64 import b64decode
 
-    from augment.base.files import decode_image
+    from augment.base.images import decode_image
     from flows import artifacts
 
     made = []

@@ -31,7 +31,7 @@ def crop(place, number=0):
 
 
 def test_a_grid_has_a_row_for_every_pose(place, monkeypatch):
-    monkeypatch.setattr(module, "_estimator", lambda section, device: lambda image: STANDING * SIZE[0])
+    monkeypatch.setattr(module, "_estimator", lambda device: lambda image: STANDING * SIZE[0])
     poses = [f"{place}/poses.csv:a.jpg", str(crop(place, 1)), f"{place}/poses.csv:b.jpg"]
     sample(place / "weights.safetensors", crop(place), poses, place / "grid.png", device="cpu")
     grid = np.asarray(Image.open(place / "grid.png"))
@@ -73,7 +73,7 @@ def test_what_cannot_be_used_is_said(place, monkeypatch):
         sample(weights, crop(place), [str(crop(place, 1))], output.with_suffix(".jpg"))
     with pytest.raises(AugmentError, match=r"nobody\.jpg: cannot be read as an image: No such file or directory$"):
         sample(weights, place / "nobody.jpg", [str(crop(place, 1))], output)
-    monkeypatch.setattr(module, "_estimator", lambda section, device: lambda image: np.full((18, 2), np.nan))
+    monkeypatch.setattr(module, "_estimator", lambda device: lambda image: np.full((18, 2), np.nan))
     with pytest.raises(AugmentError, match=r"\.jpg: no person was found in it"):
         sample(weights, crop(place), [str(crop(place, 1))], output)
     assert not output.exists()

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from augment.base.files import encode_jpeg, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import encode_jpeg
 from augment.config import GanConfig
 from augment.manifest import Manifest, write_manifest
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from augment.base.errors import AugmentError
-from augment.quality.identity import Gallery, look_for, open_embedder
-from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, build_model, embed
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
+from augment.quality.identity import Gallery, open_embedder, retrieve
+from augment.retrieval.networks import build_model, embed
 
 AXES = np.eye(4, dtype=np.float32)
 
@@ -19,7 +20,7 @@ def test_found_by_hand():
     # Person 1 by axis 0 in cameras 1, 2 and 3; person 2 by axis 1. Queries are made from image 0, of camera 1.
     gallery = gallery_of(AXES[[0, 0, 1, 2, 2]], [1, 1, 2, 2, 1], [1, 2, 2, 3, 3])
     leaning = np.array([0.6, 0.8, 0, 0], np.float32)  # nearer to person 2
-    found = look_for(np.stack([AXES[0], leaning, AXES[0]]), ["0"] * 3, ["4", "4", "1"], gallery)
+    found = retrieve(np.stack([AXES[0], leaning, AXES[0]]), ["0"] * 3, ["4", "4", "1"], gallery)
     np.testing.assert_array_equal(found.rank1, [1, 0, 0])
     # The third has image 1 for its target, which is left out; image 4, as far away as 2 and 3, comes after them.
     np.testing.assert_allclose(found.average_precision, [1, 1 / 2, 1 / 3])
@@ -27,10 +28,10 @@ def test_found_by_hand():
 
 def test_a_person_of_one_other_image_is_no_figure_where_that_is_the_target():
     gallery = gallery_of(AXES[[0, 0, 1, 1, 1]], [1, 1, 2, 2, 2], [1, 2, 1, 2, 3])
-    found = look_for(AXES[[0, 1]], ["0", "2"], ["1", "3"], gallery)
+    found = retrieve(AXES[[0, 1]], ["0", "2"], ["1", "3"], gallery)
     np.testing.assert_array_equal(found.rank1, [np.nan, 1])
     with pytest.raises(AugmentError, match="the gallery has no person of the test pairs from another camera"):
-        look_for(AXES[[0]], ["0"], ["1"], gallery)
+        retrieve(AXES[[0]], ["0"], ["1"], gallery)
 
 
 def test_queries_in_parts_find_the_same(monkeypatch):
@@ -39,9 +40,9 @@ def test_queries_in_parts_find_the_same(monkeypatch):
     gallery = gallery_of(random.normal(size=(80, 4)).astype(np.float32), random.integers(0, 5, 80),
                          random.integers(1, 4, 80))  # fmt: skip
     ends = random.integers(0, 80, (2, 50)).astype(str)
-    whole = look_for(features, *ends, gallery)
+    whole = retrieve(features, *ends, gallery)
     monkeypatch.setattr("augment.quality.identity._QUERIES", 7)
-    for expected, value in zip(whole, look_for(features, *ends, gallery), strict=True):
+    for expected, value in zip(whole, retrieve(features, *ends, gallery), strict=True):
         np.testing.assert_array_equal(expected, value)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from augment.base.files import read_image
+from augment.base.images import read_image
 from augment.quality.ssim import ssim_scores
 
 DATA = Path(__file__).resolve().parents[3] / "data"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from augment.base.files import encode_jpeg, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import encode_jpeg
 from augment.config import ReidConfig
 from augment.manifest import Manifest, relative_path, write_manifest
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
 from augment.reid.augmentation import augmented_batch, blurred_and_shifted
 from augment.reid.features import resized
 from augment.reid.images import TrainImages
-from augment.retrieval.networks import IMAGENET_DEVIATION, IMAGENET_MEAN, normalised
+from augment.retrieval.networks import normalised
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from augment.base.errors import AugmentError, UsageError
-from augment.base.files import read_image, sha256_bytes
+from augment.base.files import sha256_bytes
+from augment.base.images import read_image
 from augment.base.seals import sealed_json
 from augment.cli import main
 from augment.config import GanConfig, QualityConfig

@@ -177,7 +177,7 @@ def _images(golden: Golden) -> list[tuple[str, bytes]]:
 def _read_image(path: Path) -> Outcome:
     import numpy as np
 
-    from augment.base.files import read_image
+    from augment.base.images import read_image
 
     pixels = read_image(path)
     good = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size

@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from augment.base.files import atomic_write, encode_jpeg, remove_leftovers
+from augment.base.files import atomic_write, remove_leftovers
+from augment.base.images import encode_jpeg
 from augment.base.progress import progress, say
 from augment.config import RenderedConfig
 from augment.data.layouts import MARKET_FOLDERS

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from augment.base.errors import AugmentError
-from augment.base.files import decode_image, read_file
+from augment.base.files import read_file
+from augment.base.images import decode_image
 from augment.base.progress import say
 from augment.pose.lookup import read_annotations
 from augment.pose.skeleton import to_coco

@@ -2,12 +2,13 @@
 
 import torch
 
+from augment.base.images import IMAGENET_DEVIATION, IMAGENET_MEAN
+
 LONG_EDGE = 161  # a 128x64 crop enlarged by 1.25: what the shipped checkpoint was trained at
 _STEP = 16
 
-# ImageNet's, as openpifpaf normalises
-_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-_DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+# as openpifpaf normalises
+_MEAN, _DEVIATION = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
 
 
 def input_size(height: int, width: int) -> tuple[int, int]:
