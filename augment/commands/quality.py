@@ -17,7 +17,7 @@ def quality(config: Config, engine: str, dry_run: bool, beside: str | None) -> N
     """Measure how good generated images are.
 
     Runs what this stage of CONFIG needs first; what is up to date is reused. Other generators in the same table:
-    --set 'quality.generators=[NAME, FILE, RUN]'."""
+    --set 'quality.generators=[NAME, FILE, RUN, FOLDER_OF_IMAGES]'."""
     execute(config, engine, dry_run, until="quality")
     if not dry_run:
         _show(config, beside)

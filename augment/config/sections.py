@@ -242,8 +242,8 @@ class QualityConfig(Section):
     pairs: Count = 12_000
     """Number of test pairs, evenly spaced in their list."""
     generators: tuple[File, ...] = Runtime(())
-    """Further generators in the same table: shipped names, weights files, folders of runs; identified by name and
-    content."""
+    """Further generators in the same table: shipped names, weights files, folders of runs, or folders of other programs'
+    images, FROM__TO.png; identified by name and content."""
     identity_weights: Location | None = Runtime(None)
     """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: not measured.
     Files are identified by their content; `augment doctor` lists where each is published."""

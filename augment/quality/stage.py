@@ -1,11 +1,14 @@
 """The quality stage: metrics of generated images of the test pairs, with the unchanged source as lower bound."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from augment.base.devices import pick_device
 from augment.base.files import atomic_write, remove_folder
@@ -21,6 +24,7 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
+from augment.quality.finished import FinishedImages
 from augment.quality.identity import Gallery, IdentityFeatures, read_gallery, retrieve
 from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
 from augment.quality.observations import Batch, Observe
@@ -30,6 +34,8 @@ from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
 from augment.quality.statistics import Sample
 from augment.retrieval.evaluation import NoValidQuery
 from augment.stage import Begun, Counts, Estimate, Share, finished, hashes_of, provenance
+
+Draw = Callable[[list[Pair], PairPictures], Tensor]  # an arm's images of some pairs, uint8 (B, 3, H, W), on the CPU
 
 PER_PAIR_FILE, TABLE_FILE = "per_pair.csv", "table.csv"
 
@@ -73,10 +79,12 @@ def _shares(config: Config, pairs: int, gallery: int) -> tuple[Share, ...]:
     """The time that each generator and each metric network takes; OSNet sees the gallery, too."""
     section = config.quality
     widths = {"the run's generator": config.gan.width}
-    for name, file in other_generators(section, config.gan.system).items():
-        widths[name] = read_header(file)["config"]["width"]
+    others = other_generators(section, config.gan.system)
+    for name, found in others.items():
+        if not isinstance(found, FinishedImages):
+            widths[name] = read_header(found)["config"]["width"]
     drawn = [Share(name, pairs, generation_seconds(config, width)) for name, width in widths.items()]
-    images = pairs * (len(widths) + 2)  # the sources and the targets too
+    images = pairs * (1 + len(others) + 2)  # the sources and the targets too
     judges = [
         Share(network.name, images + gallery * (network.name == "osnet"), network.seconds)
         for network in NETWORKS
@@ -119,16 +127,22 @@ def measure_quality(
     device = pick_device(section.device)
     generator = BatchedGenerator.load(last_weights(checkpoints)[0], device, section.batch_size)
     gan = generator.config
-    generators = {gan.system: generator}
-    for name, file in other_generators(section, gan.system).items():
-        generators[name] = BatchedGenerator.load(file, device, section.batch_size, size=generator.image_size)
+    draw: dict[str, Draw] = {gan.system: partial(_generate, generator)}
+    seeds = {gan.system: gan.seed}
+    for name, found in other_generators(section, gan.system).items():
+        if isinstance(found, FinishedImages):
+            found.check(chosen)
+            draw[name] = partial(_read, found)
+        else:
+            other = BatchedGenerator.load(found, device, section.batch_size, size=generator.image_size)
+            draw[name], seeds[name] = partial(_generate, other), other.config.seed
     networks = open_networks(section, device)
     parts = _parts_folder(folder, origin)
 
     def load(some: list[Pair]) -> PairPictures:
         return load_pairs(images, poses, some, generator.image_size)
 
-    arms = _observe_all(chosen, load, generators, networks, parts)
+    arms = _observe_all(chosen, load, draw, networks, parts, generator.batch_size, device)
     if "osnet" in networks:
         _retrieve_people(arms, chosen, _gallery(images, chosen, networks["osnet"], generator.image_size, parts))
     people = images.frame().set_index("id")["pid"].reindex([source for source, _ in chosen]).to_numpy()
@@ -137,18 +151,26 @@ def measure_quality(
     _write_csv(folder / PER_PAIR_FILE, _per_pair(arms, chosen))
     generate = partial(generated_targets, generator)
     examples = write_examples(folder, chosen, arms[gan.system]["ssim_released"], load, generate)
-    manifest = write_manifest(path, "metrics", _rows(table, generators, len(chosen)), origin,
+    manifest = write_manifest(path, "metrics", _rows(table, seeds, len(chosen)), origin,
                               hashes_of(folder, [TABLE_FILE, PER_PAIR_FILE, *examples]))  # fmt: skip
     remove_folder(folder / ".parts")
     return manifest
 
 
+def _generate(generator: BatchedGenerator, pairs: list[Pair], pictures: PairPictures) -> Tensor:
+    return generated_targets(generator, pictures)
+
+
+def _read(finished: FinishedImages, pairs: list[Pair], pictures: PairPictures) -> Tensor:
+    return finished.read(pairs, pictures.size)
+
+
 def _observe_all(
-    pairs: list[Pair], load: Load, generators: dict[str, BatchedGenerator], networks: dict[str, Observe], parts: Path
-) -> Arms:
-    """Observations of all pairs; finished parts are kept in ``parts`` and reused."""
+    pairs: list[Pair], load: Load, draw: dict[str, Draw], networks: dict[str, Observe], parts: Path, at_once: int,
+    device: torch.device,
+) -> Arms:  # fmt: skip
+    """Observations of all pairs, ``at_once`` in a batch; finished parts are kept in ``parts`` and reused."""
     found: list[Arms] = []
-    at_once = next(iter(generators.values())).batch_size
     with progress("quality", total=len(pairs), unit="pairs") as advance:
         for start in range(0, len(pairs), _PAIRS_PER_PART):
             some = pairs[start : start + _PAIRS_PER_PART]
@@ -161,8 +183,10 @@ def _observe_all(
             batches = []
             for first in range(0, len(some), at_once):
                 stop_if_asked()
-                batch = pictures.select(slice(first, first + at_once))
-                batches.append(_observe(batch, generators, networks))
+                these = slice(first, first + at_once)
+                batch = pictures.select(these)
+                shown = {name: images(some[these], batch) for name, images in draw.items()}
+                batches.append(_observe(batch, shown, networks, device))
                 advance(len(batch))
             found.append(_joined(batches))
             with sealed_write(part) as file:
@@ -171,12 +195,12 @@ def _observe_all(
     return _joined(found)
 
 
-def _observe(pictures: PairPictures, generators: dict[str, BatchedGenerator], networks: dict[str, Observe]) -> Arms:
-    device = next(iter(generators.values())).device
+def _observe(pictures: PairPictures, shown: dict[str, Tensor], networks: dict[str, Observe],
+             device: torch.device) -> Arms:  # fmt: skip
+    """``shown``: the generated images by arm, uint8 (B, 3, H, W)."""
     masks = body_masks(pictures.target_joints, pictures.size).to(device)
     targets = pictures.target.to(device)
-    shown = {name: generated_targets(generator, pictures) for name, generator in generators.items()}
-    shown |= {COPIED: pictures.source, REAL: pictures.target}
+    shown = shown | {COPIED: pictures.source, REAL: pictures.target}
     arms: Arms = {}
     for arm, images in shown.items():
         batch = Batch(images.to(device), targets, masks, pictures.target_joints)
@@ -260,12 +284,12 @@ def _read_part(path: Path) -> Arms:
     return arms
 
 
-def _rows(table: pd.DataFrame, generators: dict[str, BatchedGenerator], count: int) -> list[dict[str, Any]]:
+def _rows(table: pd.DataFrame, seeds: dict[str, int], count: int) -> list[dict[str, Any]]:
     """Rows of the manifest: the finite values, and the number of pairs."""
     rows = []
     for arm, some in table.groupby("arm", sort=False):
         values = dict(zip(some["metric"], some["value"], strict=True)) | {"pairs": float(count)}
-        origin = {"run": "quality", "arm": arm, "seed": generators[arm].config.seed if arm in generators else 0}
+        origin = {"run": "quality", "arm": arm, "seed": seeds.get(arm, 0)}
         rows += [origin | {"metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
     return rows
 

@@ -1,4 +1,5 @@
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -285,6 +286,31 @@ def test_other_generators_stand_in_the_same_table_with_paired_differences(tables
     (tmp_path / "negative.safetensors").write_bytes(b"others")
     measure(tables, tmp_path / "quality", **settings)
     assert other.calls > calls
+
+
+def test_images_of_another_program_are_measured_by_the_pairs_in_their_names(tables, copier, tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    files = {id: tmp_path / "images" / f"{id.partition('/')[2]}.png" for id in IDS}
+    pairs = tables["pairs"].frame().query("split == 'test'")
+    for source, target in zip(pairs["from"], pairs["to"], strict=True):
+        shutil.copy(files[source], folder / f"{files[source].stem}__{files[target].stem}.png")
+    settings = {"generators": [str(folder)]}
+    first = measure(tables, tmp_path / "quality", **settings)
+    table = pd.read_csv(tmp_path / "quality" / "table.csv").set_index(["arm", "metric"])["value"].dropna()
+    pd.testing.assert_series_equal(table["theirs"], table["source copied"], check_names=False)
+    digest = first.provenance["digest"]
+    one = sorted(folder.iterdir())[0]
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(one)
+    assert measure(tables, tmp_path / "quality", **settings).provenance["digest"] != digest
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(one)
+    with pytest.raises(AugmentError, match=rf"{one.name}: is 8x8, the generator's images are 32x16"):
+        measure(tables, tmp_path / "quality", **settings)
+    one.unlink()
+    with pytest.raises(AugmentError, match=rf"theirs: has no image for 1 of 12 test pairs \({one.name}, for example\)"):
+        measure(tables, tmp_path / "quality", **settings)
+    with pytest.raises(AugmentError, match=r"images: is neither the folder of a run .* nor one of generated images"):
+        other_generators(QualityConfig(generators=[str(tmp_path / "images")]))
 
 
 def test_generators_have_the_names_that_people_know_them_by(tmp_path):
