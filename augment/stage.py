@@ -17,6 +17,7 @@ have their hashes; only the others are computed.
 """
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -49,6 +50,8 @@ from augment.manifest import (
 
 # Apply the function to each shard, in any order, anywhere; yield the parts written, as they are finished.
 Spread = Callable[[Callable[[Sequence[str]], Path], Sequence[Sequence[str]]], Iterable[Path]]
+# How many ids a shard has; "auto": see :func:`size_of_shards`.
+ShardSize = int | Literal["auto"]
 # (ids of a shard) -> its rows; called with keyword ``folder``, that of the stage's table.
 Work = Callable[..., pd.DataFrame | list[dict[str, Any]]]
 
@@ -153,6 +156,17 @@ def finished(path: Path, origin: Mapping[str, Any]) -> Manifest | None:
     """The table at ``path`` if it was made under the same digest and all its files are unchanged."""
     made = made_under(path, origin)
     return made if made is not None and verify(made).empty else None
+
+
+def size_of_shards(asked: ShardSize, count: int, seconds_each: float) -> int:
+    """How many of ``count`` ids a shard has, where an id takes ``seconds_each``.
+
+    "auto": a sixteenth of them, but at least a second of work, beside which the tenths that a task of Prefect and a
+    cluster cost are little, and at most ten, which a killed worker may lose.
+    """
+    if asked != "auto":
+        return asked
+    return math.ceil(min(max(count / 16, 1 / seconds_each), 10 / seconds_each))
 
 
 def run_shards(

@@ -21,6 +21,7 @@ import yaml
 from million_rows import configuration, prepare
 
 from augment.pipeline.stages import run_stage, stage_named, stages_until
+from augment.stage import ShardSize
 
 PROCESSES = 4
 RUN = """
@@ -46,7 +47,7 @@ def stage_seconds(folder: Path, output: str, stage: str) -> float:
     return json.loads((folder / output / "timings.json").read_text())[stage]["seconds"]
 
 
-def in_a_pool(folder: Path, shard_size: int, until: str) -> None:
+def in_a_pool(folder: Path, shard_size: ShardSize, until: str) -> None:
     config = configuration(folder)
     flow = config.flow.model_copy(update={"shard_size": shard_size})
     config = config.model_copy(update={"output": folder / "pool", "flow": flow})
@@ -58,7 +59,7 @@ def in_a_pool(folder: Path, shard_size: int, until: str) -> None:
         pool.join()
 
 
-def overhead(folder: Path, rows: int, shard_size: int, runner: str, stage: str) -> None:
+def overhead(folder: Path, rows: int, shard_size: ShardSize, runner: str, stage: str) -> None:
     seconds = {}
     for name in ("pool", runner):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--stage", default="images")
-    parser.add_argument("--shard-size", type=int, default=1000)
+    parser.add_argument("--shard-size", type=lambda text: text if text == "auto" else int(text), default="auto")
     parser.add_argument("--runner", choices=["dask", "ray"], default="dask")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -49,7 +49,7 @@ def timed(folder: Path, output: str, *settings: str, meanwhile: Callable[[thread
     ended, start = threading.Event(), time.monotonic()
     thread = threading.Thread(target=meanwhile, args=[ended])
     thread.start()
-    done = run(folder, output, "flow.runner=dask", *settings)
+    done = run(folder, output, "flow.runner=dask", "flow.shard_size=1000", *settings)
     ended.set()
     thread.join()
     for line in done.stderr.splitlines():

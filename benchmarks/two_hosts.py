@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder.absolute() / str(options.rows)
     if options.flow:  # on the first host
-        done = run(folder, "hosts", "flow.runner=dask", f"flow.address={SCHEDULER}")
+        done = run(folder, "hosts", "flow.runner=dask", f"flow.address={SCHEDULER}", "flow.shard_size=1000")
         print(done.stderr.strip().splitlines()[-1], flush=True)
         raise SystemExit(done.returncode)
     prepare(folder, options.rows)

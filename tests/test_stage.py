@@ -11,7 +11,7 @@ from augment.base.errors import AugmentError, Refused
 from augment.base.files import sha256_bytes
 from augment.config import DataConfig, PairsConfig
 from augment.manifest import read_manifest, verify, write_manifest
-from augment.stage import finished, one_by_one, provenance, run_shards
+from augment.stage import finished, one_by_one, provenance, run_shards, size_of_shards
 
 IDS = [f"train/{number:02d}" for number in range(10)]
 
@@ -215,6 +215,19 @@ def test_a_table_that_memory_does_not_suffice_for_counts_as_no_damaged_one(tmp_p
 
     for name in ("ParquetFile", "read_table", "read_metadata"):
         monkeypatch.setattr(pq, name, refuse)
-    with pytest.raises(Refused, match="memory is not enough"):
+    with pytest.raises(Refused, match="out of memory"):
         finished(tmp_path / "t.parquet", origin())
     assert manifest.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "seconds_each", "size"),
+    [(7, 10**6, 1e-3, 7),  # as asked
+     ("auto", 160_000, 1e-3, 10_000),  # a sixteenth, which takes ten seconds
+     ("auto", 10**6, 1e-3, 10_000),  # no more than ten seconds
+     ("auto", 48_000, 1e-3, 3_000),  # a sixteenth: three seconds
+     ("auto", 1_600, 1e-3, 1_000),  # a sixteenth would take a tenth of a second
+     ("auto", 100, 30.0, 1)],  # never less than one
+)  # fmt: skip
+def test_a_shard_is_one_to_ten_seconds_of_work(asked, count, seconds_each, size):
+    assert size_of_shards(asked, count, seconds_each) == size

@@ -242,8 +242,8 @@ class QualityConfig(Section):
     pairs: Count = 12_000
     """Number of test pairs, evenly spaced in their list."""
     generators: tuple[File, ...] = Runtime(())
-    """Further generators in the same table: shipped names, weights files, folders of runs, or folders of other programs'
-    images, FROM__TO.png; identified by name and content."""
+    """Further generators in the same table: shipped names, weights files, folders of runs, or folders of images that
+    other programs made, FROM__TO.png; identified by name and content."""
     identity_weights: Location | None = Runtime(None)
     """OSNet x0.25 trained on another data set: identity kept, distances of its features. None: not measured.
     Files are identified by their content; `augment doctor` lists where each is published."""
@@ -380,8 +380,9 @@ class FlowConfig(Section):
     machine."""
     workers: int = Runtime(1, ge=1, le=10_000)
     """Number of shards in parallel."""
-    shard_size: Count = Runtime(1000)
-    """Images per shard: a killed worker loses at most one shard."""
+    shard_size: Literal["auto"] | Count = Runtime("auto")
+    """Images per shard: a killed worker loses at most one shard. "auto": about ten seconds of work, generated images by
+    the thousand."""
     notify: str | None = Runtime(None)
     """A command for runs that failed, crashed or were cancelled; called with a message as an additional argument."""
 

@@ -23,7 +23,17 @@ from augment.data.rendered.folder import VERSION, check_root
 from augment.data.rendered.plan import plan
 from augment.data.selection import has_correct_match, select
 from augment.manifest import Manifest, relative_path
-from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.stage import (
+    Counts,
+    Estimate,
+    ShardSize,
+    Spread,
+    begun_shards,
+    one_by_one,
+    provenance,
+    run_shards,
+    size_of_shards,
+)
 
 _IMAGES_PER_SECOND, _RENDERED_PER_SECOND = 2500.0, 800.0  # two cores
 _REASONS = 3  # that are told, why files cannot be used
@@ -108,7 +118,8 @@ def estimate(config: Config, counts: Counts) -> Estimate:
     return Estimate(amount, total, total * size, total * seconds, elsewhere=elsewhere)
 
 
-def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:
+def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_one,
+                shard_size: ShardSize = "auto") -> Manifest:  # fmt: skip
     """Find, open and hash every image; a set of layout "rendered" is rendered first. Returns the table of images.
 
     A file that cannot be used has a row with status "failed" and the reason. Raises :class:`AugmentError` where a
@@ -127,7 +138,8 @@ def scan_images(section: DataConfig, folder: Path, *, spread: Spread = one_by_on
     work = partial(examine, section=section, root=root.absolute(), listing=origin["inputs"]["listing"])
     ids = [image.id for image in found]
     del found  # workers list them again; a list of millions is in memory once
-    manifest = run_shards("images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=shard_size)
+    size = size_of_shards(shard_size, len(ids), 1 / _IMAGES_PER_SECOND)
+    manifest = run_shards("images", folder / "images.parquet", origin, ids, work, spread=spread, shard_size=size)
     _check(manifest, section, root)
     return manifest
 

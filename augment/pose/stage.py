@@ -18,7 +18,17 @@ from augment.manifest import Manifest, relative_path
 from augment.pose import filtering, lookup
 from augment.pose.estimator.checkpoints import Checkpoint, find_checkpoint
 from augment.pose.plausibility import check_joints, far_outside
-from augment.stage import Counts, Estimate, Spread, begun_shards, one_by_one, provenance, run_shards
+from augment.stage import (
+    Counts,
+    Estimate,
+    ShardSize,
+    Spread,
+    begun_shards,
+    one_by_one,
+    provenance,
+    run_shards,
+    size_of_shards,
+)
 
 VERSION = 1
 TABLE = "poses.parquet"
@@ -63,7 +73,7 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 
 def estimate_poses(
-    section: PoseConfig, images: Manifest, folder: Path, *, spread: Spread = one_by_one, shard_size: int = 1000
+    section: PoseConfig, images: Manifest, folder: Path, *, spread: Spread = one_by_one, shard_size: ShardSize = "auto"
 ) -> Manifest:
     """Joints of the images of ``section.splits``, estimated by openpifpaf or read from key point files.
 
@@ -78,9 +88,8 @@ def estimate_poses(
     else:
         checkpoint = find_checkpoint(section.checkpoint, section.checkpoint_sha256)
         work = partial(_estimate, section=section, images=images, checkpoint=checkpoint)
-    poses = run_shards(
-        "poses", folder / TABLE, origin, frame["id"].tolist(), work, spread=spread, shard_size=shard_size
-    )
+    size = size_of_shards(shard_size, len(frame), 1 / PER_SECOND[section.estimator])
+    poses = run_shards("poses", folder / TABLE, origin, frame["id"].tolist(), work, spread=spread, shard_size=size)
     lookup.forget()
     filtering.report(poses.columns("id", "status", "verdict", "people", "x"), frame["pid"], section)  # both by id
     return poses

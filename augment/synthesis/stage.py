@@ -31,6 +31,7 @@ from augment.stage import (
     Begun,
     Counts,
     Estimate,
+    ShardSize,
     Share,
     Spread,
     begun_shards,
@@ -110,18 +111,19 @@ def estimate(config: Config, counts: Counts) -> Estimate:
 
 
 def synthesize(section: SynthesisConfig, images: Manifest, poses: Manifest, checkpoints: Manifest, folder: Path, *,
-               spread: Spread = one_by_one, shard_size: int = 1000) -> Manifest:  # fmt: skip
+               spread: Spread = one_by_one, shard_size: ShardSize = "auto") -> Manifest:  # fmt: skip
     """Generate every training person with an accepted pose (junk -1 and distractor 0000 aside) in other people's poses.
 
     Target poses are sampled from all such images, the source included as in the released code, without replacement and
     seeded by image. ``images/<source>g<rank>.jpg`` begins with the source's name, so that readers of Market-1501's
     names give it the source's identity and camera. An unreadable source gives a row with status "failed". With a filter
     all images are generated and scored (``unfiltered.parquet``, ``scores.parquet``), and those that fail are not kept.
-    ``shard_size`` counts generated images. In the formats webdataset and parquet a file has a thousand images, and
-    ``path`` has the position of each (:func:`augment.base.files.read_stored`). Raises :class:`AugmentError` where there
-    is no source or no generator.
+    ``shard_size`` counts generated images, "auto" is a thousand. In the formats webdataset and parquet a file has a
+    thousand images, and ``path`` has the position of each (:func:`augment.base.files.read_stored`). Raises
+    :class:`AugmentError` where there is no source or no generator.
     """
     folder = Path(folder)
+    shard_size = IN_CONTAINER if shard_size == "auto" else shard_size
     origin = identity(section, images, poses, checkpoints, folder)
     if not section.filter.scores:
         return _draw(section, images, poses, checkpoints, folder / TABLE, spread, shard_size)

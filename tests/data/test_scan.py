@@ -164,7 +164,7 @@ def test_shards_do_not_matter(market, tmp_path):
 def test_no_usable_image_in_a_split_is_an_error(market, tmp_path):
     for name in NAMES["query"]:
         (market / "query" / name).write_bytes(b"")
-    with pytest.raises(AugmentError, match="query: no image of the query split can be used"):
+    with pytest.raises(AugmentError, match="data: no image of the query split can be used"):
         scan(market, tmp_path / "images")
 
 
