@@ -56,8 +56,8 @@ def fetch(name: str) -> Path:
     """The file of a checkpoint by openpifpaf's own name for it, downloaded once."""
     url = _CHECKPOINTS[name].replace("http://", "https://", 1)  # openpifpaf has the former
     return download(url, f"{name}, openpifpaf's checkpoint",
-                    "or use pose.checkpoint=crops, which comes with the package and is for crops of about 128x64, or key "
-                    "points that you have (pose.estimator=annotations)")  # fmt: skip
+                    "or use pose.checkpoint=crops, which comes with the package and is for crops of about 128x64, or "
+                    "key points that you have (pose.estimator=annotations)")  # fmt: skip
 
 
 def field_layout(network: torch.nn.Module) -> FieldLayout:
