@@ -104,7 +104,12 @@ def _dask(section: FlowConfig) -> Iterator[Callable[[], Any]]:
         "distributed.worker.multiprocessing-method": "forkserver",
         # Without Dask's MALLOC_TRIM_THRESHOLD_, by which freed memory is returned at once (base/memory.py).
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), 1),
-        "distributed.worker.profile.enabled": False,  # a hundred stack traces a second, which nobody looks at
+        # What every process of a cluster does beside its work, by default 50, 10 and 2 times a second, and a hundred
+        # stack traces a second, which nobody looks at: together a sixth of two cores.
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.worker.memory.monitor-interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
+        "distributed.worker.profile.enabled": False,
     }
     with dask.config.set(settings):
         get_mp_context().set_forkserver_preload(["distributed", "flows.pipeline"])
