@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -318,5 +318,16 @@ def _reid(config: Config) -> Iterator[Check]:
         files = named_files(config.reid)
         return ", ".join(settings_of_arms(config.reid)) + "".join(f"; {key} {files[key][:16]}" for key in files)
 
+    def people() -> str:
+        from augment.pipeline.counts import list_of_images
+        from augment.reid.checks import check_all
+
+        images = list_of_images(config, {})
+        check_all(images, config.data.root or config.folder, config.reid)
+        train = images.loc[(images["split"] == "train") & (images["pid"] >= 0), "pid"]
+        return f"{train.nunique():,} to train on, others to search for in other cameras"
+
     yield _asked("re-ID model", model)
     yield _asked("re-ID arms", arms)
+    asked = _asked("re-ID people", people)
+    yield asked if asked.status == "ok" else replace(asked, status="warn")  # images can be generated all the same
