@@ -57,7 +57,7 @@ def server_of_run(run: Path) -> Iterator[None]:
         port = listening.getsockname()[1]
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listening.fileno())], pass_fds=[listening.fileno()],
-            # Without pages and block types, which a run does not use: each takes a second of the start.
+            # Without pages and block types, which a run does not use; the latter take a second of its start.
             env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
                  "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "AUGMENT_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -276,3 +276,9 @@ def test_a_key_given_twice_is_an_error(tmp_path):
 def test_of_many_problems_five_are_told():
     with pytest.raises(UsageError, match=r"; and 95 more$"):
         load_config(None, [f"gan.q{n}=1" for n in range(100)])
+
+
+@pytest.mark.parametrize("name", ["a?b", "a/b", "~a", ".."])  # ? would end the path of Prefect's database
+def test_a_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(UsageError, match="it becomes a folder"):
+        load_config(None, [f"name='{name}'"])

@@ -127,6 +127,8 @@ def test_scores_are_those_of_the_images_and_a_change_of_the_filter_draws_nothing
     assert synthesize(SECTION, images, poses, checkpoints, tmp_path).digest == plain.digest
     again = synthesize(section(similarity=-1.0, share=0.5), images, poses, checkpoints, tmp_path)
     assert again.path.read_bytes() == made.path.read_bytes()
+    (tmp_path / "unfiltered.parquet").unlink()  # the table itself is what counts
+    assert synthesize(section(similarity=-1.0, share=0.5), images, poses, checkpoints, tmp_path).digest == made.digest
 
 
 def test_a_judge_that_is_missing_is_asked_for_before_anything_is_drawn(run, tmp_path):

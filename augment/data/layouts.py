@@ -89,10 +89,18 @@ def parse_name(name: str) -> Name | None:
 
 
 def list_market(root: Path) -> list[Found]:
-    """All image files of a data set in Market-1501's layout, sorted by id."""
+    """All image files of a data set in Market-1501's layout, sorted by id.
+
+    Raises :class:`AugmentError` where a training or query image has the number of distractors.
+    """
     found = []
     for split, folder in MARKET_FOLDERS.items():
         found += _list_folder(root / folder, split, parse_market, MARKET_EXAMPLE)
+    zero = [image for image in found if image.name.pid == DISTRACTOR and image.split != "gallery"]
+    if zero:
+        raise AugmentError(f"{root}: {len(zero)} training or query images are of person 0000 ({zero[0].file.name}, for "
+                           "example), which in Market-1501's names means a distractor. Number people from 1, or "
+                           "convert the data set with `augment data import`, which does.")  # fmt: skip
     return _by_id(found)
 
 

@@ -16,7 +16,7 @@ from augment.base.progress import say
 from augment.base.storage import copies
 from augment.base.storage.addresses import is_copy
 from augment.config import Config, DataConfig, environment_path
-from augment.data.layouts import DISTRACTOR, LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
+from augment.data.layouts import LAYOUTS, MARKET_FOLDERS, Found, parse_name, printable
 from augment.data.patterns import parse_folder
 from augment.data.rendered.dataset import render_set
 from augment.data.rendered.folder import VERSION, check_root
@@ -202,11 +202,6 @@ def _check(manifest: Manifest, section: DataConfig, root: Path) -> None:
         if others := len(failed) - sum(count for _, count in reasons.most_common(_REASONS)):
             told.append(f"{others} x other reasons")
         say(f"images: {len(failed)} of {len(frame)} cannot be used: {'; '.join(told)}. Their rows say why.")
-    zero = frame[(frame["status"] == "ok") & (frame["pid"] == DISTRACTOR) & frame["split"].isin(["train", "query"])]
-    if len(zero):
-        raise AugmentError(f"{root}: {len(zero)} training or query images are of person 0000, which in Market-1501's "
-                           "names means a distractor. Number people from 1, or convert the data set with `augment data "
-                           "import`, which does.")  # fmt: skip
     needed = ("train", "query", "gallery") if section.layout != "deepfashion" else ("train", "gallery")
     usable = frame[(frame["status"] == "ok") & (frame["pid"] > 0)]
     for split in needed:

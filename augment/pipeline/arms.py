@@ -14,7 +14,8 @@ from augment.reid.summary import compare, difference_with_interval, pooled, spli
 from augment.run import Run
 
 _SHOWN = {"rank1": "rank-1", "rank5": "rank-5", "mAP": "mAP"}
-_NO_SETTING = ("name", "output", "flow", "report", "quality", "reid.seeds", "reid.arms")  # of an arm's accuracy
+# What changes no arm's accuracy: a key, or a section.
+_NO_SETTING = ("name", "output", "flow", "report", "quality", "reid.seeds", "reid.arms")
 
 
 def arms_cells(config: Config) -> list[list[str]]:

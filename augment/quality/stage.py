@@ -24,11 +24,11 @@ from augment.gan.inference import BatchedGenerator, last_weights
 from augment.manifest import Manifest, write_manifest
 from augment.quality.arms import COPIED, REAL, Arms, generator_digests, other_generators
 from augment.quality.examples import Load, write_examples
-from augment.quality.finished import FinishedImages
 from augment.quality.identity import Gallery, IdentityFeatures, read_gallery, retrieve
 from augment.quality.networks import NETWORKS, digests, missing, open_networks, suffixes
 from augment.quality.observations import Batch, Observe
 from augment.quality.pictures import Pair, PairPictures, choose_pairs, generated_targets, load_pairs
+from augment.quality.precomputed import PrecomputedImages
 from augment.quality.registry import METRICS, Evidence, metrics_of
 from augment.quality.scores import PER_PAIR, PERFECT, body_masks, pair_scores
 from augment.quality.statistics import Sample
@@ -81,7 +81,7 @@ def _shares(config: Config, pairs: int, gallery: int) -> tuple[Share, ...]:
     widths = {"the run's generator": config.gan.width}
     others = other_generators(section, config.gan.system)
     for name, found in others.items():
-        if not isinstance(found, FinishedImages):
+        if not isinstance(found, PrecomputedImages):
             widths[name] = read_header(found)["config"]["width"]
     drawn = [Share(name, pairs, generation_seconds(config, width)) for name, width in widths.items()]
     images = pairs * (1 + len(others) + 2)  # the sources and the targets too
@@ -130,7 +130,7 @@ def measure_quality(
     draw: dict[str, Draw] = {gan.system: partial(_generate, generator)}
     seeds = {gan.system: gan.seed}
     for name, found in other_generators(section, gan.system).items():
-        if isinstance(found, FinishedImages):
+        if isinstance(found, PrecomputedImages):
             found.check(chosen)
             draw[name] = partial(_read, found)
         else:
@@ -161,8 +161,8 @@ def _generate(generator: BatchedGenerator, pairs: list[Pair], pictures: PairPict
     return generated_targets(generator, pictures)
 
 
-def _read(finished: FinishedImages, pairs: list[Pair], pictures: PairPictures) -> Tensor:
-    return finished.read(pairs, pictures.size)
+def _read(folder: PrecomputedImages, pairs: list[Pair], pictures: PairPictures) -> Tensor:
+    return folder.read(pairs, pictures.size)
 
 
 def _observe_all(

@@ -63,6 +63,9 @@ def test_nobody_left_to_train_on_is_told(key):
     assert len(people_of(select(SET + TEST, DataConfig(**{key: 7})))) == 1
     with pytest.raises(UsageError, match=f"data.{key} is 8, but the training set has 8 people"):
         select(SET + TEST, DataConfig(**{key: 8}))
+    both = {"validation_identities": 5, "skip_identities": 3}
+    with pytest.raises(UsageError, match=r"identities is 5 and data\.skip_identities is 3, but the training set has 8"):
+        select(SET + TEST, DataConfig(**both))
 
 
 def test_without_a_subset_nothing_changes():

@@ -91,6 +91,12 @@ def test_times_are_scaled_by_the_estimates_of_then_and_now(config, monkeypatch):
         None, "no rate for this GPU yet")  # fmt: skip
 
 
+@pytest.mark.parametrize("content", ["null", "[1]", "{", ""])
+def test_damaged_times_count_as_none(tmp_path, content):
+    (tmp_path / "timings.json").write_text(content)
+    assert read_times(tmp_path) == {}
+
+
 def test_a_run_records_what_it_estimated(config):
     times = read_times(config.folder)
     assert list(times) == [stage.name for stage in STAGES]

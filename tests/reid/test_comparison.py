@@ -141,6 +141,13 @@ def test_what_cannot_be_trained_is_refused_before_it_is(people, section, tmp_pat
     assert not (tmp_path / "reid").exists()
 
 
+@pytest.mark.parametrize(("size", "real"), [(11, 1), (32, 3), (4, 1), (110, 10)])
+def test_the_papers_mixture_is_one_real_image_to_ten(section, size, real):
+    asked = section.model_copy(update={"batch_size": size, "arms": {"real": ArmConfig(), "union": ArmConfig()}})
+    arm = settings_of_arms(asked)["union"]
+    assert (arm.real, arm.synthetic, arm.until) == (real, size - real, 1.0)
+
+
 def test_arms_that_would_train_on_something_else_are_refused(section):
     with pytest.raises(UsageError, match=r"augmeted is no ready-made arm.* train as real\. Did you mean augmented"):
         settings_of_arms(section.model_copy(update={"arms": {"real": ArmConfig(), "augmeted": ArmConfig()}}))

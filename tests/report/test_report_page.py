@@ -121,7 +121,7 @@ def test_quality_stands_beside_the_source_and_published_figures(fake_run):
     assert "SSIM ↑ ssim_released 0.231 [0.220, 0.240] 0.153 [0.140, 0.160] 1.000" in page.text
     assert "PATN (0.311) (0.811) (3.323) (3.773) (0.740)" in page.text
     assert "ours: dsc 0.231 [0.220, 0.240] 0.790" in page.text
-    assert "Published figures are of 12,000 test pairs; this run's are of 24 other." in page.text
+    assert "Published figures are of 12,000 test pairs, this run's of 24." in page.text
     assert "Paired differences to dsc" in page.text and "SSIM ↑ -0.078 [-0.080, -0.070]" in page.text
     assert "weights: 1 metrics FID: missing quality.inception_weights: a <file>" in page.text
     assert "On 75% of 24 test pairs" in page.text  # three of four pairs
@@ -269,3 +269,10 @@ def test_a_table_that_is_gone_is_named_not_dropped_in_silence(fake_run):
     write_manifest(manifest.path, "metrics", manifest.frame(), manifest.provenance, {"per_pair.csv": "0" * 64})
     (fake_run.folder / "quality" / "per_pair.csv").unlink()
     assert "per_pair.csv: is missing. Run the same command again to recreate it." in write(fake_run)[1].text
+
+
+def test_the_gallery_is_found_from_wherever_the_page_lies(fake_run, tmp_path):
+    for page in (fake_run.folder / "report.html", tmp_path / "elsewhere" / "page.html"):
+        write_report(ReportConfig(), Config(output=fake_run.folder), fake_run.folder, page)
+        (link,) = [link for link in Page(page.read_text()).links if link.endswith("gallery.html")]
+        assert (page.parent / link).resolve() == (fake_run.folder / "gan" / "gallery.html").resolve()

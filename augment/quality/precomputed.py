@@ -15,7 +15,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 _BETWEEN = "__"
 
 
-class FinishedImages:
+class PrecomputedImages:
     """The images of a folder, ``FROM__TO.png`` or ``.jpg``: the last parts of the ids of source and target."""
 
     def __init__(self, folder: Path) -> None:
