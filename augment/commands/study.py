@@ -46,13 +46,15 @@ def study(runs: tuple[Path, ...], results: bool, images: int, training: int, hos
 
 
 def _print_results(runs: tuple[Path, ...]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from augment.base.console import output_console
     from augment.study.answers import write_answers
     from augment.study.results import PUBLISHED, read_results, result_cells
 
-    table = Table("run", "users", "R2G %", "G2R %", "d'", "on time %", "unfinished")
+    table = Table(Column("run", overflow="fold"), "users")
+    for title in ("R2G %", "G2R %", "d'", "on time %", "unfinished"):
+        table.add_column(title, no_wrap=True)
     for run in runs:
         if not (run / "study" / "stimuli.parquet").is_file():
             raise AugmentError(f"{run}: no study there yet. `augment study {run}` serves one.")
@@ -60,7 +62,7 @@ def _print_results(runs: tuple[Path, ...]) -> None:
         found = read_results(run / "study")
         on_time = "–" if math.isnan(found.on_time) else f"{100 * found.on_time:.1f}"
         table.add_row(str(run), *result_cells(found), on_time, str(found.unfinished))
-    output_console(width=110).print(table)
+    output_console(width=120).print(table)
     echo("R2G: real images rated as generated; G2R: generated images rated as real; 95 % bootstrap over users. "
          "On time: images shown for 0.9 to 1.1 s.")  # fmt: skip
     for layout, systems in PUBLISHED.items():
