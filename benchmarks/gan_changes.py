@@ -11,16 +11,21 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import grid_sample, pad
 from torch.nn.utils.parametrizations import spectral_norm
 
 from augment.cli import main
-from augment.gan import trainer
+from augment.gan import networks, stage, trainer
 from augment.gan.features import VGGFeatures, known_preprocessing, load_vgg19
-from augment.gan.networks import Discriminator, build_discriminator
+from augment.gan.kernels.gather import _inverse_affine, _level_masks
+from augment.gan.kernels.layers import SampleNorm
+from augment.gan.networks import Discriminator, Generator, build_discriminator
 from augment.gan.objectives import Objectives
+from augment.gan.regions import deformation
+from augment.gan.trainer import Trainer
 
 SHIFT = (8, 4)  # rows, columns
+R1_WEIGHT, R1_EVERY = 1.0, 16  # iterations
 
 
 class Hinge(Objectives):
@@ -88,16 +93,84 @@ def shifted(*arguments) -> Discriminator:
     return network
 
 
-# name -> objectives, and what builds D
-CHANGES: dict[str, tuple[type[Objectives], Callable[..., Discriminator]]] = {
-    "hinge": (Hinge, normalised), "l1": (WithL1, build_discriminator), "layers": (TwoLayers, build_discriminator),
-    "shifts": (Objectives, shifted),
-}  # fmt: skip
+class DifferentiableNorm(SampleNorm):
+    """The same norm by operations that can be differentiated twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x.float() - x.float().mean(dim=(1, 2, 3), keepdim=True)
+        deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).add(1e-12).sqrt()
+        return (self.weight * centred / (deviation + self.eps) + self.bias).to(x.dtype)
+
+
+class WithR1(Trainer):
+    """Now and then a further step of D, on its squared gradient at real images (R1; Mescheder et al., ICML 2018)."""
+
+    def _iterate(self, pairs: Tensor, *noise_and_tables: Tensor) -> None:
+        super()._iterate(pairs, *noise_and_tables)
+        if self.iteration % R1_EVERY:
+            return
+        real = self.data.batch(pairs.chunk(2)[0])
+        image = real.target.requires_grad_()
+        self.discriminator.requires_grad_(True)
+        logits = self.discriminator(real.source, real.source_joints, image, real.target_joints)
+        (slope,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        (R1_EVERY * R1_WEIGHT / 2 * slope.square().sum(dim=(1, 2, 3)).mean()).backward()
+        self.discriminator_optimizer.step()
+
+
+def differentiable(*arguments) -> Discriminator:
+    """D whose gradient can be differentiated."""
+    network = build_discriminator(*arguments)
+    for layer in network.modules():
+        if type(layer) is SampleNorm:
+            layer.__class__ = DifferentiableNorm
+    return network
+
+
+@torch.no_grad()
+def bilinear_plan(generator: Generator, source_joints: Tensor, target_joints: Tensor, batch: int | None = None) -> dict:
+    """For each size the grid (B·R, h, w, 2) of :func:`torch.nn.functional.grid_sample`, and the masks (B, R, h, w)."""
+    height, width = generator.image_size
+    matrices, masks, valid = deformation(
+        source_joints, target_joints, generator.image_size, generator.skeleton, fidelity=generator.fidelity
+    )
+    sampling, invertible = _inverse_affine(matrices)
+    plan = {}
+    for h, w in generator.deformed:
+        y = (torch.arange(h) * (height / h)).expand(w, h).t()
+        x = (torch.arange(w) * (width / w)).expand(h, w)
+        places = sampling.float() @ torch.stack([x, y, torch.ones(h, w)]).flatten(1)  # (B, R, 2, h·w)
+        places = places / torch.tensor([[width / w * (w - 1) / 2], [height / h * (h - 1) / 2]]) - 1
+        level = _level_masks(masks, (h, w)).bool() & (valid & invertible)[..., None, None]
+        plan[h, w] = places.flatten(0, 1).transpose(1, 2).reshape(-1, h, w, 2), level
+    return plan
+
+
+def apply_bilinear_plan(plan: dict, features: Tensor) -> Tensor:
+    """Eq. 4 with bilinear sampling in place of the nearest pixel."""
+    grid, masks = plan[features.shape[2], features.shape[3]]
+    every = features.float()[:, None].expand(-1, masks.shape[1], -1, -1, -1).flatten(0, 1)
+    moved = grid_sample(every, grid, align_corners=True).unflatten(0, masks.shape[:2]) * masks[:, :, None]
+    return moved.amax(1).to(features.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def change(name: str) -> None:
+    """Put the change in the place of what it changes."""
+    trainer.Objectives = {"hinge": Hinge, "l1": WithL1, "layers": TwoLayers}.get(name, Objectives)
+    discriminators: dict[str, Callable[..., Discriminator]] = {
+        "hinge": normalised, "shifts": shifted, "r1": differentiable,
+    }  # fmt: skip
+    trainer.build_discriminator = discriminators.get(name, build_discriminator)
+    if name == "r1":
+        stage.Trainer = WithR1
+    if name == "bilinear":
+        Generator.plan, networks.apply_plan = bilinear_plan, apply_bilinear_plan
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("change", choices=CHANGES)
+    parser.add_argument("change", choices=["hinge", "l1", "layers", "shifts", "r1", "bilinear"])
     options, arguments = parser.parse_known_args()
-    trainer.Objectives, trainer.build_discriminator = CHANGES[options.change]
+    change(options.change)
     main(["gan", "train", *arguments])
