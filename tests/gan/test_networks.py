@@ -153,6 +153,27 @@ def test_convolutions_as_matrix_products_are_convolutions(layer, size, memory):
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
+@pytest.mark.parametrize("layer", [HalvingConvolution(48, 40, bias=False), DoublingConvolution(48, 40)])
+@pytest.mark.parametrize("size", [(2, 2), (15, 5), (8, 12)])
+def test_in_bf16_matrix_products_are_as_near_to_convolutions_as_bf16_is(layer, size, monkeypatch):
+    layer = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    x = torch.randn(1, 48, *size, requires_grad=True)
+    plain = functional.conv2d if isinstance(layer, HalvingConvolution) else functional.conv_transpose2d
+    expected = plain(x, layer.weight, stride=2, padding=1)
+    weights = torch.randn_like(expected)
+    exact = torch.autograd.grad((weights * expected).sum(), (x, layer.weight))
+    monkeypatch.setattr(functional, "conv2d", None)  # so that nothing but a product can have made it
+    monkeypatch.setattr(functional, "conv_transpose2d", None)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x)
+    assert found.dtype == torch.bfloat16
+    found_gradients = torch.autograd.grad((weights * found).sum(), (x, layer.weight))
+    for value, reference in ((found, expected), *zip(found_gradients, exact, strict=True)):
+        assert value.shape == reference.shape and value.isfinite().all()
+        # Inputs, sums and what is added up of them are each rounded to 8 bits: 2^-9 relative, some of them together.
+        assert (value.float() - reference).norm() <= 2**-7 * reference.norm()
+
+
 def inputs(count=2, size=SIZE):
     generator = torch.Generator().manual_seed(3)
     joints = torch.tensor(STANDING, dtype=torch.float32).repeat(count, 1, 1) * size[0]

@@ -1,5 +1,8 @@
 """Layers that PyTorch lacks in this form, or has slower (docs/fidelity.md for the norm)."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -8,7 +11,7 @@ from torch.nn import functional
 from augment.gan.kernels.rows import as_map, pixel_rows
 
 _TINY = 1e-12  # added to a variance, for that of a constant
-_FEW = 32  # input pixels up to which a convolution of many channels is faster as one matrix product on a CPU
+_FEW = 32  # pixels
 
 
 class SampleNorm(nn.Module):
@@ -95,37 +98,120 @@ class _FusedSampleNorm(torch.autograd.Function):
 
 
 class HalvingConvolution(nn.Conv2d):
-    """4x4, stride 2, one pixel of padding. On few pixels it is done as a matrix product."""
+    """4x4, stride 2, one pixel of padding. On few pixels, or with many channels, it is done as a matrix product."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool):
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
-        batch, channels, height, width = x.shape
-        if x.device.type != "cpu" or height * width > _FEW or self.bias is not None:
+        if self.bias is not None or not _faster_as_product(x, self.weight, finer=x.numel()):
             return super().forward(x)
-        if x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        if _in_bf16(x) and not torch.is_grad_enabled():
             return super().forward(x)  # oneDNN shares the sums of such a product among threads: images would differ
-        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        patches = padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3)  # (B, H/2, W/2, 4, 4, inputs)
-        rows = patches.reshape(-1, 16 * channels)  # in the order of channels-last weights; functional.unfold is slow
-        weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
-        return (rows @ weight.t()).view(batch, height // 2, width // 2, -1).permute(0, 3, 1, 2)
+        return _HalvingProduct.apply(*_as_autocast(x, self.weight))
 
 
 class DoublingConvolution(nn.ConvTranspose2d):
-    """The transpose: 4x4, stride 2, without bias. On few pixels, again a matrix product."""
+    """The transpose: 4x4, stride 2, without bias. In the same cases, again a matrix product."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, 2H, 2W)."""
-        batch, channels, height, width = x.shape
-        if x.device.type != "cpu" or height * width > _FEW:
+        if not _faster_as_product(x, self.weight, finer=4 * len(x) * math.prod(x.shape[2:]) * self.out_channels):
             return super().forward(x)
-        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        patches = rows @ self.weight.permute(0, 2, 3, 1).reshape(channels, -1)
-        patches = patches.view(batch, height * width, 16, -1).permute(0, 3, 2, 1).reshape(batch, -1, height * width)
-        return functional.fold(patches, (2 * height, 2 * width), 4, padding=1, stride=2)
+        return _DoublingProduct.apply(*_as_autocast(x, self.weight))
+
+
+def _faster_as_product(x: Tensor, weight: Tensor, finer: int) -> bool:
+    """``finer``: values of the finer of its two maps. In training in bf16 oneDNN is slow where kernels are larger."""
+    if x.device.type != "cpu":
+        return False
+    if _in_bf16(x) and torch.is_grad_enabled():
+        return weight.numel() >= 2 * finer
+    return math.prod(x.shape[2:]) <= _FEW
+
+
+def _in_bf16(x: Tensor) -> bool:
+    """Whether a convolution of ``x`` is computed in bf16 here, by autocast or by its own type."""
+    return _as_autocast(x[:0])[0].dtype == torch.bfloat16
+
+
+def _as_autocast(*tensors: Tensor) -> list[Tensor]:
+    """In the type in which autocast, if it is on, gives tensors to PyTorch's convolutions."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return list(tensors)
+    return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
+
+
+class _HalvingProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        height, width = (_windows(side) for side in x.shape[2:])
+        return (_patches(x) @ _kernels(weight).t()).view(len(x), height, width, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        rows = pixel_rows(gradient)
+        return (
+            _overlap_add(rows @ _kernels(weight), x.shape) if ctx.needs_input_grad[0] else None,
+            _as_kernels(rows.t() @ _patches(x), weight) if ctx.needs_input_grad[1] else None,
+        )
+
+
+class _DoublingProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        batch, _, height, width = x.shape
+        return _overlap_add(pixel_rows(x) @ _kernels(weight), (batch, weight.shape[1], 2 * height, 2 * width))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        patches = _patches(gradient)
+        return (
+            as_map(patches @ _kernels(weight).t(), x) if ctx.needs_input_grad[0] else None,
+            _as_kernels(pixel_rows(x).t() @ patches, weight) if ctx.needs_input_grad[1] else None,
+        )
+
+
+def _kernels(weight: Tensor) -> Tensor:
+    """(N, C, 4, 4) -> (N, 16·C), a view of channels-last weights."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _as_kernels(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of :func:`_kernels`."""
+    count, channels = like.shape[:2]
+    return rows.view(count, 4, 4, channels).permute(0, 3, 1, 2)
+
+
+def _windows(side: int) -> int:
+    """How many steps of two a kernel of 4 takes on a side with a pixel of padding at each end."""
+    return (side - 2) // 2 + 1
+
+
+def _patches(maps: Tensor) -> Tensor:
+    """What those kernels read of maps (B, C, H, W): (B·windows, 16·C), in the order of :func:`_kernels`."""
+    padded = functional.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    windows = padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3)
+    return windows.reshape(-1, 16 * maps.shape[1])  # functional.unfold is slow
+
+
+def _overlap_add(patches: Tensor, shape: Sequence[int]) -> Tensor:
+    """The transpose of :func:`_patches`: each pixel of the maps of ``shape`` is the sum of those that read it."""
+    batch, channels, height, width = shape
+    rows, columns = _windows(height), _windows(width)
+    patches = patches.view(batch, rows, columns, 4, 4, channels)
+    padded = patches.new_zeros(batch, rows + 1, 2, columns + 1, 2, channels)
+    for y in range(4):
+        for x in range(4):
+            padded[:, y // 2 : y // 2 + rows, y % 2, x // 2 : x // 2 + columns, x % 2] += patches[:, :, :, y, x]
+    padded = padded.view(batch, 2 * rows + 2, 2 * columns + 2, channels)
+    return padded[:, 1 : height + 1, 1 : width + 1].contiguous().permute(0, 3, 1, 2)  # functional.fold is slow
