@@ -105,8 +105,8 @@ class DifferentiableNorm(SampleNorm):
 class WithR1(Trainer):
     """Now and then a further step of D, on its squared gradient at real images (R1; Mescheder et al., ICML 2018)."""
 
-    def _iterate(self, pairs: Tensor, *noise_and_tables: Tensor) -> None:
-        super()._iterate(pairs, *noise_and_tables)
+    def _iterate(self, pairs: Tensor, *others: Tensor) -> None:
+        super()._iterate(pairs, *others)
         if self.iteration % R1_EVERY:
             return
         real = self.data.batch(pairs.chunk(2)[0])

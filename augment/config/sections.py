@@ -156,6 +156,11 @@ class GanConfig(Section):
     beta2: float = Field(0.999, ge=0, lt=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     """Exponential average of the weights, beside the raw ones."""
+    same_camera_pairs: float | None = Field(None, ge=0, le=1)
+    """Share of the training pairs whose images are of one camera; None: as they come (Market-1501: .22)."""
+    self_pairs: float = Field(0, ge=0, le=1)
+    """Share of the training pairs that are of an image and itself, moved by a random affine map: what can be seen is
+    then copied rather than guessed (docs/fidelity.md)."""
     seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """With fp32, cuDNN's convolutions use TF32 on GPUs that support it."""

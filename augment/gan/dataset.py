@@ -88,12 +88,24 @@ def load_pair_data(
     index = pd.Series(np.arange(len(ids)), ids)
     size = choose_size(section, images, ids)
     pixels, joints = load_images(images, poses, ids, size)
-    return PairData(
-        torch.from_numpy(pixels).to(device),
-        torch.from_numpy(joints).to(device),
-        np.stack([index[train["from"]].to_numpy(), index[train["to"]].to_numpy()], 1),
-        np.stack([index[test["from"]].to_numpy(), index[test["to"]].to_numpy()], 1),
+    train, test = (
+        np.stack([index[frame["from"]].to_numpy(), index[frame["to"]].to_numpy()], 1) for frame in (train, test)
     )
+    if section.same_camera_pairs is not None:
+        cameras = images.frame().set_index("id").loc[ids, "camid"].to_numpy()
+        train = _with_share(train, cameras[train[:, 0]] == cameras[train[:, 1]], section.same_camera_pairs)
+    return PairData(torch.from_numpy(pixels).to(device), torch.from_numpy(joints).to(device), train, test)
+
+
+def _with_share(pairs: np.ndarray, chosen: np.ndarray, share: float) -> np.ndarray:
+    """Pairs (P, 2), repeated so that the ``chosen`` ones (P,) are the given share; all as they are where there is only
+    one kind."""
+    kinds = pairs[chosen], pairs[~chosen]
+    if not all(map(len, kinds)):
+        return pairs
+    shares = share, 1 - share
+    total = max(len(kind) / part for kind, part in zip(kinds, shares, strict=True) if part)
+    return np.concatenate([np.resize(kind, (round(total * part), 2)) for kind, part in zip(kinds, shares, strict=True)])
 
 
 def choose_size(section: GanConfig, images: Manifest, ids: Sequence[str]) -> tuple[int, int]:

@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 from augment.base.devices import timed_kernels
 from augment.base.errors import UsageError
 from augment.base.progress import say
-from augment.base.shuffling import Shuffled
 from augment.config import GanConfig
 from augment.gan import processes
 from augment.gan.dataset import Batch, PairData
@@ -27,6 +26,8 @@ from augment.gan.kernels.adam import ChannelsLastAdam
 from augment.gan.kernels.gather import LevelPlan, Plan, plans_are_tables
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
+from augment.gan.pair_order import PairOrder
+from augment.gan.self_pairs import move_joints, move_targets
 from augment.gan.skeletons import HUMAN, Skeleton
 
 PLANNED_PIXELS = 2**20  # of pairs whose geometry is made at once: 110 MB of tables
@@ -55,7 +56,7 @@ class Trainer:
         }  # fmt: skip
         self.generator_optimizer = ChannelsLastAdam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = ChannelsLastAdam(self.discriminator.parameters(), **adam)
-        self.order = Shuffled(len(data.train), section.seed)
+        self.order = PairOrder(section, data.train, data.image_size)
         share = section.batch_size // world
         self._planned = max(1, PLANNED_PIXELS // (share * math.prod(data.image_size)))  # iterations with a common plan
         self._plans: tuple[int, Plan] = -1, {}  # number of those iterations' group, and their plans
@@ -104,11 +105,11 @@ class Trainer:
         """Run the next iteration."""
         if self.section.decay_iterations:
             self._set_learning_rate()
-        pairs = self._pairs(self.iteration)
+        pairs, *maps = (drawn.flatten(0, 1) for drawn in self._draw([self.iteration]))
         random = torch.Generator(self.device).manual_seed(_mix(self.section.seed, self.iteration))
         noise = [layer[self._mine()] for layer in self.generator.sample_noise(self.section.batch_size, random)]
         with timed_kernels():
-            self._work(_to_device(torch.from_numpy(pairs).flatten(0, 1), self.device), *noise, *self._tables())
+            self._work(pairs, *maps, *noise, *self._tables())
         self._update_average()
         self.iteration += 1
 
@@ -117,11 +118,12 @@ class Trainer:
         share = self.section.batch_size // processes.world_size()
         return slice(processes.rank() * share, (processes.rank() + 1) * share)
 
-    def _pairs(self, iteration: int) -> np.ndarray:
-        """Two different sets of pairs, (2, B, 2): for D's real images, and for those that G generates."""
-        size = self.section.batch_size
-        chosen = self.data.train[self.order.take(2 * size * iteration, 2 * size)]
-        return chosen.reshape(2, size, 2)[:, self._mine()]
+    def _draw(self, iterations: Sequence[int]) -> list[Tensor]:
+        """This process's pairs of some iterations, (2·iterations, B, 2), and with ``self_pairs`` the maps of their
+        targets, (2·iterations, B, 2, 2, 3): see :class:`PairOrder`. An iteration's first set is D's real images."""
+        of_each = [self.order.pairs] + [self.order.maps] * bool(self.section.self_pairs)
+        return [_to_device(torch.from_numpy(np.concatenate([drawn(step)[:, self._mine()] for step in iterations])),
+                           self.device) for drawn in of_each]  # fmt: skip
 
     def _tables(self) -> list[Tensor]:
         """The plan of the next iteration, a table per level. Empty where plans have no fixed shapes: G makes its own.
@@ -133,17 +135,23 @@ class Trainer:
         group, place = divmod(self.iteration, self._planned)
         if self._plans[0] != group:
             first = group * self._planned
-            pairs = np.stack([self._pairs(first + step)[1] for step in range(self._planned)])
-            joints = self.data.joints[_to_device(torch.from_numpy(pairs).flatten(0, 1), self.device)]
-            self._plans = group, self.generator.plan(*joints.unbind(1), batch=pairs.shape[1])
+            pairs, *maps = (drawn[1::2].flatten(0, 1) for drawn in self._draw(range(first, first + self._planned)))
+            source, target = self.data.joints[pairs].unbind(1)
+            for moved in maps:
+                target = move_joints(target, moved, self.data.image_size)
+            self._plans = group, self.generator.plan(source, target, batch=len(pairs) // self._planned)
         return [level.table.chunk(self._planned)[place] for level in self._plans[1].values()]
 
-    def _iterate(self, pairs: Tensor, *noise_and_tables: Tensor) -> None:
+    def _iterate(self, pairs: Tensor, *others: Tensor) -> None:
+        """``others``: maps of targets with ``self_pairs``, noise of the decoder's layers, tables of the plan."""
+        real, fake = (self.data.batch(half) for half in pairs.chunk(2))
+        if self.section.self_pairs:
+            maps, *others = others
+            real, fake = (move_targets(batch, half) for batch, half in zip((real, fake), maps.chunk(2), strict=True))
         layers = len(self.generator.noise_shapes)
-        noise, tables = list(noise_and_tables[:layers]), noise_and_tables[layers:]
+        noise, tables = list(others[:layers]), others[layers:]
         levels = self.generator.deformed if tables else []
         plan = {size: LevelPlan(size, table) for size, table in zip(levels, tables, strict=True)}
-        real, fake = (self.data.batch(half) for half in pairs.chunk(2))
         with self._autocast():
             generated = self._synced_generator(fake.source, fake.source_joints, fake.target_joints, noise, plan or None)
 

@@ -71,7 +71,7 @@ def _strips(pictures: PairPictures, generated: dict[str, torch.Tensor]) -> np.nd
         shown = [images[place] for images in (pictures.source, pictures.target, *generated.values())]
         source, *others = (image.permute(1, 2, 0).numpy() for image in shown)
         strips.append([source, *poses, *others])
-    captions = [write_text(text, size[1]) for text in ("source", "pose", "pose", "target", *generated)]
+    captions = [write_text(text, size[1]) for text in ("source", "its pose", "new pose", "target", *generated)]
     blocks = [[*captions, None]] * min(SIDE_BY_SIDE, len(strips)) + [[*strip, None] for strip in strips]
     rows = [list(chain(*blocks[first : first + SIDE_BY_SIDE])) for first in range(0, len(blocks), SIDE_BY_SIDE)]
     return image_grid(rows)

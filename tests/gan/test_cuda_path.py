@@ -56,21 +56,22 @@ def data(tmp_path):
     return load_pair_data(TINY, *make_run(tmp_path), CPU)
 
 
-def trained(data, iterations=5):
-    trainer = Trainer(TINY, data, CPU)
+def trained(data, self_pairs, iterations=5):
+    trainer = Trainer(TINY.model_copy(update={"self_pairs": self_pairs}), data, CPU)
     for _ in range(iterations):
         trainer.step()
     return trainer
 
 
-def test_geometry_made_for_many_iterations_at_once_changes_nothing(data, monkeypatch):
-    usual = trained(data)
+@pytest.mark.parametrize("self_pairs", [0, 0.5])
+def test_geometry_made_for_many_iterations_at_once_changes_nothing(data, monkeypatch, self_pairs):
+    usual = trained(data, self_pairs)
     for module in (gather, trainer_module):
         monkeypatch.setattr(module, "plans_are_tables", lambda device: True)
     monkeypatch.setattr(trainer_module, "PLANNED_PIXELS", 1)
-    one_by_one = trained(data)
+    one_by_one = trained(data, self_pairs)
     monkeypatch.setattr(trainer_module, "PLANNED_PIXELS", 3 * TINY.batch_size * data.images[0, ..., 0].numel())
-    together = trained(data)
+    together = trained(data, self_pairs)
     assert (one_by_one._planned, together._planned, together._plans[0]) == (1, 3, 1)
     for parameter, expected in zip(one_by_one.generator.parameters(), together.generator.parameters(), strict=True):
         assert torch.equal(parameter, expected)
