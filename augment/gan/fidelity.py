@@ -47,6 +47,7 @@ class Fidelity:
     # Losses (Sec. 4, App. A)
     adversarial: Literal["non-saturating", "minimax"]  # Eq. 5 is the latter
     logarithm_offset: float  # added to each probability before its logarithm is taken
+    gradient_penalty: float  # weight of D's squared gradient at real images (R1) in its loss; 0: none
     reduction: Literal["mean", "sum"]  # of the reconstruction over pixels; Eq. 8 is the latter
     reconstruction_weights: Mapping[str, float]  # by system; λ of Eq. 10 for full
     swapped_channel_means: bool  # blue's mean is subtracted from red and red's from blue, before Caffe's VGG-19
@@ -72,6 +73,7 @@ RELEASED = Fidelity(
     discriminator_output="patches",
     adversarial="non-saturating",
     logarithm_offset=1e-7,
+    gradient_penalty=0.0,
     reduction="mean",
     reconstruction_weights={"baseline": 100.0, "dsc": 100.0, "percloss": 0.5, "full": 0.01},
     swapped_channel_means=True,
@@ -96,6 +98,7 @@ PAPER = Fidelity(
     discriminator_output="scalar",
     adversarial="minimax",
     logarithm_offset=0.0,
+    gradient_penalty=0.0,
     reduction="sum",
     reconstruction_weights=dict.fromkeys(("baseline", "dsc", "percloss", "full"), 0.01),  # Eq. 10; no other is given
     swapped_channel_means=False,
@@ -107,6 +110,7 @@ MODERN = replace(
     homogeneous_fit=False,
     smoothed_upsampling=True,
     logarithm_offset=0.0,
+    gradient_penalty=1.0,
     swapped_channel_means=False,
 )
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 def rank() -> int:
@@ -16,6 +17,14 @@ def rank() -> int:
 def world_size() -> int:
     """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Make each gradient the mean over the processes. DistributedDataParallel does so only in its own backward pass."""
+    if world_size() > 1:
+        for gradient in [parameter.grad for parameter in network.parameters() if parameter.grad is not None]:
+            dist.all_reduce(gradient)
+            gradient /= world_size()
 
 
 def barrier() -> None:

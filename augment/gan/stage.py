@@ -12,6 +12,7 @@ from augment.gan.checkpoints import save_weights
 from augment.gan.cost import training_bytes, training_memory, training_seconds
 from augment.gan.dataset import choose_size, load_pair_data
 from augment.gan.features import VGG19_BYTES, check_features, features_digest, vgg19_to_fetch
+from augment.gan.fidelity import preset
 from augment.gan.folder import place_of_training, take_folder
 from augment.gan.generators import find_generator, load_start, resolve_start
 from augment.gan.networks import channels_of
@@ -20,7 +21,7 @@ from augment.gan.training import Training
 from augment.manifest import Manifest, write_manifest
 from augment.stage import Begun, Counts, Estimate, finished, provenance
 
-STAGE, VERSION = "gan", 1
+STAGE = "gan"
 
 
 def identity(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manifest,
@@ -28,7 +29,9 @@ def identity(section: GanConfig, images: Manifest, poses: Manifest, pairs: Manif
     """See augment/stage.py."""
     section = resolve_start(section)
     inputs = {"images": images, "poses": poses, "pairs": pairs}
-    return provenance(STAGE, VERSION, section, inputs | named_files(section))
+    # A preset's name is part of a training's identity, what it means is not: modern has a gradient penalty since.
+    version = 2 if section.iterations and preset(section.fidelity).gradient_penalty else 1
+    return provenance(STAGE, version, section, inputs | named_files(section))
 
 
 def named_files(section: GanConfig) -> dict[str, str]:

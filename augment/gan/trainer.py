@@ -1,4 +1,5 @@
-"""One training iteration: a step of D, a step of G (Eq. 10), a step of the exponential average.
+"""One training iteration: a step of D, a step of G (Eq. 10), now and then one of D by its gradient penalty, a step of
+the exponential average.
 
 An iteration never synchronises with the device. All randomness (pairs, dropout) is a function of the seed and the
 iteration alone, sampled for the batch of all processes together, so that resumed and distributed trainings follow an
@@ -27,6 +28,7 @@ from augment.gan.kernels.gather import LevelPlan, Plan, plans_are_tables
 from augment.gan.networks import build_discriminator, build_generator
 from augment.gan.objectives import Objectives
 from augment.gan.pair_order import PairOrder
+from augment.gan.penalty import EVERY, gradient_penalty
 from augment.gan.self_pairs import move_joints, move_targets
 from augment.gan.skeletons import HUMAN, Skeleton
 
@@ -75,12 +77,10 @@ class Trainer:
             self._synced_generator = DistributedDataParallel(self._run_generator, devices)
             self._synced_discriminator = DistributedDataParallel(self._run_discriminator, devices)
         self._captured = bool(mode) and world == 1
-        self._work = self._make_work()
+        self._work, self._penalty_work = self._make(self._iterate), self._make(self._penalise)
 
-    def _make_work(self) -> Callable[..., None]:
-        if not self._captured:
-            return self._iterate
-        return Captured(self._iterate, self.device, fall_back=self.section.compile == "auto")
+    def _make(self, work: Callable[..., None]) -> Callable[..., None]:
+        return Captured(work, self.device, fall_back=self.section.compile == "auto") if self._captured else work
 
     def start_from(self, generator: nn.Module) -> None:
         """Initialise with another generator's weights. The discriminator is new."""
@@ -110,6 +110,8 @@ class Trainer:
         noise = [layer[self._mine()] for layer in self.generator.sample_noise(self.section.batch_size, random)]
         with timed_kernels():
             self._work(pairs, *maps, *noise, *self._tables())
+            if self.objectives.fidelity.gradient_penalty and self.iteration % EVERY == 0:
+                self._penalty_work(pairs, *maps)
         self._update_average()
         self.iteration += 1
 
@@ -144,10 +146,8 @@ class Trainer:
 
     def _iterate(self, pairs: Tensor, *others: Tensor) -> None:
         """``others``: maps of targets with ``self_pairs``, noise of the decoder's layers, tables of the plan."""
-        real, fake = (self.data.batch(half) for half in pairs.chunk(2))
-        if self.section.self_pairs:
-            maps, *others = others
-            real, fake = (move_targets(batch, half) for batch, half in zip((real, fake), maps.chunk(2), strict=True))
+        maps, others = others[: bool(self.section.self_pairs)], others[bool(self.section.self_pairs) :]
+        real, fake = self._batches(pairs, *maps)
         layers = len(self.generator.noise_shapes)
         noise, tables = list(others[:layers]), others[layers:]
         levels = self.generator.deformed if tables else []
@@ -179,6 +179,23 @@ class Trainer:
         self.generator_optimizer.step()
         count = torch.ones((), device=self.device)
         self.loss_sums += torch.stack([discriminator_loss, *losses, count]).detach()
+
+    def _batches(self, pairs: Tensor, *maps: Tensor) -> list[Batch]:
+        """D's real images, and what G generates from, of pairs (2·B, 2), and with ``self_pairs`` maps (2·B, ...)."""
+        batches = [self.data.batch(half) for half in pairs.chunk(2)]
+        for both in maps:
+            batches = [move_targets(batch, half) for batch, half in zip(batches, both.chunk(2), strict=True)]
+        return batches
+
+    def _penalise(self, pairs: Tensor, *maps: Tensor) -> None:
+        """A step of D by its gradient penalty alone."""
+        real, _ = self._batches(pairs, *maps)
+        self.discriminator.requires_grad_(True)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        penalty = gradient_penalty(self.discriminator, real)
+        (EVERY * self.objectives.fidelity.gradient_penalty * penalty).backward()
+        processes.average_gradients(self.discriminator)
+        self.discriminator_optimizer.step()
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -239,7 +256,8 @@ class Trainer:
             optimizer.load_state_dict({"state": state[name]["state"], "param_groups": groups})
         self.loss_sums.copy_(state["loss_sums"])
         self.iteration = state["iteration"]
-        self._work = self._make_work()  # a captured graph refers to the optimisers' former tensors
+        # A captured graph refers to the optimisers' former tensors.
+        self._work, self._penalty_work = self._make(self._iterate), self._make(self._penalise)
 
 
 _FORMAT = torch.channels_last

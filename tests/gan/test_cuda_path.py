@@ -43,8 +43,8 @@ def counts(tmp_path_factory):
 @pytest.mark.parametrize("case", BUDGET)
 def test_an_iteration_never_waits_for_the_device_and_keeps_to_its_budget(counts, case):
     found = counts[case]
-    assert {part: found[part]["waits"] for part in ("iteration", "planning", "restored", "generation")} == {
-        "iteration": 0, "planning": 0, "restored": 0, "generation": 0,
+    assert {part: found[part]["waits"] for part in ("iteration", "planning", "restored", "penalty", "generation")} == {
+        "iteration": 0, "planning": 0, "restored": 0, "penalty": 0, "generation": 0,
     }  # fmt: skip
     # The numbers of the pairs go to the device, and with a new plan those of all its pairs; nothing comes back.
     assert found["iteration"]["copies"] == found["restored"]["copies"] == 1 and found["planning"]["copies"] == 2

@@ -19,9 +19,11 @@ def test_every_preset_of_the_config_exists():
         preset("papers")
 
 
-def test_modern_differs_from_released_in_four_points():
+def test_modern_differs_from_released_in_five_points():
     differing = {field.name for field in fields(MODERN) if getattr(MODERN, field.name) != getattr(RELEASED, field.name)}
-    points = {"homogeneous_fit", "smoothed_upsampling", "logarithm_offset", "swapped_channel_means"}
+    points = {
+        "homogeneous_fit", "smoothed_upsampling", "logarithm_offset", "swapped_channel_means", "gradient_penalty",
+    }  # fmt: skip
     assert differing == {"name"} | points
 
 

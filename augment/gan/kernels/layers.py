@@ -1,7 +1,8 @@
 """Layers that PyTorch lacks in this form, or has slower (docs/fidelity.md for the norm)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ _FEW = 32  # pixels
 class SampleNorm(nn.Module):
     """The released code's "instance" norm: mean and deviation over all of C, H, W, one scalar scale and shift."""
 
+    twice_differentiable = False
+
     def __init__(self, eps: float = 1e-3):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
@@ -25,8 +28,25 @@ class SampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape. ``eps`` is added to the deviation, not to the variance."""
+        if self.twice_differentiable:
+            centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
+            deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).add(_TINY).sqrt()
+            return self.weight * centred / (deviation + self.eps) + self.bias
         norm = _FusedSampleNorm if x.device.type == "cpu" else _SampleNorm
         return norm.apply(x, self.weight, self.bias, self.eps)
+
+
+@contextmanager
+def twice_differentiable(network: nn.Module) -> Iterator[None]:
+    """Within it the network's norms are made of operations whose gradient has a gradient; slower, and in fp32."""
+    norms = [module for module in network.modules() if isinstance(module, SampleNorm)]
+    for norm in norms:
+        norm.twice_differentiable = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.twice_differentiable = False
 
 
 class _SampleNorm(torch.autograd.Function):

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from augment.config import GanConfig
 from augment.gan import networks, trainer
 from augment.gan.dataset import PairData
+from augment.gan.penalty import EVERY
 
 CUDA = torch.device("cuda", 0)
 SIZE, BATCH = (128, 64), 4
@@ -89,8 +90,11 @@ def measure(system: str, fidelity: str, precision: str) -> dict[str, dict[str, i
     planning = counted(training.step)
     training.restore(training.state())
     again = counted(training.step)
+    training.iteration = EVERY
+    penalty = counted(training.step)  # beside an iteration where the preset has none
     each = iteration["kernels"] + (planning["kernels"] - iteration["kernels"]) / training._planned
-    return {"iteration": iteration, "planning": planning, "restored": again, "generation":
+    each += (penalty["kernels"] - iteration["kernels"]) / EVERY
+    return {"iteration": iteration, "planning": planning, "restored": again, "penalty": penalty, "generation":
             counted(training.generate, data.test), "kernels_on_average": each}  # fmt: skip
 
 
