@@ -1,13 +1,15 @@
-"""Changes to the preset ``modern`` that were tried and did not win (docs/fidelity.md): a training with one of them.
+"""Changes to the preset ``modern`` that were tried (docs/fidelity.md): a training with one of them, or with ``none``.
 
     python benchmarks/gan_changes.py hinge configs/market1501-systems.yaml --set output=outputs/systems/hinge-0
 
-Whatever follows the name of the change are arguments of ``augment gan train``. The outputs do not say what was changed:
-give each its own folder, and compare them by ``augment gan compare``.
+Whatever follows the name of the change are arguments of ``augment gan train``. ``modern`` is without the gradient
+penalty here, as it was when they were tried; ``r1``, the change that won, is that penalty. The outputs do not say what
+was changed: give each its own folder, and compare them by ``augment gan compare``.
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +17,15 @@ from torch.nn.functional import grid_sample, pad
 from torch.nn.utils.parametrizations import spectral_norm
 
 from augment.cli import main
-from augment.gan import networks, stage, trainer
+from augment.gan import networks, trainer
 from augment.gan.features import VGGFeatures, known_preprocessing, load_vgg19
+from augment.gan.fidelity import MODERN, PRESETS
 from augment.gan.kernels.gather import _inverse_affine, _level_masks
-from augment.gan.kernels.layers import SampleNorm
 from augment.gan.networks import Discriminator, Generator, build_discriminator
 from augment.gan.objectives import Objectives
 from augment.gan.regions import deformation
-from augment.gan.trainer import Trainer
 
 SHIFT = (8, 4)  # rows, columns
-R1_WEIGHT, R1_EVERY = 1.0, 16  # iterations
 
 
 class Hinge(Objectives):
@@ -93,41 +93,6 @@ def shifted(*arguments) -> Discriminator:
     return network
 
 
-class DifferentiableNorm(SampleNorm):
-    """The same norm by operations that can be differentiated twice."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x.float() - x.float().mean(dim=(1, 2, 3), keepdim=True)
-        deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).add(1e-12).sqrt()
-        return (self.weight * centred / (deviation + self.eps) + self.bias).to(x.dtype)
-
-
-class WithR1(Trainer):
-    """Now and then a further step of D, on its squared gradient at real images (R1; Mescheder et al., ICML 2018)."""
-
-    def _iterate(self, pairs: Tensor, *others: Tensor) -> None:
-        super()._iterate(pairs, *others)
-        if self.iteration % R1_EVERY:
-            return
-        real = self.data.batch(pairs.chunk(2)[0])
-        image = real.target.requires_grad_()
-        self.discriminator.requires_grad_(True)
-        logits = self.discriminator(real.source, real.source_joints, image, real.target_joints)
-        (slope,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        (R1_EVERY * R1_WEIGHT / 2 * slope.square().sum(dim=(1, 2, 3)).mean()).backward()
-        self.discriminator_optimizer.step()
-
-
-def differentiable(*arguments) -> Discriminator:
-    """D whose gradient can be differentiated."""
-    network = build_discriminator(*arguments)
-    for layer in network.modules():
-        if type(layer) is SampleNorm:
-            layer.__class__ = DifferentiableNorm
-    return network
-
-
 @torch.no_grad()
 def bilinear_plan(generator: Generator, source_joints: Tensor, target_joints: Tensor, batch: int | None = None) -> dict:
     """For each size the grid (B·R, h, w, 2) of :func:`torch.nn.functional.grid_sample`, and the masks (B, R, h, w)."""
@@ -157,20 +122,18 @@ def apply_bilinear_plan(plan: dict, features: Tensor) -> Tensor:
 
 def change(name: str) -> None:
     """Put the change in the place of what it changes."""
-    trainer.Objectives = {"hinge": Hinge, "l1": WithL1, "layers": TwoLayers}.get(name, Objectives)
-    discriminators: dict[str, Callable[..., Discriminator]] = {
-        "hinge": normalised, "shifts": shifted, "r1": differentiable,
-    }  # fmt: skip
-    trainer.build_discriminator = discriminators.get(name, build_discriminator)
-    if name == "r1":
-        stage.Trainer = WithR1
+    if name != "r1":
+        PRESETS["modern"] = replace(MODERN, gradient_penalty=0.0)
     if name == "bilinear":
         Generator.plan, networks.apply_plan = bilinear_plan, apply_bilinear_plan
+    trainer.Objectives = {"hinge": Hinge, "l1": WithL1, "layers": TwoLayers}.get(name, Objectives)
+    discriminators: dict[str, Callable[..., Discriminator]] = {"hinge": normalised, "shifts": shifted}
+    trainer.build_discriminator = discriminators.get(name, build_discriminator)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("change", choices=["hinge", "l1", "layers", "shifts", "r1", "bilinear"])
+    parser.add_argument("change", choices=["none", "hinge", "l1", "layers", "shifts", "bilinear", "r1"])
     options, arguments = parser.parse_known_args()
     change(options.change)
     main(["gan", "train", *arguments])
