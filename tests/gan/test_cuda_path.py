@@ -13,10 +13,12 @@ from tiny_run import TINY, make_run
 from augment.base.devices import pick_device
 from augment.base.errors import UsageError
 from augment.config import SynthesisConfig
+from augment.gan import cuda_graph
 from augment.gan import trainer as trainer_module
+from augment.gan.cuda_graph import Captured
 from augment.gan.dataset import load_pair_data
 from augment.gan.kernels import gather
-from augment.gan.trainer import Captured, Trainer
+from augment.gan.trainer import Trainer
 from augment.synthesis.stage import _batch_size
 
 FAKE = Path(__file__).parent / "fake_cuda"
@@ -101,7 +103,7 @@ def test_without_a_graph_training_goes_on_unless_one_was_asked_for(monkeypatch, 
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     said, calls = [], []
-    monkeypatch.setattr(trainer_module, "say", said.append)
+    monkeypatch.setattr(cuda_graph, "say", said.append)
     work = Captured(lambda tensor: calls.append(tensor.item()), CPU, fall_back=fall_back)
     for value in range(Captured.WARM_UP):
         work(torch.tensor(value))
