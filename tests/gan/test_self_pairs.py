@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import TINY
+from tiny_run import TINY, make_run
 
 from augment.base.shuffling import Shuffled
-from augment.gan.dataset import Batch, _with_share
+from augment.gan.dataset import Batch, _with_share, load_pair_data
 from augment.gan.pair_order import PairOrder
 from augment.gan.self_pairs import ANGLE, SHEAR, STRETCH, move_targets, random_maps
 
@@ -117,3 +117,17 @@ def test_pairs_are_repeated_to_a_share_and_none_is_lost(share):
 
 def test_where_there_is_one_kind_of_pairs_all_stay():
     assert _with_share(PAIRS, np.zeros(len(PAIRS), bool), 0.7) is PAIRS
+
+
+def test_the_share_of_pairs_of_one_camera(tmp_path):
+    """Seven images a person, of which the first and the last have one camera: 2 of 42 pairs."""
+    run = make_run(tmp_path, each=7)
+    cameras = run[0].frame().set_index("id")["camid"].sort_index().to_numpy()
+
+    def share(section):
+        data = load_pair_data(section, *run, torch.device("cpu"))
+        return np.mean(cameras[data.train[:, 0]] == cameras[data.train[:, 1]]), len(data.train)
+
+    as_they_come, count = share(TINY)
+    assert as_they_come == pytest.approx(2 / 42)
+    assert share(TINY.model_copy(update={"same_camera_pairs": 0.5})) == (0.5, 2 * round(count * 40 / 42))

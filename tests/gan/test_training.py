@@ -21,6 +21,7 @@ from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import load_pair_data, to_network, to_uint8
 from augment.gan.stage import train_gan
+from augment.gan.penalty import EVERY
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
 from augment.manifest import Manifest, verify, write_manifest
@@ -147,14 +148,17 @@ def test_what_does_not_matter_does_not_matter(undisturbed, run, tmp_path):
     assert weights_of(tmp_path) == weights_of(undisturbed.path.parent)
 
 
-def test_dropout_is_resumed_too(run):
-    """A step after restoring is the step of a training that never stopped; with dropout off it would be another."""
-    data = load_pair_data(DROPS, *inputs(run), CPU)
-    straight, resumed = Trainer(DROPS, data, CPU), Trainer(DROPS, data, CPU)
+@pytest.mark.parametrize("self_pairs", [0, 0.5])
+def test_all_that_is_random_is_resumed_too(run, self_pairs):
+    """Steps after restoring are those of a training that never stopped; with dropout off they would be others."""
+    section = DROPS.model_copy(update={"self_pairs": self_pairs})
+    data = load_pair_data(section, *inputs(run), CPU)
+    straight, resumed = Trainer(section, data, CPU), Trainer(section, data, CPU)
     straight.step()
     resumed.restore(copy.deepcopy(straight.state()))  # as a file would hold it
-    straight.step()
-    resumed.step()
+    for trainer in (straight, resumed):
+        for _ in range(EVERY):  # the gradient penalty once among them
+            trainer.step()
     assert straight.generator.noise_shapes
     for expected, parameter in zip(straight.generator.parameters(), resumed.generator.parameters(), strict=True):
         assert torch.equal(expected, parameter)
