@@ -20,8 +20,8 @@ from augment.base.storage.copies import move as storage_move
 from augment.config import GanConfig
 from augment.gan.checkpoints import load_generator, read_header
 from augment.gan.dataset import load_pair_data, to_network, to_uint8
-from augment.gan.stage import train_gan
 from augment.gan.penalty import EVERY
+from augment.gan.stage import train_gan
 from augment.gan.trainer import Trainer
 from augment.gan.training import Training
 from augment.manifest import Manifest, verify, write_manifest
