@@ -160,7 +160,7 @@ class GanConfig(Section):
     """Share of the training pairs whose images are of one camera; None: as they come (Market-1501: .22)."""
     self_pairs: float = Field(0, ge=0, le=1)
     """Share of the training pairs that are of an image and itself, moved by a random affine map: what can be seen is
-    then copied rather than guessed (docs/fidelity.md)."""
+    then copied rather than guessed (docs/results.md, "Identity kept")."""
     seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """With fp32, cuDNN's convolutions use TF32 on GPUs that support it."""

@@ -147,8 +147,9 @@ class Trainer:
 
     def _iterate(self, pairs: Tensor, *others: Tensor) -> None:
         """``others``: maps of targets with ``self_pairs``, noise of the decoder's layers, tables of the plan."""
-        maps, others = others[: bool(self.section.self_pairs)], others[bool(self.section.self_pairs) :]
-        real, fake = self._batches(pairs, *maps)
+        first = 1 if self.section.self_pairs else 0
+        real, fake = self._batches(pairs, *others[:first])
+        others = others[first:]
         layers = len(self.generator.noise_shapes)
         noise, tables = list(others[:layers]), others[layers:]
         levels = self.generator.deformed if tables else []

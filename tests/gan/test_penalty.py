@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_run import SIZE, STANDING, TINY, make_run
 from torch import nn
 
 from augment.gan.dataset import Batch, load_pair_data
+from augment.gan.fidelity import MODERN, PRESETS
 from augment.gan.kernels.layers import HalvingConvolution, SampleNorm, twice_differentiable
 from augment.gan.networks import build_discriminator
 from augment.gan.penalty import EVERY, gradient_penalty
@@ -75,13 +78,14 @@ def test_layers_that_are_differentiated_twice():
     assert torch.autograd.gradgradcheck(convolution, x)
 
 
-def test_it_keeps_the_discriminator_flat_where_it_is_real(tmp_path):
-    """Only modern has it; every EVERY iterations D's slope is pulled down."""
+def test_it_keeps_the_discriminator_flat_where_it_is_real(tmp_path, monkeypatch):
+    """Two trainings that differ in nothing else."""
     data = load_pair_data(TINY, *make_run(tmp_path), CPU)
     slopes = {}
-    for fidelity in ("released", "modern"):
-        trainer = Trainer(TINY.model_copy(update={"fidelity": fidelity, "learning_rate": 2e-3}), data, CPU)
+    for weight in (0.0, MODERN.gradient_penalty):
+        monkeypatch.setitem(PRESETS, "modern", replace(MODERN, gradient_penalty=weight))
+        trainer = Trainer(TINY.model_copy(update={"learning_rate": 2e-3}), data, CPU)
         for _ in range(3 * EVERY + 1):
             trainer.step()
-        slopes[fidelity] = gradient_penalty(trainer.discriminator, data.batch(data.train[:8])).item()
-    assert slopes["modern"] < slopes["released"] / 2
+        slopes[weight] = gradient_penalty(trainer.discriminator, data.batch(data.train[:8])).item()
+    assert slopes[MODERN.gradient_penalty] < slopes[0.0] / 2

@@ -156,7 +156,8 @@ def _faster_as_product(x: Tensor, weight: Tensor, finer: int) -> bool:
 
 def _in_bf16(x: Tensor) -> bool:
     """Whether a convolution of ``x`` is computed in bf16 here, by autocast or by its own type."""
-    return _as_autocast(x[:0])[0].dtype == torch.bfloat16
+    kind = x.device.type
+    return (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype) == torch.bfloat16
 
 
 def _as_autocast(*tensors: Tensor) -> list[Tensor]:
